@@ -1,0 +1,111 @@
+//! Clusters: a service's port, or the part of it that a subset's labels select.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::name::Labels;
+use crate::origin::Origin;
+
+/// Index into [`super::Model::clusters`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ClusterIndex(pub u32);
+
+/// Which way traffic of a cluster flows, seen from the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// Away from the proxy's own workload.
+    Outbound,
+    /// To the proxy's own workload.
+    Inbound,
+}
+
+/// `outbound|9080|v1|reviews.default.svc.cluster.local`: a cluster's stable key, under which pools, ejections and counters
+/// outlive a change.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterName {
+    /// The service's host, in lower case.
+    pub host: Arc<str>,
+    /// The service's port number.
+    pub port: u16,
+    /// Empty for the whole service.
+    pub subset: Arc<str>,
+    /// Outbound for all that a gateway does.
+    pub direction: Direction,
+}
+
+impl fmt::Display for ClusterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let direction = match self.direction {
+            Direction::Outbound => "outbound",
+            Direction::Inbound => "inbound",
+        };
+        write!(f, "{direction}|{}|{}|{}", self.port, self.subset, self.host)
+    }
+}
+
+impl Serialize for ClusterName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What a destination resolved to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum ClusterTarget {
+    /// A cluster that exists, perhaps without endpoints.
+    Known(ClusterIndex),
+    /// No service, port or subset of that name: 503, flag NC.
+    Missing(ClusterName),
+}
+
+/// A service's port or a subset of it, without its endpoints. Envoy: `Cluster`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Cluster {
+    /// The key.
+    pub name: ClusterName,
+    /// Name of the Service or ServiceEntry resource: metric label `destination_service_name`.
+    pub service_name: Arc<str>,
+    /// Its namespace: metric label `destination_service_namespace`.
+    pub service_namespace: Arc<str>,
+    /// Name of the service's port, which picks the port of an endpoint.
+    pub port_name: Arc<str>,
+    /// Labels that an endpoint must have; empty for the whole service.
+    pub subset_labels: Labels,
+    /// How an endpoint is chosen.
+    pub balancing: Balancing,
+    /// Source: `connectionPool.tcp.connectTimeout`, 5 s if absent.
+    pub connect_timeout: Duration,
+    /// How endpoints are found.
+    pub discovery: Discovery,
+    /// The service, then the DestinationRule and subset that hold for it.
+    pub origins: Vec<Origin>,
+}
+
+/// Endpoint choice. Source: `loadBalancer.simple`; LEAST_REQUEST if absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Balancing {
+    /// In order, by endpoint weight.
+    RoundRobin,
+    /// Of two random endpoints the one with fewer active requests; unequal weights: weight / (active + 1).
+    LeastRequest,
+    /// Any, whatever the weights.
+    Random,
+}
+
+/// How the endpoints of a cluster are found. Source: `ServiceEntry.resolution`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Discovery {
+    /// Addresses as written.
+    Static,
+    /// Names of endpoints (or the service's hosts, if it has no endpoints) are looked up; every address is an endpoint.
+    Dns,
+    /// As `Dns`, but only the first address is used.
+    DnsRoundRobin,
+    /// The address that the client asked for. Nothing that a gateway could use: it has no endpoints.
+    None,
+}

@@ -1,0 +1,96 @@
+//! Endpoints: addresses that answer for a cluster.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+/// Where to connect.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndpointAddress {
+    /// An address and port.
+    Ip(SocketAddr),
+    /// A name that has to be looked up.
+    Dns {
+        /// The name.
+        host: Arc<str>,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix socket: `unix:///path`.
+    Unix(Arc<str>),
+}
+
+impl fmt::Display for EndpointAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => write!(f, "{address}"),
+            Self::Dns { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix://{path}"),
+        }
+    }
+}
+
+impl Serialize for EndpointAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What Kubernetes says of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Health {
+    /// Takes traffic.
+    Ready,
+    /// Terminating but still serving, or not ready: gets nothing.
+    NotReady,
+}
+
+/// `region/zone/subzone`, each part perhaps empty.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
+pub struct Locality {
+    /// Region.
+    pub region: Arc<str>,
+    /// Zone.
+    pub zone: Arc<str>,
+    /// Subzone.
+    pub subzone: Arc<str>,
+}
+
+/// The workload behind an endpoint, as Istio's metric labels name it; `unknown` where nothing is known.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Workload {
+    /// `destination_workload`: owner of the pod (Deployment by its pod-template-hash), or the WorkloadEntry's name.
+    pub name: Arc<str>,
+    /// `destination_workload_namespace`
+    pub namespace: Arc<str>,
+    /// `destination_app`: label `app`.
+    pub app: Arc<str>,
+    /// `destination_version`: label `version`.
+    pub version: Arc<str>,
+    /// `destination_canonical_service`: label `service.istio.io/canonical-name`, else `app.kubernetes.io/name`, `app`, workload.
+    pub canonical_service: Arc<str>,
+    /// `destination_canonical_revision`: label `service.istio.io/canonical-revision`, else `app.kubernetes.io/version`, `version`, `latest`.
+    pub canonical_revision: Arc<str>,
+    /// `destination_principal`: from the service account.
+    pub principal: Arc<str>,
+    /// `destination_cluster`: label `topology.istio.io/cluster`, else `Kubernetes`.
+    pub cluster: Arc<str>,
+}
+
+/// One endpoint of one cluster, its port resolved. Envoy: `LbEndpoint`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Endpoint {
+    /// Where to connect.
+    pub address: EndpointAddress,
+    /// At least 1.
+    pub weight: u32,
+    /// Whether it takes traffic.
+    pub health: Health,
+    /// Where it is.
+    pub locality: Locality,
+    /// Who it is. Shared by the endpoints of a workload.
+    pub workload: Arc<Workload>,
+}

@@ -1,0 +1,85 @@
+//! The runtime model: listeners, route configurations, virtual hosts, routes, clusters and endpoints, every reference
+//! resolved and every default filled in. It says what Envoy's messages of the same names say, in the same vocabulary, so
+//! that a control plane can fill it directly; nothing in it knows of a custom resource.
+
+mod cluster;
+mod endpoint;
+mod format;
+mod listener;
+mod route;
+
+pub use cluster::{Balancing, Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery};
+pub use endpoint::{Endpoint, EndpointAddress, Health, Locality, Workload};
+pub use format::{Command, Format, FormatError, Piece};
+pub use listener::{Listener, RouteConfiguration, RouteConfigurationIndex, VirtualHost};
+pub use route::{
+    Action, Condition, Destination, DirectResponse, Forward, HeaderAddition, HeaderMutation, HeaderOperations,
+    MatchCondition, PathMatch, PathRewrite, Pattern, Redirect, RedirectPort, Retry, Rewrite, RewritePattern, Route,
+    RouteMatch, Scheme, TextMatch,
+};
+
+use serde::Serialize;
+
+/// How paths are normalised before matching and forwarding.
+/// Source: MeshConfig, `pathNormalization.normalization`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+pub enum PathNormalization {
+    /// Nothing was set: our own, stricter rules. Forwarded as with `Base`, matched with slashes merged, and what would gain a
+    /// dot segment by decoding is refused.
+    #[default]
+    Strict,
+    /// Left as it came.
+    None,
+    /// RFC 3986 normalisation, and a backslash is a slash.
+    Base,
+    /// `Base`, then doubled slashes are merged.
+    MergeSlashes,
+    /// `%2f` and `%5c` are decoded first, then as `MergeSlashes`.
+    DecodeAndMergeSlashes,
+}
+
+/// Where the access log goes and how a line looks.
+/// Source: MeshConfig, `accessLogFile`, `accessLogFormat`, `accessLogEncoding`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AccessLog {
+    /// `/dev/stdout`, another path, or nothing: no log.
+    pub file: Option<String>,
+    /// Format of a text line, or of each field of a JSON line.
+    pub format: AccessLogFormat,
+}
+
+/// The look of one access-log line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum AccessLogFormat {
+    /// A line of text. [`Format::istio_default`] unless one was given.
+    Text(Format),
+    /// A JSON object with these fields, in this order.
+    Json(Vec<(String, Format)>),
+}
+
+/// What MeshConfig says, defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mesh {
+    /// The access log; `None` where MeshConfig says nothing of it, so that the command line decides.
+    pub access_log: Option<AccessLog>,
+    /// Path normalisation.
+    pub path_normalization: PathNormalization,
+    /// The namespace whose resources hold for the whole mesh, `istio-system` if absent.
+    pub root_namespace: String,
+    /// `trustDomain`, `cluster.local` if absent.
+    pub trust_domain: String,
+}
+
+/// Everything that routes: compiled anew when a resource other than endpoints changes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Model {
+    /// What to bind, ordered by address.
+    pub listeners: Vec<Listener>,
+    /// Route tables, named by the listeners.
+    pub route_configurations: Vec<RouteConfiguration>,
+    /// Every cluster that exists, ordered by name. Their endpoints are looked up apart, so that a pod that comes or goes
+    /// leaves this model as it is.
+    pub clusters: Vec<Cluster>,
+    /// Settings of the mesh.
+    pub mesh: Mesh,
+}
