@@ -1,1 +1,21 @@
-//! The compiled routing table.
+//! The compiled routing table: where a request goes, and why. Rules are Istio's (first match wins, in the order of the
+//! model); the index inside only finds the first match faster. Chance is an argument, so that traffic, the offline
+//! explanation and the tests all ask the same functions. Start at [`Table::decide`].
+//!
+//! Around the table stand the pure parts of an exchange: [`normalize`] makes paths comparable, [`authority`] reads a Host,
+//! [`split`] turns a draw into a destination, [`redirect`] and [`rewrite`] work out the new URL, [`headers`] changes a head.
+
+pub mod authority;
+pub mod conditions;
+pub mod headers;
+mod hosts;
+mod rules;
+pub mod split;
+mod table;
+mod trie;
+
+pub use conditions::RequestHead;
+pub use table::{
+    ActionEntry, Decision, DestinationEntry, DestinationIndex, RouteEntry, RouteIndex, SplitIndex, Table,
+    VirtualHostEntry,
+};

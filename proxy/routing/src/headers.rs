@@ -1,0 +1,116 @@
+//! Header operations, compiled: names and literal values are ready, formats are evaluated per request. Order and meaning are
+//! Istio's: everything is removed, then set, then added, and where a route and its destination both act, the destination's
+//! operation of a kind comes second. A value that could not stand in a head is made to fit, never injected.
+
+use config_model::model::{Command, Format, HeaderAddition, HeaderMutation, Piece};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
+
+/// What the commands of a format yield for one exchange.
+pub trait Values {
+    /// Appends the value of `command`, or nothing where there is none. `head` is the head that is being changed: the
+    /// request's on the way up, the response's on the way down.
+    fn command(&self, command: &Command, head: &HeaderMap, out: &mut Vec<u8>);
+}
+
+/// A header value: text that is ready, or a format.
+#[derive(Debug, Clone)]
+pub enum Template {
+    /// The same for every request.
+    Literal(HeaderValue),
+    /// With commands.
+    Format(Box<Format>),
+}
+
+impl Template {
+    /// Prepares `format`.
+    pub fn compile(format: &Format) -> Self {
+        match format.literal() {
+            Some(text) => Self::Literal(fitting(text.as_bytes())),
+            None => Self::Format(Box::new(format.clone())),
+        }
+    }
+
+    /// The value for one exchange. Bytes that no header may hold have become spaces.
+    pub fn value(&self, head: &HeaderMap, values: &impl Values) -> HeaderValue {
+        match self {
+            Self::Literal(value) => value.clone(),
+            Self::Format(format) => {
+                let mut text = Vec::new();
+                format.pieces().iter().for_each(|piece| append(piece, head, values, &mut text));
+                fitting(&text)
+            }
+        }
+    }
+}
+
+fn append(piece: &Piece, head: &HeaderMap, values: &impl Values, text: &mut Vec<u8>) {
+    match piece {
+        Piece::Literal(literal) => text.extend_from_slice(literal.as_bytes()),
+        Piece::Command(command, limit) => {
+            let start = text.len();
+            values.command(command, head, text);
+            text.truncate(limit.map_or(text.len(), |limit| text.len().min(start.saturating_add(limit))));
+        }
+    }
+}
+
+/// `text` as a header value: control bytes become spaces, space at the ends goes (HTTP/2 forbids it, HTTP/1 ignores it).
+fn fitting(text: &[u8]) -> HeaderValue {
+    let text = text.trim_ascii();
+    HeaderValue::from_bytes(text).unwrap_or_else(|_| {
+        let clean: Vec<u8> = text.iter().map(|&byte| if byte.is_ascii_control() { b' ' } else { byte }).collect();
+        HeaderValue::from_bytes(clean.trim_ascii()).unwrap_or_else(|_| HeaderValue::from_static(""))
+    })
+}
+
+/// Compiled operations on a head; a null pointer if there are none.
+#[derive(Debug, Clone, Default)]
+pub struct Mutation(Option<Box<Operations>>);
+
+#[derive(Debug, Clone)]
+struct Operations {
+    remove: Box<[HeaderName]>,
+    set: Box<[(HeaderName, Template)]>,
+    add: Box<[(HeaderName, Template)]>,
+}
+
+impl Mutation {
+    /// Prepares `mutation`. A name that is none was refused when the configuration was read, and is left out here.
+    pub fn compile(mutation: &HeaderMutation) -> Self {
+        if mutation.is_empty() {
+            return Self(None);
+        }
+        let remove = mutation.remove.iter().filter_map(|name| name.parse().ok()).collect();
+        Self(Some(Box::new(Operations { remove, set: additions(&mutation.set), add: additions(&mutation.add) })))
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+fn additions(additions: &[HeaderAddition]) -> Box<[(HeaderName, Template)]> {
+    let compiled = |addition: &HeaderAddition| Some((addition.name.parse().ok()?, Template::compile(&addition.value)));
+    additions.iter().filter_map(compiled).collect()
+}
+
+/// Changes `head` by all `mutations`, the route's first, then the destination's. Formats see the head after the removals
+/// and before anything is set, as in Envoy; an empty value changes nothing, as there.
+pub fn apply(mutations: &[&Mutation], head: &mut HeaderMap, values: &impl Values) {
+    let operations = || mutations.iter().filter_map(|mutation| mutation.0.as_deref());
+    for name in operations().flat_map(|operations| &operations.remove) {
+        head.remove(name);
+    }
+    let evaluated = |(name, template): &'_ (HeaderName, Template)| (name.clone(), template.value(head, values));
+    let set: SmallVec<[_; 4]> = operations().flat_map(|operations| &operations.set).map(evaluated).collect();
+    let add: SmallVec<[_; 4]> = operations().flat_map(|operations| &operations.add).map(evaluated).collect();
+    // A head of more fields than fit in a map keeps those that it has.
+    for (name, value) in set.into_iter().filter(|(_, value)| !value.is_empty()) {
+        let _ = head.try_insert(name, value);
+    }
+    for (name, value) in add.into_iter().filter(|(_, value)| !value.is_empty()) {
+        let _ = head.try_append(name, value);
+    }
+}

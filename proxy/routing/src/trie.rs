@@ -1,0 +1,125 @@
+//! A path-compressed byte trie over texts that stand for themselves (exact) or for everything that begins with them (prefix).
+//! Nodes lie in one array, children next to each other, so that a step is one search among their first bytes.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// A text and what it stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key<'k> {
+    pub(crate) text: &'k [u8],
+    /// False: a prefix. Sorts before true.
+    pub(crate) exact: bool,
+    pub(crate) value: u32,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Node {
+    label: Range<u32>,
+    children: Range<u32>,
+    /// Values of prefixes that end here, ascending; up to `exact`, the start of those of exact texts.
+    values: Range<u32>,
+    exact: u32,
+}
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trie {
+    nodes: Box<[Node]>,
+    /// First label byte of every node, for the search among children.
+    first_bytes: Box<[u8]>,
+    labels: Box<[u8]>,
+    values: Box<[u32]>,
+}
+
+/// Where and how deep a part of the sorted keys becomes a node.
+struct Part {
+    keys: Range<usize>,
+    depth: usize,
+}
+
+impl Trie {
+    /// Builds a trie; values of one text come back in ascending order.
+    pub(crate) fn build(mut keys: Vec<Key<'_>>) -> Self {
+        if keys.is_empty() {
+            return Self::default();
+        }
+        keys.sort_unstable();
+        let (mut nodes, mut first_bytes, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+        let mut queue = VecDeque::from([Part { keys: 0..keys.len(), depth: 0 }]);
+        let mut next_child = 1;
+        while let Some(part) = queue.pop_front() {
+            // The root stands for the empty text, so that a lookup never has to compare its label.
+            let end = if nodes.is_empty() { 0 } else { common_length(&keys, &part) };
+            let label = keys.get(part.keys.start).and_then(|key| key.text.get(part.depth..end)).unwrap_or_default();
+            first_bytes.push(label.first().copied().unwrap_or_default());
+            let label_start = labels.len() as u32;
+            labels.extend_from_slice(label);
+            let here = keys.get(part.keys.clone()).unwrap_or_default();
+            let ending = here.partition_point(|key| key.text.len() == end);
+            let prefixes = here.partition_point(|key| key.text.len() == end && !key.exact);
+            let children = children(&keys, part.keys.start + ending..part.keys.end, end, &mut queue);
+            let start = part.keys.start as u32;
+            nodes.push(Node {
+                label: label_start..labels.len() as u32,
+                children: next_child..next_child + children,
+                values: start..start + ending as u32,
+                exact: start + prefixes as u32,
+            });
+            next_child += children;
+        }
+        let values = keys.iter().map(|key| key.value).collect();
+        Self { nodes: nodes.into(), first_bytes: first_bytes.into(), labels: labels.into(), values }
+    }
+
+    /// Hands `found` the values of every prefix of `text`, shortest first, and of `text` itself, with the length of each.
+    /// With `fold` the text's ASCII letters are taken as lower case, which the keys must be in.
+    pub(crate) fn visit<'t>(&'t self, text: &[u8], fold: bool, mut found: impl FnMut(&'t [u32], usize)) {
+        let mut depth = 0;
+        let mut next = self.nodes.first();
+        while let Some(node) = next {
+            self.report(node.values.start..node.exact, depth, &mut found);
+            if depth == text.len() {
+                self.report(node.exact..node.values.end, depth, &mut found);
+            }
+            next = self.child(node, text.get(depth..).unwrap_or_default(), fold);
+            depth += next.map_or(0, |child| child.label.len());
+        }
+    }
+
+    fn report<'t>(&'t self, values: Range<u32>, depth: usize, found: &mut impl FnMut(&'t [u32], usize)) {
+        if let Some(values @ [_, ..]) = self.values.get(values.start as usize..values.end as usize) {
+            found(values, depth);
+        }
+    }
+
+    /// The child of `node` whose label begins `rest`.
+    fn child(&self, node: &Node, rest: &[u8], fold: bool) -> Option<&Node> {
+        let first = rest.first().map(|byte| if fold { byte.to_ascii_lowercase() } else { *byte })?;
+        let among = self.first_bytes.get(node.children.start as usize..node.children.end as usize)?;
+        let child = self.nodes.get(node.children.start as usize + memchr::memchr(first, among)?)?;
+        let label = self.labels.get(child.label.start as usize..child.label.end as usize)?;
+        let start = rest.get(..label.len())?;
+        let same = if fold { start.eq_ignore_ascii_case(label) } else { start == label };
+        same.then_some(child)
+    }
+}
+
+/// Length of the text that all keys of a part share.
+fn common_length(keys: &[Key<'_>], part: &Part) -> usize {
+    let texts = keys.get(part.keys.start).zip(keys.get(part.keys.end - 1));
+    texts.map_or(0, |(first, last)| first.text.iter().zip(last.text).take_while(|(one, other)| one == other).count())
+}
+
+/// Queues a part for each byte that follows at `depth`; gives their number.
+fn children(keys: &[Key<'_>], range: Range<usize>, depth: usize, queue: &mut VecDeque<Part>) -> u32 {
+    let mut count = 0;
+    let mut start = range.start;
+    let following = keys.get(range).unwrap_or_default();
+    for group in following.chunk_by(|one, other| one.text.get(depth) == other.text.get(depth)) {
+        queue.push_back(Part { keys: start..start + group.len(), depth });
+        start += group.len();
+        count += 1;
+    }
+    count
+}
