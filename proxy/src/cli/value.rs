@@ -1,0 +1,141 @@
+//! Values of flags: labels, port maps, durations, and how answers are written.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use config_model::name::Labels;
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// When colours are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    /// The choice as the stream that writes knows it.
+    pub(crate) fn choice(self) -> anstream::ColorChoice {
+        match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        }
+    }
+}
+
+/// A Gateway's port and the one that is bound in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PortMapping {
+    /// As the Gateway says.
+    pub(crate) from: u16,
+    /// As bound.
+    pub(crate) to: u16,
+}
+
+/// Reads `80:8080`.
+pub(crate) fn port_mapping(text: &str) -> Result<PortMapping, String> {
+    let port = |text: &str| text.parse().ok().filter(|port| *port != 0);
+    text.split_once(':')
+        .and_then(|(from, to)| Some(PortMapping { from: port(from)?, to: port(to)? }))
+        .ok_or_else(|| "expected GATEWAY_PORT:BOUND_PORT, as in 80:8080".to_owned())
+}
+
+/// Reads `istio=ingressgateway,app=web`; empty text is no label.
+pub(crate) fn labels(text: &str) -> Result<Labels, String> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts
+        .map(|part| match part.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+            _ => Err(format!("`{part}` is not a label: expected NAME=VALUE, several with commas between")),
+        })
+        .collect()
+}
+
+/// Reads `1h30m`, `10s`, `2.5s`, `500ms`, in Go's notation as Istio has it.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let refuse = || "expected a duration such as 10s, 500ms or 1m30s".to_owned();
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (number, tail) = split_at_first(rest, |letter| !letter.is_ascii_digit() && letter != '.');
+        let (unit, tail) = split_at_first(tail, |letter| letter.is_ascii_digit() || letter == '.');
+        let seconds = number.parse::<f64>().ok().zip(seconds_of(unit)).map(|(number, unit)| number * unit);
+        let part = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).ok_or_else(refuse)?;
+        total = total.checked_add(part).ok_or_else(refuse)?;
+        rest = tail;
+    }
+    if text.is_empty() { Err(refuse()) } else { Ok(total) }
+}
+
+fn split_at_first(text: &str, ends: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(ends).unwrap_or(text.len()))
+}
+
+fn seconds_of(unit: &str) -> Option<f64> {
+    match unit {
+        "h" => Some(3600.0),
+        "m" => Some(60.0),
+        "s" => Some(1.0),
+        "ms" => Some(1e-3),
+        "us" => Some(1e-6),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_a_sum_of_numbers_with_units() {
+        let table = [
+            ("10s", Some(10_000)),
+            ("1m30s", Some(90_000)),
+            ("2.5s", Some(2_500)),
+            ("500ms", Some(500)),
+            ("1h", Some(3_600_000)),
+            ("0s", Some(0)),
+            ("", None),
+            ("10", None),
+            ("s", None),
+            ("-1s", None),
+            ("1s2", None),
+            ("1 s", None),
+            ("99999999999999999999h", None),
+        ];
+        for (text, milliseconds) in table {
+            assert_eq!(duration(text).ok(), milliseconds.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_mapping_names_two_ports_and_neither_is_zero() {
+        assert_eq!(port_mapping("80:8080"), Ok(PortMapping { from: 80, to: 8080 }));
+        for text in ["80", "80:", ":80", "0:80", "80:0", "80:65536", "80:a", "80:81:82"] {
+            assert!(port_mapping(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn labels_are_pairs_with_commas_between() {
+        let read = labels("istio=ingressgateway, app=,").unwrap();
+        assert_eq!(read.len(), 2);
+        assert_eq!(read.get("istio").map(|value| &**value), Some("ingressgateway"));
+        assert_eq!(read.get("app").map(|value| &**value), Some(""));
+        assert_eq!(labels("").unwrap().len(), 0);
+        assert!(labels("istio").is_err() && labels("=x").is_err());
+    }
+}
