@@ -1,5 +1,7 @@
 //! Host and port of a request: reading, checking, comparing. Source: RFC 3986, 3.2.2, and RFC 9110, 7.2.
 
+use std::net::Ipv6Addr;
+
 /// An authority taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Authority<'a> {
@@ -16,5 +18,62 @@ pub fn split_port(authority: &[u8]) -> Authority<'_> {
             Authority { host: authority.get(..at).unwrap_or_default(), port: authority.get(at + 1..) }
         }
         _ => Authority { host: authority, port: None },
+    }
+}
+
+/// Why a Host is answered with 400.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AuthorityRefusal {
+    /// Nothing before the port.
+    #[error("the host is empty")]
+    Empty,
+    /// `user@host`
+    #[error("the authority contains user information")]
+    UserInformation,
+    /// A character that no host has, or brackets around what is no IPv6 address.
+    #[error("the host is malformed")]
+    Host,
+    /// Not a number of at most 65535.
+    #[error("the port is malformed")]
+    Port,
+}
+
+/// Reads an authority as RFC 3986 has it; user information is refused, as RFC 9110 wants.
+pub fn parse(authority: &[u8]) -> Result<Authority<'_>, AuthorityRefusal> {
+    if memchr::memchr(b'@', authority).is_some() {
+        return Err(AuthorityRefusal::UserInformation);
+    }
+    let parts = split_port(authority);
+    if parts.host.is_empty() {
+        return Err(AuthorityRefusal::Empty);
+    }
+    let number = |port: &[u8]| std::str::from_utf8(port).is_ok_and(|port| port.parse::<u16>().is_ok());
+    let port_is_valid = |port: &[u8]| port.is_empty() || port.iter().all(u8::is_ascii_digit) && number(port);
+    if !is_host(parts.host) {
+        Err(AuthorityRefusal::Host)
+    } else if !parts.port.is_none_or(port_is_valid) {
+        Err(AuthorityRefusal::Port)
+    } else {
+        Ok(parts)
+    }
+}
+
+fn is_host(host: &[u8]) -> bool {
+    match host {
+        [b'[', address @ .., b']'] => std::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok()),
+        name => is_name(name),
+    }
+}
+
+/// `reg-name` of RFC 3986: unreserved characters, sub-delimiters and escapes.
+fn is_name(name: &[u8]) -> bool {
+    let mut rest = name;
+    loop {
+        rest = match rest {
+            [] => return true,
+            [b'%', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => after,
+            [byte, after @ ..] if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte) => after,
+            _ => return false,
+        }
     }
 }

@@ -1,0 +1,311 @@
+//! Path normalisation: how a path is forwarded, and the form that rules are compared with, so that no rule can be walked
+//! around. Source: RFC 3986, 6.2.2, MeshConfig `pathNormalization`, and Envoy's documented order of its steps. Start at
+//! [`normalize`].
+
+use std::borrow::Cow;
+
+use config_model::model::PathNormalization;
+
+/// A path that can be compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Normalized<'p> {
+    forwarded: Cow<'p, [u8]>,
+    /// Only where it differs.
+    matching: Option<Vec<u8>>,
+}
+
+impl Normalized<'_> {
+    /// What the back end gets to see, unless the route rewrites it.
+    pub fn forwarded(&self) -> &[u8] {
+        &self.forwarded
+    }
+
+    /// What rules are compared with.
+    pub fn matching(&self) -> &[u8] {
+        self.matching.as_deref().unwrap_or(&self.forwarded)
+    }
+
+    /// Whether the path is not what was sent.
+    pub fn is_changed(&self) -> bool {
+        matches!(self.forwarded, Cow::Owned(_))
+    }
+
+    /// Length of the forwarded path's beginning that the first `length` bytes of the matching form stand for.
+    pub fn forwarded_length(&self, length: usize) -> usize {
+        if self.matching.is_none() {
+            return length.min(self.forwarded.len());
+        }
+        let (mut at, mut matched) = (0, 0);
+        while matched < length && at < self.forwarded.len() {
+            let run = separators(self.forwarded.get(at..).unwrap_or_default());
+            matched += run.matching_length();
+            at += match run {
+                // Of several separators that count as one only the first has been seen.
+                Run::Merged { first, .. } if matched >= length => first,
+                _ => run.length(),
+            };
+        }
+        at.min(self.forwarded.len())
+    }
+}
+
+/// Why a path is answered with 400.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PathRefusal {
+    /// It does not begin with a slash.
+    #[error("the path does not begin with a slash")]
+    NotAbsolute,
+    /// A byte that cannot stand in a path: space, control, `#`, or beyond ASCII.
+    #[error("the path contains the byte 0x{0:02x}")]
+    Byte(u8),
+    /// `%00`
+    #[error("the path contains %00")]
+    Nul,
+    /// Decoding `%2f` or `%5c` would make a dot segment.
+    #[error("decoding %2f or %5c would make a dot segment")]
+    HiddenDotSegment,
+}
+
+/// Normalises `path`, which has no query. Nothing is allocated where nothing changes.
+pub fn normalize(path: &[u8], mode: PathNormalization) -> Result<Normalized<'_>, PathRefusal> {
+    let survey = survey(path)?;
+    let decode = mode == PathNormalization::DecodeAndMergeSlashes && survey.encoded_slashes;
+    if mode == PathNormalization::None || !(survey.rewrite || survey.doubled_slashes || survey.encoded_slashes) {
+        return Ok(Normalized { forwarded: path.into(), matching: None });
+    }
+    let mut forwarded =
+        if survey.rewrite || decode { Cow::Owned(rewritten(path, decode)) } else { Cow::Borrowed(path) };
+    if matches!(mode, PathNormalization::MergeSlashes | PathNormalization::DecodeAndMergeSlashes) {
+        if forwarded.windows(2).any(|pair| pair == b"//") {
+            forwarded.to_mut().dedup_by(|next, previous| *next == b'/' && *previous == b'/');
+        }
+    }
+    let matching = if mode == PathNormalization::Strict { strict(&forwarded)? } else { None };
+    Ok(Normalized { forwarded, matching })
+}
+
+/// What is to be done about a path.
+#[derive(Default)]
+struct Survey {
+    rewrite: bool,
+    doubled_slashes: bool,
+    encoded_slashes: bool,
+}
+
+/// What a byte of a path asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Plain,
+    Slash,
+    Backslash,
+    Percent,
+    /// No character of a URL: `"<>^{|}` and the backtick are written as escapes.
+    Escape,
+    Forbidden,
+}
+
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Plain; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            b'/' => Class::Slash,
+            b'\\' => Class::Backslash,
+            b'%' => Class::Percent,
+            b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' => Class::Escape,
+            0..=b' ' | b'#' | b'?' | 0x7f.. => Class::Forbidden,
+            _ => Class::Plain,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+fn class(byte: u8) -> Class {
+    CLASSES[usize::from(byte)]
+}
+
+fn survey(path: &[u8]) -> Result<Survey, PathRefusal> {
+    if path.first() != Some(&b'/') {
+        return Err(PathRefusal::NotAbsolute);
+    }
+    let mut survey = Survey::default();
+    for (at, &byte) in path.iter().enumerate() {
+        let rest = || path.get(at + 1..).unwrap_or_default();
+        match class(byte) {
+            Class::Plain => {}
+            Class::Slash => match rest() {
+                [b'/', ..] => survey.doubled_slashes = true,
+                [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..] => survey.rewrite = true,
+                _ => {}
+            },
+            Class::Backslash | Class::Escape => survey.rewrite = true,
+            Class::Percent => match decoded(rest()) {
+                Some(0) => return Err(PathRefusal::Nul),
+                Some(b'/' | b'\\') => survey.encoded_slashes = true,
+                Some(byte) => survey.rewrite |= is_unreserved(byte),
+                None => {}
+            },
+            Class::Forbidden => return Err(PathRefusal::Byte(byte)),
+        }
+    }
+    Ok(survey)
+}
+
+/// The byte that two hexadecimal digits at the beginning of `digits` stand for.
+fn decoded(digits: &[u8]) -> Option<u8> {
+    let [high, low, ..] = digits else { return None };
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    Some((digit(high)? * 16 + digit(low)?) as u8)
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// `path` without needless escapes, backslashes and dot segments; with `decode_slashes`, without escaped slashes too.
+fn rewritten(path: &[u8], decode_slashes: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len() + 8);
+    out.push(b'/');
+    let mut rest = path.get(1..).unwrap_or_default();
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        match class(*byte) {
+            Class::Slash | Class::Backslash => end_segment(&mut out, true),
+            Class::Escape => push_escape(&mut out, *byte),
+            Class::Percent => match decoded(after) {
+                Some(b'/' | b'\\') if decode_slashes => {
+                    rest = after.get(2..).unwrap_or_default();
+                    end_segment(&mut out, true);
+                }
+                Some(decoded) if is_unreserved(decoded) && !completes_escape(&out, decoded) => {
+                    rest = after.get(2..).unwrap_or_default();
+                    out.push(decoded);
+                }
+                Some(_) => {
+                    rest = after.get(2..).unwrap_or_default();
+                    out.push(*byte);
+                    out.extend_from_slice(after.get(..2).unwrap_or_default());
+                }
+                None => out.push(*byte),
+            },
+            Class::Plain | Class::Forbidden => out.push(*byte),
+        }
+    }
+    end_segment(&mut out, false);
+    out
+}
+
+/// Ends the last segment of `out`: a dot segment goes, and takes its parent along if it is two dots.
+fn end_segment(out: &mut Vec<u8>, slash: bool) {
+    let start = memchr::memrchr(b'/', out).map_or(0, |at| at + 1);
+    match out.get(start..) {
+        Some(b".") => out.truncate(start),
+        Some(b"..") => {
+            out.truncate(start.saturating_sub(1));
+            let parent = memchr::memrchr(b'/', out).map_or(0, |at| at + 1);
+            out.truncate(parent);
+            if parent == 0 {
+                out.push(b'/');
+            }
+        }
+        _ if slash => out.push(b'/'),
+        _ => {}
+    }
+}
+
+/// Whether `byte` would make an escape of a stray percent sign at the end of `out`: `%%36%31` must not become `%61`.
+fn completes_escape(out: &[u8], byte: u8) -> bool {
+    let stray = matches!(out, [.., b'%'] | [.., b'%', b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F']);
+    stray && byte.is_ascii_hexdigit()
+}
+
+/// Appends `byte` as `%XX`.
+pub(crate) fn push_escape(out: &mut Vec<u8>, byte: u8) {
+    let digit = |value: u8| b"0123456789ABCDEF".get(usize::from(value)).copied().unwrap_or_default();
+    out.extend([b'%', digit(byte >> 4), digit(byte & 15)]);
+}
+
+/// The stricter matching form of a normalised path, if it differs.
+fn strict(path: &[u8]) -> Result<Option<Vec<u8>>, PathRefusal> {
+    let mut merged = Vec::new();
+    let mut differs = false;
+    // The part since the last separator of any kind.
+    let mut segment = 0;
+    let mut at = 0;
+    while at < path.len() {
+        let rest = path.get(at..).unwrap_or_default();
+        let run = separators(rest);
+        if run != Run::Other {
+            refuse_dots(path.get(segment..at))?;
+            segment = at + run.length();
+        }
+        if !differs && matches!(run, Run::Merged { first, length } if first < length) {
+            differs = true;
+            merged.extend_from_slice(path.get(..at).unwrap_or_default());
+        }
+        if differs {
+            match run {
+                Run::Merged { .. } => merged.push(b'/'),
+                Run::Encoded { .. } | Run::Other => {
+                    merged.extend_from_slice(rest.get(..run.length()).unwrap_or_default())
+                }
+            }
+        }
+        at += run.length();
+    }
+    refuse_dots(path.get(segment..))?;
+    Ok(differs.then_some(merged))
+}
+
+fn refuse_dots(segment: Option<&[u8]>) -> Result<(), PathRefusal> {
+    match segment {
+        Some(b"." | b"..") => Err(PathRefusal::HiddenDotSegment),
+        _ => Ok(()),
+    }
+}
+
+/// Separators, or a byte that is none, at the beginning of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Run {
+    /// Slashes, perhaps escaped ones among them, that are one slash for matching.
+    Merged { first: usize, length: usize },
+    /// Escaped slashes within a segment: data.
+    Encoded { length: usize },
+    /// One byte.
+    Other,
+}
+
+impl Run {
+    fn length(self) -> usize {
+        match self {
+            Self::Merged { length, .. } | Self::Encoded { length } => length,
+            Self::Other => 1,
+        }
+    }
+
+    fn matching_length(self) -> usize {
+        if let Self::Merged { .. } = self { 1 } else { self.length() }
+    }
+}
+
+fn separators(text: &[u8]) -> Run {
+    let separator = |at: usize| match text.get(at..) {
+        Some([b'/', ..]) => 1,
+        Some([b'%', digits @ ..]) if matches!(decoded(digits), Some(b'/' | b'\\')) => 3,
+        _ => 0,
+    };
+    let first = separator(0);
+    let (mut length, mut slash) = (0, false);
+    loop {
+        match separator(length) {
+            0 if length == 0 => return Run::Other,
+            0 if slash => return Run::Merged { first, length },
+            0 => return Run::Encoded { length },
+            step => {
+                slash |= step == 1;
+                length += step;
+            }
+        }
+    }
+}
