@@ -19,7 +19,7 @@ pub struct Position {
 pub struct ResourceId {
     /// `VirtualService`, `Gateway`, ...
     pub kind: &'static str,
-    /// Namespace, `default` where none was written.
+    /// Namespace, `default` where none was written; empty for a Namespace itself.
     pub namespace: Arc<str>,
     /// `metadata.name`.
     pub name: Arc<str>,
@@ -30,6 +30,9 @@ pub struct ResourceId {
 impl fmt::Display for ResourceId {
     /// `VirtualService default/reviews`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            return write!(f, "{} {}", self.kind, self.name);
+        }
         write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
     }
 }

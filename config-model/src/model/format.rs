@@ -99,6 +99,11 @@ pub struct FormatError {
 }
 
 impl Format {
+    /// Reads a format.
+    pub fn parse(text: &str) -> Result<Self, FormatError> {
+        Ok(Self { source: text.into(), pieces: vec![Piece::Literal(text.into())] })
+    }
+
     /// As written.
     pub fn as_str(&self) -> &str {
         &self.source

@@ -241,7 +241,6 @@ pub enum PathRewrite {
     /// Every match of the expression within the path.
     Regex {
         /// Not anchored.
-        #[serde(serialize_with = "regex_source")]
         pattern: RewritePattern,
         /// In the syntax of the regex crate: `\1` has become `${1}`.
         substitution: Arc<str>,
@@ -258,8 +257,10 @@ impl PartialEq for RewritePattern {
     }
 }
 
-fn regex_source<S: Serializer>(pattern: &RewritePattern, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(pattern.0.as_str())
+impl Serialize for RewritePattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
 }
 
 /// When and how often a failed try is repeated. The conditions are those of Istio's default policy: connect-failure,

@@ -1,0 +1,136 @@
+//! Where decoding and validation put what they find.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use super::{Field, Path, Unknown, suggest};
+use crate::diagnostic::{Code, Diagnostic, Level};
+use crate::document::{Key, Node, Value};
+use crate::origin::{Position, ResourceId};
+
+/// Diagnostics of one file, and the resource that is being read.
+#[derive(Debug)]
+pub struct Report {
+    file: Arc<str>,
+    /// The resource that diagnostics belong to, once its name is known.
+    pub resource: Option<Arc<ResourceId>>,
+    /// What was found so far.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Inside a field that is not honoured yet: what lies below it isn't worth a warning of its own.
+    inside_later: bool,
+}
+
+impl Report {
+    /// A report on `file`.
+    pub fn new(file: Arc<str>) -> Self {
+        Self { file, resource: None, diagnostics: Vec::new(), inside_later: false }
+    }
+
+    /// The file's name.
+    pub fn file(&self) -> &Arc<str> {
+        &self.file
+    }
+
+    /// Adds a diagnostic with any code and level.
+    pub fn add(&mut self, code: Code, level: Level, position: Position, at: &Path<'_>, text: (String, Option<String>)) {
+        let (message, hint) = text;
+        self.diagnostics.push(Diagnostic {
+            code,
+            level,
+            message,
+            resource: self.resource.clone(),
+            file: Arc::clone(&self.file),
+            position,
+            field: (!at.is_root()).then(|| at.to_string()),
+            hint,
+            reference: None,
+        });
+    }
+
+    /// The rule of the schema that `at` breaks, and the cure.
+    pub fn error(&mut self, position: Position, at: &Path<'_>, message: impl Display, hint: Option<&str>) {
+        let text = (message.to_string(), hint.map(str::to_owned));
+        self.add(Code::SchemaValidation, Level::Error, position, at, text);
+    }
+
+    /// Something that Istio accepts though it is hardly meant.
+    pub fn warning(&mut self, position: Position, at: &Path<'_>, message: impl Display, hint: Option<&str>) {
+        let text = (message.to_string(), hint.map(str::to_owned));
+        self.add(Code::SchemaWarning, Level::Warning, position, at, text);
+    }
+
+    /// A field or value that we understand but that changes nothing yet.
+    pub fn not_honoured(&mut self, position: Position, at: &Path<'_>, what: impl Display) {
+        if !self.inside_later {
+            let message = format!("{what} is understood but not honoured yet");
+            self.add(Code::NotHonoured, Level::Warning, position, at, (message, None));
+        }
+    }
+
+    /// The node is of another type than `expected`.
+    pub fn wrong_type(&mut self, node: &Node<'_>, at: &Path<'_>, expected: &str) {
+        let found = node.describe();
+        let hint = match (&node.value, expected) {
+            (Value::Bool(_) | Value::Int(_) | Value::Float(_), "a string") => Some("put it in quotes"),
+            (Value::String(_), "a number" | "an integer" | "true or false") => Some("write it without quotes"),
+            _ => None,
+        };
+        self.error(node.position, at, format_args!("must be {expected}, found {found}"), hint);
+    }
+
+    /// The fields of a node that has to be a mapping.
+    pub fn mapping<'n, 't>(&mut self, node: &'n Node<'t>, at: &Path<'_>) -> Option<&'n [(Key<'t>, Node<'t>)]> {
+        if let Value::Mapping(fields) = &node.value {
+            return Some(fields);
+        }
+        self.wrong_type(node, at, "a mapping");
+        None
+    }
+
+    /// The same, but null is as good as no field at all.
+    pub fn optional_mapping<'n, 't>(&mut self, node: &'n Node<'t>, at: &Path<'_>) -> Option<&'n [(Key<'t>, Node<'t>)]> {
+        if node.is_null() { None } else { self.mapping(node, at) }
+    }
+
+    /// Reads a field; one that is not honoured yet gets a warning if it holds anything.
+    pub fn field<T: Field>(&mut self, key: &Key<'_>, value: &Node<'_>, at: &Path<'_>, later: bool) -> T {
+        if !later || self.inside_later {
+            return T::read(value, at, self);
+        }
+        self.inside_later = true;
+        let field = T::read(value, at, self);
+        self.inside_later = false;
+        if !field.is_absent() {
+            self.not_honoured(key.position, at, &*key.name);
+        }
+        field
+    }
+
+    /// A field that the object does not have.
+    pub fn unknown_field(&mut self, key: &Key<'_>, at: &Path<'_>, known: &[&str], unknown: Unknown) {
+        let level = match unknown {
+            Unknown::Refuse => Level::Error,
+            Unknown::Warn => Level::Warning,
+            Unknown::Ignore => return,
+        };
+        let code = if level == Level::Error { Code::SchemaValidation } else { Code::UnknownSetting };
+        let near = suggest(&key.name, known).map(|near| format!("did you mean {near}?"));
+        let hint = near.or_else(|| Some(format!("known fields are {}", known.join(", "))));
+        self.add(code, level, key.position, &at.field(&key.name), ("unknown field".to_owned(), hint));
+    }
+
+    /// The index of a text among `names`.
+    pub fn choose(&mut self, node: &Node<'_>, at: &Path<'_>, names: &[&str]) -> Option<usize> {
+        let Value::String(text) = &node.value else {
+            self.wrong_type(node, at, "a string");
+            return None;
+        };
+        let index = names.iter().position(|name| **name == **text);
+        if index.is_none() {
+            let near = suggest(text, names).map(|near| format!("did you mean {near}?"));
+            let hint = near.unwrap_or_else(|| format!("use one of {}", names.join(", ")));
+            self.error(node.position, at, format_args!("unknown value {text:?}"), Some(&hint));
+        }
+        index
+    }
+}

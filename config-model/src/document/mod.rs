@@ -1,0 +1,106 @@
+//! YAML text as a tree that knows where everything stands. Scalars are read as Kubernetes reads them, that is by YAML 1.1
+//! and go-yaml: a bare `yes`, `no`, `on`, `off`, `y` or `n` is a boolean, as a map key too. Start at [`parse`].
+
+mod events;
+mod scalar;
+mod split;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+pub use events::parse;
+pub use split::{Section, sections};
+
+use crate::decode::{Located, Text};
+use crate::origin::Position;
+
+/// A value and where it begins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node<'t> {
+    /// Where it begins.
+    pub position: Position,
+    /// The value.
+    pub value: Value<'t>,
+}
+
+/// A value, in JSON's terms.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value<'t> {
+    /// `null`, `~` or nothing.
+    Null,
+    /// `true` and its many names.
+    Bool(bool),
+    /// A whole number in any of YAML's bases.
+    Int(i64),
+    /// Another number.
+    Float(f64),
+    /// Text.
+    String(Cow<'t, str>),
+    /// A list.
+    Sequence(Vec<Node<'t>>),
+    /// A mapping in the order of the file; no key appears twice.
+    Mapping(Vec<(Key<'t>, Node<'t>)>),
+}
+
+/// A key of a mapping, which JSON wants to be text: `on:` is `true`, `1:` is `1`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Key<'t> {
+    /// The text.
+    pub name: Cow<'t, str>,
+    /// Where it begins.
+    pub position: Position,
+}
+
+impl Key<'_> {
+    /// As a value of its own.
+    pub fn to_text(&self) -> Text {
+        Located { value: Arc::from(&*self.name), position: self.position }
+    }
+}
+
+/// Why text is not YAML that Kubernetes would read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SyntaxError {
+    /// Where.
+    pub position: Position,
+    /// What is wrong.
+    pub message: String,
+    /// How to put it right.
+    pub hint: Option<&'static str>,
+}
+
+impl Node<'_> {
+    /// Whether this is null.
+    pub fn is_null(&self) -> bool {
+        self.value == Value::Null
+    }
+
+    /// The value under `key`, if this is a mapping that has one.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        match &self.value {
+            Value::Mapping(fields) => fields.iter().find(|(name, _)| name.name == key).map(|(_, value)| value),
+            _ => None,
+        }
+    }
+
+    /// The value in a few words, for messages: `number 70000`.
+    pub fn describe(&self) -> String {
+        match &self.value {
+            Value::Null => "null".to_owned(),
+            Value::Bool(value) => format!("boolean {value}"),
+            Value::Int(value) => format!("number {value}"),
+            Value::Float(value) => format!("number {value}"),
+            Value::String(text) => format!("string {:?}", shorten(text)),
+            Value::Sequence(_) => "a list".to_owned(),
+            Value::Mapping(_) => "a mapping".to_owned(),
+        }
+    }
+}
+
+fn shorten(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(40) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
+        None => text.into(),
+    }
+}

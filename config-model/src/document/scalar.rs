@@ -1,0 +1,1 @@
+//! Plain scalars as go-yaml reads them.

@@ -1,0 +1,113 @@
+//! `MeshConfig`, from the ConfigMap `istio`, key `mesh`, as far as it concerns a data plane.
+//! Source: `mesh/v1alpha1/config.proto`.
+
+use super::{HttpRetry, LocalityLoadBalancerSetting, TcpKeepalive};
+use crate::decode::{Duration, Located, Text, choice, object};
+
+object! {
+    /// Settings of the whole mesh.
+    MeshConfig (Warn) {
+        /// `/dev/stdout` or another path; no log if empty.
+        access_log_file: Option<Text> = "accessLogFile",
+        /// A format of Envoy; Istio's own if empty.
+        access_log_format: Text = "accessLogFormat",
+        /// Text or JSON.
+        access_log_encoding: Located<AccessLogEncoding> = "accessLogEncoding",
+        /// How paths are normalised.
+        path_normalization: Option<ProxyPathNormalization> = "pathNormalization",
+        /// The namespace whose resources hold everywhere; `istio-system` if empty.
+        root_namespace: Text = "rootNamespace",
+        /// `cluster.local` if empty.
+        trust_domain: Text = "trustDomain",
+        /// Other names of it.
+        trust_domain_aliases: Vec<Text> = "trustDomainAliases" later,
+        /// `exportTo` of services that have none.
+        default_service_export_to: Vec<Text> = "defaultServiceExportTo",
+        /// `exportTo` of VirtualServices that have none.
+        default_virtual_service_export_to: Vec<Text> = "defaultVirtualServiceExportTo",
+        /// `exportTo` of DestinationRules that have none.
+        default_destination_rule_export_to: Vec<Text> = "defaultDestinationRuleExportTo",
+        /// What is done with unknown hosts.
+        outbound_traffic_policy: Option<MeshOutboundTrafficPolicy> = "outboundTrafficPolicy" later,
+        /// Until a connection is there.
+        connect_timeout: Option<Located<Duration>> = "connectTimeout" later,
+        /// Probes on idle connections.
+        tcp_keepalive: Option<TcpKeepalive> = "tcpKeepalive" later,
+        /// HTTP/2 towards services.
+        h2_upgrade_policy: Located<MeshH2UpgradePolicy> = "h2UpgradePolicy" later,
+        /// Preference for near endpoints.
+        locality_lb_setting: Option<LocalityLoadBalancerSetting> = "localityLbSetting" later,
+        /// Time between two look-ups of a name.
+        dns_refresh_rate: Option<Located<Duration>> = "dnsRefreshRate" later,
+        /// Retries of routes that say nothing of them.
+        default_http_retry_policy: Option<HttpRetry> = "defaultHttpRetryPolicy" later,
+        /// Whether TLS within the mesh is automatic.
+        enable_auto_mtls: Option<Located<bool>> = "enableAutoMtls" later,
+        /// Whether traces are sent.
+        enable_tracing: Located<bool> = "enableTracing" later,
+    }
+}
+
+choice! {
+    /// Form of an access-log line.
+    AccessLogEncoding {
+        /// Text.
+        Text = "TEXT",
+        /// A JSON object.
+        Json = "JSON",
+    }
+}
+
+choice! {
+    /// How far paths are normalised.
+    NormalizationType {
+        /// As Envoy does by default, which is `BASE`.
+        Default = "DEFAULT",
+        /// Not at all.
+        None = "NONE",
+        /// By RFC 3986, and a backslash is a slash.
+        Base = "BASE",
+        /// Doubled slashes are merged too.
+        MergeSlashes = "MERGE_SLASHES",
+        /// Escaped slashes are decoded first.
+        DecodeAndMergeSlashes = "DECODE_AND_MERGE_SLASHES",
+    }
+}
+
+object! {
+    /// How paths are normalised.
+    ProxyPathNormalization (Warn) {
+        /// How far.
+        normalization: Located<NormalizationType> = "normalization",
+    }
+}
+
+choice! {
+    /// What is done with unknown hosts.
+    MeshOutboundTrafficPolicyMode {
+        /// Refused.
+        RegistryOnly = "REGISTRY_ONLY",
+        /// Passed on.
+        AllowAny = "ALLOW_ANY",
+        /// Passed on by name.
+        AllowAnyDynamicDns = "ALLOW_ANY_DYNAMIC_DNS",
+    }
+}
+
+object! {
+    /// What is done with unknown hosts.
+    MeshOutboundTrafficPolicy (Warn) {
+        /// The mode.
+        mode: Located<MeshOutboundTrafficPolicyMode> = "mode",
+    }
+}
+
+choice! {
+    /// Whether HTTP/1.1 becomes HTTP/2 towards services.
+    MeshH2UpgradePolicy {
+        /// No.
+        DoNotUpgrade = "DO_NOT_UPGRADE",
+        /// Yes.
+        Upgrade = "UPGRADE",
+    }
+}

@@ -1,0 +1,98 @@
+//! Resources as they were written, with Istio's and Kubernetes' own field names; every value knows its place. What is
+//! absent is empty, as in protobuf; nothing is filled in here.
+
+mod destination_rule;
+mod envelope;
+mod gateway;
+mod kubernetes;
+mod mesh_config;
+mod metadata;
+mod service_entry;
+mod sidecar;
+mod virtual_service;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+pub use destination_rule::*;
+pub use envelope::read;
+pub use gateway::*;
+pub use kubernetes::*;
+pub use mesh_config::*;
+pub use metadata::{Metadata, OwnerReference};
+pub use service_entry::*;
+pub use sidecar::*;
+pub use virtual_service::*;
+
+use crate::decode::object;
+pub use crate::decode::{Bytes, Duration, Located, Map, Text, Timestamp};
+use crate::name::Labels;
+use crate::origin::{Origin, Position, ResourceId};
+
+/// A resource of one of the kinds that a proxy reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resource {
+    /// What it is called and where it is from.
+    pub id: Arc<ResourceId>,
+    /// Name, labels and the like.
+    pub metadata: Metadata,
+    /// Its place among the resources of its file, from 0.
+    pub ordinal: u32,
+    /// What it says.
+    pub spec: Spec,
+}
+
+impl Resource {
+    /// A place in this resource.
+    pub fn origin(&self, position: Position) -> Origin {
+        Origin { resource: Arc::clone(&self.id), position }
+    }
+}
+
+/// What a resource says, by kind.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+#[allow(missing_docs, reason = "each holds the type of its name")]
+pub enum Spec {
+    Gateway(Gateway),
+    VirtualService(VirtualService),
+    DestinationRule(DestinationRule),
+    ServiceEntry(ServiceEntry),
+    WorkloadEntry(WorkloadEntry),
+    Sidecar(Sidecar),
+    Service(Service),
+    Endpoints(Endpoints),
+    EndpointSlice(EndpointSlice),
+    Pod(Pod),
+    /// Of which only the labels count.
+    Namespace,
+    Secret(Secret),
+    ConfigMap(ConfigMap),
+    /// From the ConfigMap `istio`; the ConfigMap itself is not listed then.
+    MeshConfig(Box<MeshConfig>),
+}
+
+object! {
+    /// A port, by number.
+    PortSelector {
+        /// 1 to 65535.
+        number: Located<u16> = "number",
+    }
+}
+
+object! {
+    /// A share in percent.
+    Percent {
+        /// 0 to 100.
+        value: Located<f64> = "value",
+    }
+}
+
+object! {
+    /// Workloads by their labels, in the same namespace.
+    WorkloadSelector {
+        /// All of them.
+        labels: Labels = "labels",
+    }
+}
