@@ -7,6 +7,9 @@
 /// The longest cycle that is written out turn by turn: 16 KiB, and 0.2 ms to make.
 const WRITTEN_CYCLE_MAX: u64 = 4096;
 
+/// Candidates for a stride. Of any 100 successive numbers one has no divisor in common with a given 64-bit number.
+const STRIDES_TRIED: u64 = 128;
+
 /// 2^64 divided by the golden ratio.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
@@ -113,9 +116,21 @@ fn write_cycle(weights: &[u64]) -> Vec<u32> {
     turns.into_iter().map(|(_, position)| position).collect()
 }
 
+/// The number near the golden section of `sum` whose multiples are spread best.
 fn stride(sum: u64) -> u64 {
     let golden = ((u128::from(sum) * u128::from(GOLDEN)) >> 64) as u64;
-    (golden.max(1)..).find(|&stride| greatest_common_divisor(stride, sum) == 1).unwrap_or(1)
+    (golden..golden + STRIDES_TRIED).min_by_key(|&stride| largest_quotient(sum, stride)).unwrap_or(1)
+}
+
+/// The largest quotient of the continued fraction of `a / b`: the smaller, the more evenly multiples of `b` fill a circle of
+/// `a`. The largest of all if the two have a common divisor.
+fn largest_quotient(mut a: u64, mut b: u64) -> u64 {
+    let mut largest = 0;
+    while b != 0 {
+        largest = largest.max(a / b);
+        (a, b) = (b, a % b);
+    }
+    if a == 1 { largest } else { u64::MAX }
 }
 
 fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
@@ -123,4 +138,95 @@ fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
         (a, b) = (b, a % b);
     }
     a
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn compile(weights: &[u32]) -> Schedule {
+        Schedule::new(weights.iter().copied())
+    }
+
+    /// Length of a whole cycle.
+    fn cycle(schedule: &Schedule) -> u64 {
+        match schedule {
+            Schedule::Equal { count } => *count as u64,
+            Schedule::Weighted(weighted) => weighted.sum(),
+        }
+    }
+
+    fn hits(schedule: &Schedule, turns: impl Iterator<Item = u64>, count: usize) -> Vec<u64> {
+        let mut hits = vec![0; count];
+        turns.for_each(|turn| hits[schedule.turn(turn)] += 1);
+        hits
+    }
+
+    fn letters(weights: &[u32]) -> String {
+        let schedule = compile(weights);
+        (0..cycle(&schedule)).map(|turn| char::from(b'a' + schedule.turn(turn) as u8)).collect()
+    }
+
+    #[test]
+    fn equal_weights_take_turns_in_order_whatever_the_weight() {
+        for weight in [1, 7, u32::MAX] {
+            assert_eq!(letters(&[weight; 4]), "abcd", "{weight}");
+        }
+    }
+
+    #[test]
+    fn turns_of_a_heavy_endpoint_lie_between_those_of_the_others() {
+        // The last two: a queue of deadlines that all begin together would give ten turns to the first one after another.
+        for (weights, turns) in [
+            (&[1, 3][..], "abbb"),
+            (&[10, 30], "abbb"),
+            (&[1, 1, 2], "acbc"),
+            (&[4, 1, 1, 1, 1], "acaeabad"),
+            (&[10, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], "afakacahaeajabagadai"),
+        ] {
+            assert_eq!(letters(weights), turns, "{weights:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn over_a_cycle_every_endpoint_has_exactly_its_weight(weights in vec(1u32..=400, 1..40), start in 0u64..u64::from(u32::MAX)) {
+            let schedule = compile(&weights);
+            let cycle = cycle(&schedule);
+            let sum: u64 = weights.iter().copied().map(u64::from).sum();
+            let exact: Vec<u64> = weights.iter().map(|&weight| u64::from(weight) * cycle / sum).collect();
+            prop_assert_eq!(hits(&schedule, start..start + cycle, weights.len()), exact);
+        }
+
+        #[test]
+        fn in_any_stretch_nobody_is_far_from_its_share(
+            weights in prop_oneof![vec(1u32..=100, 2..40), vec(1u32..=4000, 2..40)], start in 0u64..1 << 32, length in 1u64..4_000,
+        ) {
+            let schedule = compile(&weights);
+            let written = matches!(&schedule, Schedule::Weighted(Weighted { turns: Turns::Written(_), .. }));
+            let far = if written { 2.5 } else { 8.0 };
+            let sum: u64 = weights.iter().copied().map(u64::from).sum();
+            for (weight, got) in weights.iter().zip(hits(&schedule, start..start + length, weights.len())) {
+                let share = length as f64 * f64::from(*weight) / sum as f64;
+                prop_assert!((got as f64 - share).abs() < far, "{} for a share of {}", got, share);
+            }
+        }
+
+        #[test]
+        fn every_draw_falls_on_the_endpoint_that_owns_it(weights in vec(1u32..=50, 2..20)) {
+            let Schedule::Weighted(weighted) = compile(&weights) else { return Ok(()) };
+            for draw in 0..weighted.sum() {
+                let (from, to) = weighted.draws_of(weighted.at(draw));
+                prop_assert!((from..to).contains(&draw));
+            }
+        }
+
+        #[test]
+        fn any_weights_have_turns(weights in vec(1u32.., 0..20), turn: u64) {
+            prop_assert!(compile(&weights).turn(turn) < weights.len().max(1));
+        }
+    }
 }
