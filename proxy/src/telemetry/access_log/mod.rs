@@ -1,0 +1,16 @@
+//! The access log: one line for each request, in Istio's text format, in one's own, or as JSON.
+//!
+//! A format is compiled once, when its configuration is. A worker formats a line straight into a buffer of its own and hands
+//! the buffer over when it is full or old; a thread of its own writes. Whatever becomes of the reader, no worker waits: what
+//! does not fit in the queue is dropped, and counted. Start at [`AccessLogger::log`].
+
+mod format;
+mod record;
+mod sink;
+mod text;
+mod time;
+mod value;
+
+pub use format::LineFormat;
+pub use record::{AccessRecord, CapturedHeaders, Headers, NO_HEADERS};
+pub use sink::{AccessLog, AccessLogger, Target};

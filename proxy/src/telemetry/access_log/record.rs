@@ -1,0 +1,119 @@
+//! What the access log and header values can say of a request.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, Version};
+use smallvec::SmallVec;
+
+use crate::telemetry::Flags;
+
+/// Header fields by name, whoever holds them.
+pub trait Headers {
+    /// The value of the first field of that name.
+    fn first(&self, name: &HeaderName) -> Option<&[u8]>;
+}
+
+impl Headers for HeaderMap {
+    fn first(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.get(name).map(HeaderValue::as_bytes)
+    }
+}
+
+/// No fields at all.
+pub const NO_HEADERS: &dyn Headers = &NoHeaders;
+
+struct NoHeaders;
+
+impl Headers for NoHeaders {
+    fn first(&self, _: &HeaderName) -> Option<&[u8]> {
+        None
+    }
+}
+
+/// Values of the few fields that a line needs, kept from a head that goes elsewhere.
+/// Made by [`LineFormat::capture_request`](super::LineFormat::capture_request).
+#[derive(Debug, Clone, Default)]
+pub struct CapturedHeaders {
+    fields: SmallVec<[(HeaderName, HeaderValue); 4]>,
+}
+
+impl CapturedHeaders {
+    pub(super) fn of(names: &[HeaderName], headers: &HeaderMap) -> Self {
+        let field = |name: &HeaderName| headers.get(name).map(|value| (name.clone(), value.clone()));
+        Self { fields: names.iter().filter_map(field).collect() }
+    }
+}
+
+impl Headers for CapturedHeaders {
+    fn first(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_bytes())
+    }
+}
+
+/// All that is known of one request. While it is under way (for a header's value), what is not known yet is absent.
+#[derive(Clone, Copy)]
+pub struct AccessRecord<'a> {
+    /// When its first byte came.
+    pub start: SystemTime,
+    /// `:method`
+    pub method: &'a str,
+    /// `:path` with its query, as forwarded.
+    pub path: &'a str,
+    /// The path as it came, if it has been rewritten: `x-envoy-original-path`, which a client cannot set.
+    pub original_path: Option<&'a str>,
+    /// `:authority`
+    pub authority: &'a str,
+    /// `:scheme`
+    pub scheme: &'a str,
+    /// Fields of the request.
+    pub request_headers: &'a dyn Headers,
+    /// Fields of the answer.
+    pub response_headers: &'a dyn Headers,
+    /// Fields of the answer's trailers.
+    pub response_trailers: &'a dyn Headers,
+    /// Of the request.
+    pub protocol: Version,
+    /// The answer's status; 0 if there was none.
+    pub status: u16,
+    /// Response flags.
+    pub flags: Flags,
+    /// `via_upstream`, `route_not_found`, ...
+    pub details: Option<&'a str>,
+    /// Why the client's connection was ended.
+    pub connection_termination_details: Option<&'a str>,
+    /// Why connecting to the back end failed.
+    pub upstream_transport_failure_reason: Option<&'a str>,
+    /// Bytes of the request's body.
+    pub bytes_received: u64,
+    /// Bytes of the answer's body.
+    pub bytes_sent: u64,
+    /// From the start to the last byte of the answer; absent while the request is under way.
+    pub duration: Option<Duration>,
+    /// From the start to the last byte of the request.
+    pub request_duration: Option<Duration>,
+    /// From the start to the first byte of the back end's answer.
+    pub response_duration: Option<Duration>,
+    /// From the first byte of the back end's answer to the last byte sent to the client.
+    pub response_tx_duration: Option<Duration>,
+    /// Address of the endpoint, as text made when its cluster was.
+    pub upstream_host: Option<&'a str>,
+    /// `outbound|9080|v1|reviews.default.svc.cluster.local`
+    pub upstream_cluster: Option<&'a str>,
+    /// Our side of the connection to the endpoint.
+    pub upstream_local_address: Option<SocketAddr>,
+    /// How often the request was sent, or tried to be.
+    pub attempt_count: u32,
+    /// Our side of the client's connection.
+    pub downstream_local_address: Option<SocketAddr>,
+    /// The client, by `x-forwarded-for` where that is trusted.
+    pub downstream_remote_address: Option<SocketAddr>,
+    /// The other side of the client's connection.
+    pub downstream_direct_remote_address: Option<SocketAddr>,
+    /// The server name that the client asked for in its TLS handshake.
+    pub server_name: Option<&'a str>,
+    /// The route's name.
+    pub route_name: Option<&'a str>,
+    /// The virtual host's name.
+    pub virtual_host_name: Option<&'a str>,
+}

@@ -1,0 +1,263 @@
+//! From a worker's buffer to the file: a bounded queue and the thread that writes.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use super::format::LineFormat;
+use super::record::AccessRecord;
+use super::time::Timestamps;
+use crate::telemetry::Metrics;
+use crate::telemetry::shard::lock;
+
+/// Bytes that wait for the log thread at most, in sum.
+const QUEUED_BYTES_MAX: usize = 1 << 20;
+/// Buffers that wait for the log thread at most.
+const QUEUED_BUFFERS_MAX: usize = 1024;
+/// A worker hands its buffer over when it is this long.
+const BUFFER_BYTES: usize = 16 << 10;
+/// How long the log thread waits when a file that does not block is not ready.
+const NOT_READY_PAUSE: Duration = Duration::from_millis(10);
+
+/// Where lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file that is appended to, and made if missing.
+    File(PathBuf),
+}
+
+impl Target {
+    /// As the flag `--access-log` has it: `-`, `off` or a path. MeshConfig's `accessLogFile` is a path, or empty for none.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "" | "off" => Self::Off,
+            "-" | "/dev/stdout" => Self::Stdout,
+            "/dev/stderr" => Self::Stderr,
+            path => Self::File(path.into()),
+        }
+    }
+
+    fn open(&self) -> io::Result<Option<File>> {
+        let duplicate = |stream: &dyn AsFd| Ok(Some(File::from(stream.as_fd().try_clone_to_owned()?)));
+        match self {
+            Self::Off => Ok(None),
+            Self::Stdout => duplicate(&io::stdout()),
+            Self::Stderr => duplicate(&io::stderr()),
+            Self::File(path) => OpenOptions::new().append(true).create(true).open(path).map(Some),
+        }
+    }
+}
+
+/// Lines of one worker.
+struct Batch {
+    bytes: Box<[u8]>,
+    /// How many; none in a batch that only wakes the log thread.
+    lines: u64,
+}
+
+/// What the workers, the control thread and the log thread share.
+struct Shared {
+    /// Whether there is a file.
+    enabled: AtomicBool,
+    queued_bytes: AtomicUsize,
+    dropped: Arc<AtomicU64>,
+    /// What is to be written to from the next batch on.
+    next: Mutex<Option<Option<File>>>,
+    closing: AtomicBool,
+}
+
+/// The access log of the process.
+pub struct AccessLog {
+    queue: SyncSender<Batch>,
+    shared: Arc<Shared>,
+    target: Mutex<Target>,
+    closed: Mutex<Receiver<()>>,
+}
+
+impl AccessLog {
+    /// Opens `target` and starts the log thread. Lines that are dropped are counted in `metrics`.
+    pub fn start(target: Target, metrics: &Metrics) -> io::Result<Self> {
+        let file = target.open()?;
+        let shared = Arc::new(Shared {
+            enabled: AtomicBool::new(file.is_some()),
+            queued_bytes: AtomicUsize::new(0),
+            dropped: metrics.lines_dropped(),
+            next: Mutex::new(None),
+            closing: AtomicBool::new(false),
+        });
+        let (queue, batches) = sync_channel(QUEUED_BUFFERS_MAX);
+        let (close, closed) = sync_channel(1);
+        let mut writer = Writer { file, broken: false, shared: Arc::clone(&shared) };
+        thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+            writer.run(&batches);
+            // Nobody waits for it, if not `close`.
+            let _ = close.try_send(());
+        })?;
+        Ok(Self { queue, shared, target: Mutex::new(target), closed: Mutex::new(closed) })
+    }
+
+    /// A buffer for a worker that starts.
+    pub fn logger(&self) -> AccessLogger {
+        AccessLogger {
+            buffer: Vec::with_capacity(BUFFER_BYTES + BUFFER_BYTES / 4),
+            lines: 0,
+            times: Timestamps::default(),
+            queue: self.queue.clone(),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Writes to `target` from now on, if it can be opened.
+    pub fn set_target(&self, target: Target) -> io::Result<()> {
+        let mut current = lock(&self.target);
+        if *current != target {
+            self.replace(target.open()?);
+            *current = target;
+        }
+        Ok(())
+    }
+
+    /// Opens the file again, as after it has been renamed; also the cure for a reader that had gone.
+    pub fn reopen(&self) -> io::Result<()> {
+        self.replace(lock(&self.target).open()?);
+        Ok(())
+    }
+
+    fn replace(&self, file: Option<File>) {
+        self.shared.enabled.store(file.is_some(), Ordering::Relaxed);
+        *lock(&self.shared.next) = Some(file);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // When the queue is full the log thread is awake.
+        drop(self.queue.try_send(Batch { bytes: Box::default(), lines: 0 }));
+    }
+
+    /// Waits until all that was handed over is written, at most for `bound`; false if that was not enough. Lines that come
+    /// later are dropped.
+    pub fn close(&self, bound: Duration) -> bool {
+        self.shared.closing.store(true, Ordering::SeqCst);
+        self.wake();
+        lock(&self.closed).recv_timeout(bound).is_ok()
+    }
+}
+
+/// One worker's side of the access log.
+pub struct AccessLogger {
+    buffer: Vec<u8>,
+    lines: u64,
+    times: Timestamps,
+    queue: SyncSender<Batch>,
+    shared: Arc<Shared>,
+}
+
+impl AccessLogger {
+    /// Whether lines go anywhere. A caller may spare itself what only a line needs.
+    pub fn is_enabled(&self) -> bool {
+        self.shared.enabled.load(Ordering::Relaxed)
+    }
+
+    /// Adds the line for `record`. Never waits.
+    pub fn log(&mut self, format: &LineFormat, record: &AccessRecord<'_>) {
+        if !self.is_enabled() {
+            return;
+        }
+        format.write(&mut self.buffer, &mut self.times, record);
+        self.lines += 1;
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush();
+        }
+    }
+
+    /// Whether there are lines that [`Self::flush`] would hand over.
+    pub fn is_pending(&self) -> bool {
+        self.lines > 0
+    }
+
+    /// Hands the lines over to the log thread; drops them if too much waits there already. Never waits.
+    pub fn flush(&mut self) {
+        if self.lines == 0 {
+            return;
+        }
+        let (length, lines) = (self.buffer.len(), std::mem::take(&mut self.lines));
+        let waiting = self.shared.queued_bytes.fetch_add(length, Ordering::Relaxed);
+        let taken = waiting + length <= QUEUED_BYTES_MAX
+            && self.queue.try_send(Batch { bytes: self.buffer.as_slice().into(), lines }).is_ok();
+        if !taken {
+            self.shared.queued_bytes.fetch_sub(length, Ordering::Relaxed);
+            self.shared.dropped.fetch_add(lines, Ordering::Relaxed);
+        }
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_BYTES * 2);
+    }
+}
+
+impl Drop for AccessLogger {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// The log thread.
+struct Writer {
+    file: Option<File>,
+    /// The reader has gone: nothing more is written until there is another file.
+    broken: bool,
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    fn run(&mut self, batches: &Receiver<Batch>) {
+        loop {
+            let batch =
+                if self.shared.closing.load(Ordering::SeqCst) { batches.try_recv().ok() } else { batches.recv().ok() };
+            let Some(batch) = batch else { return };
+            self.take_file();
+            self.write(&batch);
+            self.shared.queued_bytes.fetch_sub(batch.bytes.len(), Ordering::Relaxed);
+        }
+    }
+
+    fn take_file(&mut self) {
+        if let Some(file) = lock(&self.shared.next).take() {
+            self.file = file;
+            self.broken = false;
+        }
+    }
+
+    fn write(&mut self, batch: &Batch) {
+        let Some(file) = &mut self.file else { return };
+        let written = if self.broken { Err(ErrorKind::BrokenPipe.into()) } else { write_all(file, &batch.bytes) };
+        if let Err(error) = written {
+            self.broken = error.kind() == ErrorKind::BrokenPipe;
+            self.shared.dropped.fetch_add(batch.lines, Ordering::Relaxed);
+        }
+    }
+}
+
+/// As `Write::write_all`, but it also bears with a file that somebody else has made non-blocking.
+fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::park_timeout(NOT_READY_PAUSE),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,362 @@
+//! Exposition: sums the shards into metric families.
+
+use std::collections::HashMap as StdHashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use config_model::model::Workload;
+use foldhash::{HashMap, HashSet};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::cells::{BOUNDS, ClusterCells, HistogramSum, RequestSum};
+use super::metrics::{DestinationLabels, State, split_requests};
+use super::names::Slot;
+use super::shard::{Outcome, RequestProtocol, SharedShard, lock};
+
+/// A metric's name, help and type.
+#[derive(Clone, Copy)]
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    kind: MetricType,
+}
+
+const fn counter(name: &'static str, help: &'static str) -> Family {
+    Family { name, help, kind: MetricType::COUNTER }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Family {
+    Family { name, help, kind: MetricType::GAUGE }
+}
+
+const fn histogram(name: &'static str, help: &'static str) -> Family {
+    Family { name, help, kind: MetricType::HISTOGRAM }
+}
+
+const REQUESTS: Family = counter("istio_requests_total", "Requests answered.");
+const DURATION: Family = histogram(
+    "istio_request_duration_milliseconds",
+    "Time from the first byte of a request to the last of its answer.",
+);
+const REQUEST_BYTES: Family = histogram("istio_request_bytes", "Bytes of a request, head and body.");
+const RESPONSE_BYTES: Family = histogram("istio_response_bytes", "Bytes of an answer, head and body.");
+const BUILD: Family = gauge("istio_build", "The build of this program.");
+const CLUSTER_REQUESTS: Family = counter("envoy_cluster_upstream_rq_total", "Tries sent to the cluster.");
+const CLUSTER_RETRIES: Family = counter("envoy_cluster_upstream_rq_retry", "Tries that were not the first.");
+const CLUSTER_OVERFLOW: Family =
+    counter("envoy_cluster_upstream_rq_pending_overflow", "Requests that a circuit breaker refused.");
+const CLUSTER_CONNECTIONS: Family = counter("envoy_cluster_upstream_cx_total", "Connections opened to the cluster.");
+const CLUSTER_ACTIVE: Family = gauge("envoy_cluster_upstream_cx_active", "Connections open to the cluster.");
+const CLUSTER_HEALTHY: Family =
+    gauge("envoy_cluster_membership_healthy", "Endpoints of the cluster that take traffic.");
+const LISTENER_CONNECTIONS: Family = counter("envoy_listener_downstream_cx_total", "Connections accepted.");
+const LISTENER_ACTIVE: Family = gauge("envoy_listener_downstream_cx_active", "Connections of clients that are open.");
+const SPLIT_REQUESTS: Family = counter("tidegate_split_requests_total", "Requests of a route by chosen destination.");
+const SPLIT_CONFIGURED: Family =
+    gauge("tidegate_split_configured_share", "Share of a route's requests that a destination shall get.");
+const SPLIT_OBSERVED: Family = gauge(
+    "tidegate_split_observed_share",
+    "Share of a route's requests that a destination got since the route's shares were last changed.",
+);
+const CONFIG_INFO: Family = gauge("tidegate_config_info", "The version of the configuration in force.");
+const CONFIG_RELOADS: Family = counter("tidegate_config_reloads_total", "Changes of configuration by result.");
+const CONFIG_ERRORS: Family = gauge("tidegate_config_errors", "Errors in the configuration folder now.");
+const CONFIG_TIME: Family =
+    gauge("tidegate_config_last_reload_timestamp_seconds", "When the configuration in force was applied.");
+const LINES_DROPPED: Family =
+    counter("tidegate_access_log_lines_dropped_total", "Access-log lines that could not be written in time.");
+const PANICS: Family = counter("tidegate_panics_total", "Panics caught; each cost one connection.");
+
+const FAMILIES: [Family; 22] = [
+    REQUESTS,
+    DURATION,
+    REQUEST_BYTES,
+    RESPONSE_BYTES,
+    BUILD,
+    CLUSTER_REQUESTS,
+    CLUSTER_RETRIES,
+    CLUSTER_OVERFLOW,
+    CLUSTER_CONNECTIONS,
+    CLUSTER_ACTIVE,
+    CLUSTER_HEALTHY,
+    LISTENER_CONNECTIONS,
+    LISTENER_ACTIVE,
+    SPLIT_REQUESTS,
+    SPLIT_CONFIGURED,
+    SPLIT_OBSERVED,
+    CONFIG_INFO,
+    CONFIG_RELOADS,
+    CONFIG_ERRORS,
+    CONFIG_TIME,
+    LINES_DROPPED,
+    PANICS,
+];
+
+/// Collects everything there is.
+pub(super) struct IstioCollector {
+    state: Arc<State>,
+    descriptions: Vec<Desc>,
+}
+
+impl IstioCollector {
+    pub(super) fn new(state: Arc<State>) -> Self {
+        let describe = |family: &Family| {
+            Desc::new(family.name.to_owned(), family.help.to_owned(), Vec::new(), StdHashMap::default()).ok()
+        };
+        Self { state, descriptions: FAMILIES.iter().filter_map(describe).collect() }
+    }
+}
+
+impl Collector for IstioCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let shards = self.state.shards();
+        let mut families = requests(&self.state, &shards).to_vec();
+        families.extend(clusters(&self.state, &shards));
+        families.extend(listeners(&self.state, &shards));
+        families.extend(splits(&self.state, &shards));
+        families.extend(process(&self.state));
+        families
+    }
+}
+
+fn requests(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 4] {
+    let mut sums: HashMap<(Slot, Outcome), RequestSum> = HashMap::default();
+    for shard in shards {
+        for (slot, outcomes) in lock(&shard.requests).iter() {
+            for (outcome, cells) in outcomes {
+                sums.entry((*slot, *outcome)).or_default().add(cells);
+            }
+        }
+    }
+    let destinations = destinations(state);
+    let mut metrics = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
+    for ((slot, outcome), sum) in sums {
+        let Some(destination) = destinations.get(&slot) else { continue };
+        let labels = request_labels(&state.source, destination, outcome);
+        let [total, duration, request_bytes, response_bytes] = &mut metrics;
+        total.push(counter_metric(labels.clone(), sum.duration.count() as f64));
+        duration.push(histogram_metric(labels.clone(), &sum.duration, 1000.0));
+        request_bytes.push(histogram_metric(labels.clone(), &sum.request_bytes, 1.0));
+        response_bytes.push(histogram_metric(labels, &sum.response_bytes, 1.0));
+    }
+    let [total, duration, request_bytes, response_bytes] = metrics;
+    [
+        family(REQUESTS, total),
+        family(DURATION, duration),
+        family(REQUEST_BYTES, request_bytes),
+        family(RESPONSE_BYTES, response_bytes),
+    ]
+}
+
+fn destinations(state: &State) -> HashMap<Slot, DestinationLabels> {
+    lock(&state.series).iter().map(|(labels, slot, _)| (slot, labels.clone())).collect()
+}
+
+/// Istio's labels of a gateway's request. Principals are those of a mutual TLS connection, which there is none yet.
+fn request_labels(source: &Workload, destination: &DestinationLabels, outcome: Outcome) -> Vec<LabelPair> {
+    let workload = &destination.workload;
+    let mut labels = vec![
+        label("reporter", "source"),
+        label("source_workload", &source.name),
+        label("source_workload_namespace", &source.namespace),
+        label("source_principal", "unknown"),
+        label("source_app", &source.app),
+        label("source_version", &source.version),
+        label("source_cluster", &source.cluster),
+        label("source_canonical_service", &source.canonical_service),
+        label("source_canonical_revision", &source.canonical_revision),
+        label("destination_workload", &workload.name),
+        label("destination_workload_namespace", &workload.namespace),
+        label("destination_principal", "unknown"),
+        label("destination_app", &workload.app),
+        label("destination_version", &workload.version),
+        label("destination_service", &destination.service),
+        label("destination_service_name", &destination.service_name),
+        label("destination_service_namespace", &destination.service_namespace),
+        label("destination_cluster", &workload.cluster),
+        label("destination_canonical_service", &workload.canonical_service),
+        label("destination_canonical_revision", &workload.canonical_revision),
+    ];
+    labels.extend(outcome_labels(outcome));
+    labels
+}
+
+fn outcome_labels(outcome: Outcome) -> [LabelPair; 5] {
+    let (protocol, status, grpc_status, flags) = if outcome == Outcome::OVERFLOW {
+        ("http", "overflow".to_owned(), String::new(), "-".to_owned())
+    } else {
+        let protocol = match outcome.protocol() {
+            RequestProtocol::Http => "http",
+            RequestProtocol::Grpc => "grpc",
+        };
+        let grpc_status = outcome.grpc_status().map(|status| status.to_string()).unwrap_or_default();
+        (protocol, outcome.status().to_string(), grpc_status, outcome.flags().to_string())
+    };
+    [
+        label("request_protocol", protocol),
+        label("response_code", &status),
+        label("grpc_response_status", &grpc_status),
+        label("response_flags", &flags),
+        label("connection_security_policy", "unknown"),
+    ]
+}
+
+fn clusters(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 6] {
+    let clusters = lock(&state.clusters);
+    let read = |slot: Slot, value: fn(&ClusterCells) -> u64| -> f64 {
+        shards.iter().filter_map(|shard| lock(&shard.clusters).get(&slot).map(|cells| value(cells))).sum::<u64>() as f64
+    };
+    let mut metrics: [Vec<Metric>; 6] = Default::default();
+    for (name, slot, _) in clusters.names.iter() {
+        let labels = || vec![label("cluster_name", &name.0)];
+        let [requests, retries, overflow, connections, active, healthy] = &mut metrics;
+        let opened = read(slot, |cells| cells.connections_opened.get());
+        let closed = read(slot, |cells| cells.connections_closed.get());
+        requests.push(counter_metric(labels(), read(slot, |cells| cells.requests.get())));
+        retries.push(counter_metric(labels(), read(slot, |cells| cells.retries.get())));
+        overflow.push(counter_metric(labels(), read(slot, |cells| cells.pending_overflow.get())));
+        connections.push(counter_metric(labels(), opened));
+        active.push(gauge_metric(labels(), (opened - closed).max(0.0)));
+        let endpoints = clusters.healthy.get(&slot).copied().unwrap_or_default();
+        healthy.push(gauge_metric(labels(), endpoints as f64));
+    }
+    let [requests, retries, overflow, connections, active, healthy] = metrics;
+    [
+        family(CLUSTER_REQUESTS, requests),
+        family(CLUSTER_RETRIES, retries),
+        family(CLUSTER_OVERFLOW, overflow),
+        family(CLUSTER_CONNECTIONS, connections),
+        family(CLUSTER_ACTIVE, active),
+        family(CLUSTER_HEALTHY, healthy),
+    ]
+}
+
+fn listeners(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 2] {
+    let (mut total, mut active) = (Vec::new(), Vec::new());
+    for (name, slot, _) in lock(&state.listeners).iter() {
+        let (mut opened, mut closed) = (0, 0);
+        for shard in shards {
+            if let Some(cells) = lock(&shard.listeners).get(&slot) {
+                closed += cells.connections_closed.get();
+                opened += cells.connections_opened.get();
+            }
+        }
+        let labels = vec![label("listener_address", &name.0)];
+        total.push(counter_metric(labels.clone(), opened as f64));
+        active.push(gauge_metric(labels, opened.saturating_sub(closed) as f64));
+    }
+    [family(LISTENER_CONNECTIONS, total), family(LISTENER_ACTIVE, active)]
+}
+
+fn splits(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 3] {
+    let splits = lock(&state.splits);
+    let (mut totals, mut configured, mut observed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut held = HashSet::default();
+    for (labels, slot, is_held) in splits.names.iter() {
+        let requests = split_requests(shards, slot);
+        totals.push(counter_metric(split_labels(&labels.route, &labels.destination), requests as f64));
+        if is_held {
+            held.insert(slot);
+        }
+    }
+    for (route, shares) in &splits.routes {
+        if !shares.iter().all(|share| held.contains(&share.slot)) {
+            continue;
+        }
+        let requests: Vec<u64> =
+            shares.iter().map(|share| split_requests(shards, share.slot).saturating_sub(share.base)).collect();
+        let all: u64 = requests.iter().sum();
+        for (share, requests) in shares.iter().zip(requests) {
+            let labels = split_labels(route, &share.destination);
+            configured.push(gauge_metric(labels.clone(), share.configured));
+            if all > 0 {
+                observed.push(gauge_metric(labels, requests as f64 / all as f64));
+            }
+        }
+    }
+    [family(SPLIT_REQUESTS, totals), family(SPLIT_CONFIGURED, configured), family(SPLIT_OBSERVED, observed)]
+}
+
+fn split_labels(route: &str, destination: &str) -> Vec<LabelPair> {
+    vec![label("destination", destination), label("route", route)]
+}
+
+fn process(state: &State) -> Vec<MetricFamily> {
+    let config = lock(&state.config).clone();
+    let one = |family_of: Family, metric: Metric| family(family_of, vec![metric]);
+    let dropped = state.lines_dropped.load(Ordering::Relaxed) as f64;
+    let panics = state.panics.load(Ordering::Relaxed) as f64;
+    let build = vec![label("component", "proxy"), label("tag", &state.tag)];
+    let reloads = vec![
+        counter_metric(vec![label("result", "applied")], config.applied as f64),
+        counter_metric(vec![label("result", "refused")], config.refused as f64),
+    ];
+    let mut families = vec![
+        one(BUILD, gauge_metric(build, 1.0)),
+        family(CONFIG_RELOADS, reloads),
+        one(CONFIG_ERRORS, gauge_metric(Vec::new(), config.errors as f64)),
+        one(LINES_DROPPED, counter_metric(Vec::new(), dropped)),
+        one(PANICS, counter_metric(Vec::new(), panics)),
+    ];
+    if let Some(version) = &config.version {
+        families.push(one(CONFIG_INFO, gauge_metric(vec![label("version", version)], 1.0)));
+        families.push(one(CONFIG_TIME, gauge_metric(Vec::new(), config.last_applied)));
+    }
+    families
+}
+
+fn family(family: Family, metrics: Vec<Metric>) -> MetricFamily {
+    let mut proto = MetricFamily::default();
+    proto.set_name(family.name.to_owned());
+    proto.set_help(family.help.to_owned());
+    proto.set_field_type(family.kind);
+    proto.set_metric(metrics);
+    proto
+}
+
+fn label(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+fn counter_metric(labels: Vec<LabelPair>, value: f64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(value);
+    let mut metric = Metric::from_label(labels);
+    metric.set_counter(counter);
+    metric
+}
+
+fn gauge_metric(labels: Vec<LabelPair>, value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = Metric::from_label(labels);
+    metric.set_gauge(gauge);
+    metric
+}
+
+/// `units` of the cells make one of the exposition.
+fn histogram_metric(labels: Vec<LabelPair>, sum: &HistogramSum, units: f64) -> Metric {
+    let mut below = 0;
+    let buckets = BOUNDS.iter().zip(sum.buckets).map(|(bound, count)| {
+        below += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(*bound);
+        bucket.set_cumulative_count(below);
+        bucket
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(sum.count());
+    histogram.set_sample_sum(sum.sum as f64 / units);
+    let mut metric = Metric::from_label(labels);
+    metric.set_histogram(histogram);
+    metric
+}

@@ -1,0 +1,20 @@
+//! What traffic leaves behind: metrics and the access log.
+//!
+//! Names, labels, buckets and formats are Istio's and Envoy's, as their dashboards and scripts expect them. Labels are
+//! resolved when a snapshot is built; a worker then adds to cells of a [`Shard`] of its own, and the exposition sums the
+//! shards. Log lines are formatted into a worker's buffer and written by a thread of their own. Start at
+//! [`Shard::record`] and [`AccessLogger::log`].
+
+mod access_log;
+mod cells;
+mod expose;
+mod flags;
+mod metrics;
+mod names;
+mod shard;
+
+pub use access_log::{AccessLog, AccessLogger, AccessRecord, CapturedHeaders, Headers, LineFormat, NO_HEADERS, Target};
+pub use flags::Flags;
+pub use metrics::{DestinationLabels, Metrics};
+pub use names::{ClusterId, ListenerId, SeriesId, SplitDestinationId};
+pub use shard::{RequestProtocol, RequestRecord, Shard};

@@ -1,0 +1,238 @@
+//! A worker's own counters. In the steady state counting takes no lock, hashes no label and allocates nothing; only the
+//! first request of a series, answer code, flags and protocol registers cells, under a lock of the shard.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use foldhash::HashMap;
+
+use super::cells::{Cell, ClusterCells, ListenerCells, RequestCells};
+use super::flags::Flags;
+use super::names::{ClusterId, ListenerId, SeriesId, Slot, SplitDestinationId};
+
+/// How many combinations of answer code, flags, protocol and gRPC status one series has at most on one worker; further
+/// ones are counted as one, whose code is `overflow`. It takes a hostile back end to get there.
+const OUTCOMES_MAX: usize = 128;
+
+/// Label `request_protocol`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RequestProtocol {
+    /// `http`
+    Http,
+    /// `grpc`: by the request's content type.
+    Grpc,
+}
+
+/// One request that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestRecord<'a> {
+    /// Where it went.
+    pub series: &'a SeriesId,
+    /// The destination that its route's split chose.
+    pub split: Option<&'a SplitDestinationId>,
+    /// Its protocol.
+    pub protocol: RequestProtocol,
+    /// The answer's status, 0 if there was none.
+    pub status: u16,
+    /// The answer's gRPC status, if it had one.
+    pub grpc_status: Option<u8>,
+    /// Its response flags.
+    pub flags: Flags,
+    /// From the first byte of the request to the last byte of the answer.
+    pub duration: Duration,
+    /// Bytes from the client, head and body.
+    pub request_bytes: u64,
+    /// Bytes to the client, head and body.
+    pub response_bytes: u64,
+}
+
+/// What tells the series of one destination apart, packed so that it compares in one instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Outcome(u64);
+
+impl Outcome {
+    /// All that is beyond [`OUTCOMES_MAX`].
+    pub(super) const OVERFLOW: Self = Self(u64::MAX);
+
+    fn new(record: &RequestRecord<'_>) -> Self {
+        let grpc = match (record.protocol, record.grpc_status) {
+            (RequestProtocol::Http, _) => 0,
+            (RequestProtocol::Grpc, None) => 1,
+            (RequestProtocol::Grpc, Some(status)) => 2 + u64::from(status),
+        };
+        Self(u64::from(record.flags.bits()) | u64::from(record.status) << 32 | grpc << 48)
+    }
+
+    pub(super) fn flags(self) -> Flags {
+        Flags::from_bits(self.0 as u32)
+    }
+
+    pub(super) fn status(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+
+    pub(super) fn protocol(self) -> RequestProtocol {
+        if self.0 >> 48 == 0 { RequestProtocol::Http } else { RequestProtocol::Grpc }
+    }
+
+    pub(super) fn grpc_status(self) -> Option<u8> {
+        (self.0 >> 48).checked_sub(2).and_then(|status| u8::try_from(status).ok())
+    }
+}
+
+/// The lock of what is never left half-changed.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+type Outcomes = Vec<(Outcome, Arc<RequestCells>)>;
+
+/// A shard as the admin thread sees it.
+#[derive(Default)]
+pub(super) struct SharedShard {
+    pub(super) requests: Mutex<HashMap<Slot, Outcomes>>,
+    pub(super) splits: Mutex<HashMap<Slot, Arc<Cell>>>,
+    pub(super) clusters: Mutex<HashMap<Slot, Arc<ClusterCells>>>,
+    pub(super) listeners: Mutex<HashMap<Slot, Arc<ListenerCells>>>,
+}
+
+/// What the worker itself keeps by slot, so that it needs neither the lock nor the hash.
+struct Local<T>(Vec<Option<(u32, T)>>);
+
+impl<T> Local<T> {
+    fn get(&self, slot: Slot) -> Option<&T> {
+        match self.0.get(slot.index as usize) {
+            Some(Some((tenant, value))) if *tenant == slot.tenant => Some(value),
+            _ => None,
+        }
+    }
+
+    fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
+        match self.0.get_mut(slot.index as usize) {
+            Some(Some((tenant, value))) if *tenant == slot.tenant => Some(value),
+            _ => None,
+        }
+    }
+
+    fn put(&mut self, slot: Slot, value: T) {
+        let index = slot.index as usize;
+        if self.0.len() <= index {
+            self.0.resize_with(index + 1, || None);
+        }
+        if let Some(place) = self.0.get_mut(index) {
+            *place = Some((slot.tenant, value));
+        }
+    }
+}
+
+type Shared<C> = Mutex<HashMap<Slot, Arc<C>>>;
+
+impl<C: Default> Local<Arc<C>> {
+    fn with(&mut self, slot: Slot, shared: &Shared<C>, count: impl FnOnce(&C)) {
+        match self.get(slot) {
+            Some(cells) => count(cells),
+            None => count(&self.enter(slot, shared)),
+        }
+    }
+
+    #[cold]
+    fn enter(&mut self, slot: Slot, shared: &Shared<C>) -> Arc<C> {
+        let cells = Arc::clone(lock(shared).entry(slot).or_default());
+        self.put(slot, Arc::clone(&cells));
+        cells
+    }
+}
+
+/// The counters of one worker.
+pub struct Shard {
+    requests: Local<Outcomes>,
+    splits: Local<Arc<Cell>>,
+    clusters: Local<Arc<ClusterCells>>,
+    listeners: Local<Arc<ListenerCells>>,
+    shared: Arc<SharedShard>,
+}
+
+impl Shard {
+    pub(super) fn new(shared: Arc<SharedShard>) -> Self {
+        Self {
+            requests: Local(Vec::new()),
+            splits: Local(Vec::new()),
+            clusters: Local(Vec::new()),
+            listeners: Local(Vec::new()),
+            shared,
+        }
+    }
+
+    /// Counts a request that has ended. Once for each.
+    pub fn record(&mut self, record: &RequestRecord<'_>) {
+        let (slot, outcome) = (record.series.slot, Outcome::new(record));
+        let known = self.requests.get(slot).and_then(|outcomes| outcomes.iter().find(|(key, _)| *key == outcome));
+        match known {
+            Some((_, cells)) => cells.observe(record.duration, record.request_bytes, record.response_bytes),
+            None => self.enter(slot, outcome).observe(record.duration, record.request_bytes, record.response_bytes),
+        }
+        if let Some(split) = record.split {
+            self.splits.with(split.slot, &self.shared.splits, |requests| requests.add(1));
+        }
+    }
+
+    #[cold]
+    fn enter(&mut self, slot: Slot, outcome: Outcome) -> Arc<RequestCells> {
+        match self.requests.get(slot).map(Vec::as_slice) {
+            None => self.requests.put(slot, Vec::new()),
+            Some([.., (Outcome::OVERFLOW, cells)]) => return Arc::clone(cells),
+            Some(_) => {}
+        }
+        let mut all = lock(&self.shared.requests);
+        let shared = all.entry(slot).or_default();
+        let outcome = if shared.len() < OUTCOMES_MAX { outcome } else { Outcome::OVERFLOW };
+        if let Some((_, cells)) = shared.iter().find(|(key, _)| *key == outcome) {
+            return Arc::clone(cells);
+        }
+        let cells = Arc::new(RequestCells::new());
+        shared.push((outcome, Arc::clone(&cells)));
+        if let Some(local) = self.requests.get_mut(slot) {
+            local.push((outcome, Arc::clone(&cells)));
+        }
+        cells
+    }
+
+    /// A try has been sent to the cluster: `envoy_cluster_upstream_rq_total`.
+    pub fn upstream_request(&mut self, cluster: &ClusterId) {
+        self.cluster(cluster, |cells| cells.requests.add(1));
+    }
+
+    /// A connection to the cluster is open: `envoy_cluster_upstream_cx_active` and `_total`.
+    pub fn upstream_connection_opened(&mut self, cluster: &ClusterId) {
+        self.cluster(cluster, |cells| cells.connections_opened.add(1));
+    }
+
+    /// A connection that was counted as opened, on this worker, is closed.
+    pub fn upstream_connection_closed(&mut self, cluster: &ClusterId) {
+        self.cluster(cluster, |cells| cells.connections_closed.add(1));
+    }
+
+    /// A try that is not the first: `envoy_cluster_upstream_rq_retry`.
+    pub fn retry(&mut self, cluster: &ClusterId) {
+        self.cluster(cluster, |cells| cells.retries.add(1));
+    }
+
+    /// A request that a circuit breaker refused: `envoy_cluster_upstream_rq_pending_overflow`.
+    pub fn pending_overflow(&mut self, cluster: &ClusterId) {
+        self.cluster(cluster, |cells| cells.pending_overflow.add(1));
+    }
+
+    fn cluster(&mut self, id: &ClusterId, count: impl FnOnce(&ClusterCells)) {
+        self.clusters.with(id.slot, &self.shared.clusters, count);
+    }
+
+    /// A client's connection was accepted: `envoy_listener_downstream_cx_active` and `_total`.
+    pub fn downstream_connection_opened(&mut self, listener: &ListenerId) {
+        self.listeners.with(listener.slot, &self.shared.listeners, |cells| cells.connections_opened.add(1));
+    }
+
+    /// A client's connection that was counted as opened, on this worker, is closed.
+    pub fn downstream_connection_closed(&mut self, listener: &ListenerId) {
+        self.listeners.with(listener.slot, &self.shared.listeners, |cells| cells.connections_closed.add(1));
+    }
+}
