@@ -52,7 +52,8 @@ def command_line(tidegate):
     env = {k: v for k, v in os.environ.items() if not k.startswith("TIDEGATE_")} | {"COLUMNS": "110", "NO_COLOR": "1"}
 
     def help_of(*words):
-        return subprocess.run([tidegate, *words, "--help"], env=env, capture_output=True, text=True, check=True).stdout.rstrip()
+        text = subprocess.run([tidegate, *words, "--help"], env=env, capture_output=True, text=True, check=True).stdout
+        return re.sub(r" +$", "", text, flags=re.M).rstrip()
 
     top = help_of()
     names = re.findall(r"^  ([a-z]+) ", top.partition("Commands:")[2].partition("Options:")[0], re.M)
