@@ -31,6 +31,11 @@ impl Template {
         }
     }
 
+    /// Whether it has commands.
+    pub fn has_commands(&self) -> bool {
+        matches!(self, Self::Format(_))
+    }
+
     /// The value for one exchange. Bytes that no header may hold have become spaces.
     pub fn value(&self, head: &HeaderMap, values: &impl Values) -> HeaderValue {
         match self {
@@ -83,6 +88,12 @@ impl Mutation {
         }
         let remove = mutation.remove.iter().filter_map(|name| name.parse().ok()).collect();
         Self(Some(Box::new(Operations { remove, set: additions(&mutation.set), add: additions(&mutation.add) })))
+    }
+
+    /// Whether some value has commands.
+    pub fn has_commands(&self) -> bool {
+        let mut additions = self.0.iter().flat_map(|operations| operations.set.iter().chain(&operations.add));
+        additions.any(|(_, template)| template.has_commands())
     }
 
     /// Whether there is nothing to do.

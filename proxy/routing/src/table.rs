@@ -73,6 +73,20 @@ pub struct RouteEntry {
     pub action: ActionEntry,
 }
 
+impl RouteEntry {
+    /// Whether any operation of the route or of a destination has a value with a command.
+    pub fn has_header_commands(&self) -> bool {
+        let destinations = match &self.action {
+            ActionEntry::Forward { destinations, .. } => &destinations[..],
+            ActionEntry::Redirect | ActionEntry::Direct => &[],
+        };
+        let of_destinations = destinations.iter().flat_map(|entry| [&entry.request_headers, &entry.response_headers]);
+        let mut mutations = of_destinations.chain([&self.request_headers, &self.response_headers]);
+        let mut authorities = destinations.iter().filter_map(|entry| entry.authority.as_ref()).chain(&self.authority);
+        mutations.any(Mutation::has_commands) || authorities.any(Template::has_commands)
+    }
+}
+
 /// What a route does, prepared.
 #[derive(Debug)]
 pub enum ActionEntry {

@@ -1,0 +1,96 @@
+//! Answers made here: errors, redirects, direct responses. Words, flags and details are Envoy's.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use routing::headers::{self, Mutation};
+
+use super::body::ResponseBody;
+use super::head::Refusal;
+use super::record::Record;
+use super::response::{grpc_status, sign};
+use crate::telemetry::Flags;
+
+/// An answer to be made.
+pub(super) struct Answer {
+    status: StatusCode,
+    flags: Flags,
+    details: Cow<'static, str>,
+    body: Bytes,
+    extra: Option<(HeaderName, HeaderValue)>,
+    /// Whether it is an error, which gRPC tells in its own way.
+    error: bool,
+}
+
+impl Answer {
+    /// An error without words.
+    pub(super) fn error(status: StatusCode, flags: Flags, details: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, flags, details: details.into(), body: Bytes::new(), extra: None, error: true }
+    }
+
+    /// The answer to a request that is not routed.
+    pub(super) fn refuse(refusal: Refusal) -> Self {
+        let answer = Self::error(refusal.status, Flags::DOWNSTREAM_PROTOCOL_ERROR, refusal.details);
+        if refusal.close {
+            return answer.with_field(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+
+    /// Sends the client elsewhere.
+    pub(super) fn redirect(status: StatusCode, location: HeaderValue) -> Self {
+        let answer = Self::error(status, Flags::NONE, "direct_response").with_field(header::LOCATION, location);
+        Self { error: false, ..answer }
+    }
+
+    /// As a rule has it.
+    pub(super) fn direct(status: StatusCode, body: Bytes) -> Self {
+        Self { body, error: false, ..Self::error(status, Flags::NONE, "direct_response") }
+    }
+
+    /// With words for the client.
+    pub(super) fn with_body(self, body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), ..self }
+    }
+
+    fn with_field(self, name: HeaderName, value: HeaderValue) -> Self {
+        Self { extra: Some((name, value)), ..self }
+    }
+
+    /// Makes the response. `mutations` are the operations of the route that it is made on.
+    pub(super) fn send(self, mut record: Box<Record>, mutations: &[&Mutation]) -> Response<ResponseBody> {
+        let mut fields = HeaderMap::with_capacity(8);
+        let status = if self.error && record.is_grpc() { self.tell_grpc(&mut fields) } else { self.tell(&mut fields) };
+        fields.extend(self.extra);
+        headers::apply(mutations, &mut fields, &*record);
+        sign(&mut fields);
+        record.answered(status.as_u16(), self.flags, self.details);
+        record.response_head(&fields);
+        let body = if record.is_grpc() && self.error { Bytes::new() } else { self.body };
+        let mut response = Response::new(ResponseBody::whole(body, record));
+        *response.status_mut() = status;
+        *response.headers_mut() = fields;
+        response
+    }
+
+    fn tell(&self, fields: &mut HeaderMap) -> StatusCode {
+        if !self.body.is_empty() {
+            fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        }
+        self.status
+    }
+
+    /// Status 200, and the error in two fields. Source: gRPC over HTTP/2, "Trailers-Only".
+    fn tell_grpc(&self, fields: &mut HeaderMap) -> StatusCode {
+        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        fields.insert("grpc-status", HeaderValue::from(u16::from(grpc_status(self.status))));
+        if let Ok(message) = HeaderValue::from_bytes(&self.body)
+            && !message.is_empty()
+        {
+            fields.insert("grpc-message", message);
+        }
+        StatusCode::OK
+    }
+}

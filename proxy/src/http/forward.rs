@@ -1,0 +1,240 @@
+//! A request on its way to a back end: changed as its route says, tried, tried again, and its answer passed on.
+
+use std::fmt::Write;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use balance::{AttemptError, AttemptOutcome, EntryIndex, Replay, RetryState, Verdict};
+use config_model::model::{Action, ClusterIndex, ClusterTarget, Retry};
+use http::header::{HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use routing::{DestinationEntry, RouteEntry, headers};
+use smallvec::SmallVec;
+
+use super::answer::Answer;
+use super::body::{Progress, RequestBody, ResponseBody};
+use super::record::Record;
+use super::response;
+use crate::listener::{Connection, Protocol};
+use crate::snapshot::ClusterRuntime;
+use crate::telemetry::Flags;
+use crate::upstream::{Lease, connect};
+use crate::worker::Pinned;
+
+const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+
+/// What was decided.
+pub(super) struct Forwarding<'a> {
+    pub(super) connection: &'a Rc<Connection>,
+    pub(super) pinned: &'a Rc<Pinned>,
+    pub(super) route: &'a RouteEntry,
+    pub(super) destination: &'a DestinationEntry,
+}
+
+/// Sends the request on, and yields the answer, be it the back end's or ours.
+pub(super) async fn forward(
+    forwarding: Forwarding<'_>,
+    parts: Parts,
+    body: Incoming,
+    mut record: Box<Record>,
+) -> Response<ResponseBody> {
+    let Forwarding { connection, pinned, route, destination } = forwarding;
+    let mutations = [&route.response_headers, &destination.response_headers];
+    record.destination(destination);
+    let ClusterTarget::Known(index) = destination.target else {
+        let answer = Answer::error(StatusCode::SERVICE_UNAVAILABLE, Flags::NO_CLUSTER_FOUND, "cluster_not_found");
+        return answer.send(record, &mutations[..1]);
+    };
+    let Some(cluster) = pinned.snapshot.cluster(index) else {
+        return no_healthy_upstream().send(record, &mutations);
+    };
+    record.cluster(index);
+    let (body, upload) = RequestBody::relay(body, &connection.local);
+    record.upload(upload.clone());
+    let attempts = Attempts {
+        connection,
+        pinned,
+        index,
+        cluster,
+        state: RetryState::new(retry_of(route)),
+        tried: SmallVec::new(),
+        upload,
+    };
+    match attempts.run(parts, body, &mut record).await {
+        Ok(answered) => pass_on(answered, connection, record, &mutations),
+        Err(answer) => answer.send(record, &mutations),
+    }
+}
+
+fn retry_of(route: &RouteEntry) -> Retry {
+    match &route.route.action {
+        Action::Forward(forward) => forward.retry,
+        Action::Redirect(_) | Action::DirectResponse(_) => Retry { attempts: 0 },
+    }
+}
+
+fn no_healthy_upstream() -> Answer {
+    let flags = Flags::NO_HEALTHY_UPSTREAM;
+    Answer::error(StatusCode::SERVICE_UNAVAILABLE, flags, "no_healthy_upstream").with_body("no healthy upstream")
+}
+
+/// A head that came, and what it came over.
+struct Answered {
+    response: Response<Incoming>,
+    lease: Lease,
+    sent_at: Instant,
+    upload: Option<Rc<Progress>>,
+}
+
+/// The tries of one request.
+struct Attempts<'a> {
+    connection: &'a Rc<Connection>,
+    pinned: &'a Rc<Pinned>,
+    index: ClusterIndex,
+    cluster: &'a Arc<ClusterRuntime>,
+    state: RetryState,
+    tried: SmallVec<[EntryIndex; 4]>,
+    upload: Option<Rc<Progress>>,
+}
+
+impl Attempts<'_> {
+    async fn run(mut self, parts: Parts, body: RequestBody, record: &mut Record) -> Result<Answered, Answer> {
+        let mut request = Request::from_parts(parts, body);
+        let mut fresh = false;
+        loop {
+            let local = &self.connection.local;
+            let Some(pick) = local.pick(self.pinned, self.index, self.cluster, &self.tried) else {
+                return Err(no_healthy_upstream());
+            };
+            self.tried.push(pick);
+            let (error, unsent) = match self.attempt(pick, fresh, request, record).await {
+                Ok(answered) => return Ok(answered),
+                Err(failed) => failed,
+            };
+            let replay = Replay { idempotent: true, body_available: unsent.is_some() };
+            let outcome = AttemptOutcome::Failed(error);
+            let verdict = self.state.judge(&outcome, replay, local.draw());
+            let AttemptOutcome::Failed(error) = outcome else { return Err(no_healthy_upstream()) };
+            let Some(again) = unsent else { return Err(self.failure(&error, Verdict::Final, record)) };
+            match verdict {
+                Verdict::Retry { after } => {
+                    local.shard.borrow_mut().retry(&self.cluster.metrics);
+                    tokio::time::sleep(after).await;
+                    fresh = false;
+                }
+                Verdict::Resend => fresh = true,
+                Verdict::Final | Verdict::Exhausted => return Err(self.failure(&error, verdict, record)),
+            }
+            request = again;
+        }
+    }
+
+    /// One try at one endpoint. A failure comes with the request, if it can be sent again.
+    async fn attempt(
+        &self,
+        pick: EntryIndex,
+        fresh: bool,
+        mut request: Request<RequestBody>,
+        record: &mut Record,
+    ) -> Result<Answered, (AttemptError, Option<Request<RequestBody>>)> {
+        let Some(entry) = self.cluster.endpoints.get(pick) else { return Err((AttemptError::ClosedUnsent, None)) };
+        let local = &self.connection.local;
+        record.attempt(pick, entry, self.state.attempt());
+        local.shard.borrow_mut().upstream_request(&self.cluster.metrics);
+        request.headers_mut().insert(ATTEMPT_COUNT, HeaderValue::from(self.state.attempt()));
+        let kept = if fresh { None } else { local.pool.reuse(&entry.state).await };
+        let mut lease = match kept {
+            Some(lease) => lease,
+            None => {
+                let limit = self.cluster.definition.connect_timeout;
+                match connect(local, &self.cluster.metrics, entry, limit).await {
+                    Ok(lease) => lease,
+                    Err(error) => return Err((error, Some(request))),
+                }
+            }
+        };
+        record.connected(lease.local_address());
+        let copy = self.copy_for_stale(&lease, &request);
+        let sent_at = Instant::now();
+        match lease.send(request).await {
+            Ok(response) => Ok(Answered { response, lease, sent_at, upload: self.upload.clone() }),
+            Err(failed) => {
+                record.failed_attempt();
+                Err((failed.error, failed.unsent.or(copy)))
+            }
+        }
+    }
+
+    /// A kept connection may have been given up by the back end at this very moment. A request that may be sent twice, and has
+    /// no body, is kept for that.
+    fn copy_for_stale(&self, lease: &Lease, request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+        if !lease.reused() || self.upload.is_some() || !Replay::is_idempotent(request.method().as_str()) {
+            return None;
+        }
+        let mut copy = Request::new(RequestBody::empty());
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.headers_mut() = request.headers().clone();
+        Some(copy)
+    }
+
+    /// The answer to a request that no try has brought an answer to.
+    fn failure(&self, error: &AttemptError, verdict: Verdict, record: &mut Record) -> Answer {
+        if self.upload.as_ref().is_some_and(|upload| upload.failed.get()) {
+            record.client_left();
+            return Answer::error(StatusCode::REQUEST_TIMEOUT, Flags::NONE, "request_body_broken_off");
+        }
+        let mut flags = flags_of(error);
+        if verdict == Verdict::Exhausted {
+            flags.insert(Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
+        }
+        let reason = error.reset_reason();
+        let details = format!("upstream_reset_before_response_started{{{}}}", reason.replace(' ', "_"));
+        let retried = if self.state.attempt() > 1 { "retried and the latest reset reason: " } else { "reset reason: " };
+        let mut body = format!("upstream connect error or disconnect/reset before headers. {retried}{reason}");
+        if let AttemptError::ConnectFailed { reason } = error {
+            // Writing to a string cannot fail.
+            let _ = write!(body, ", transport failure reason: delayed connect error: {reason}");
+            record.transport_failure(format!("delayed connect error: {reason}"));
+        }
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        Answer::error(status, flags, details).with_body(body)
+    }
+}
+
+fn flags_of(error: &AttemptError) -> Flags {
+    match error.flag() {
+        "UF" => Flags::UPSTREAM_CONNECTION_FAILURE,
+        "UC" => Flags::UPSTREAM_CONNECTION_TERMINATION,
+        "UR" => Flags::UPSTREAM_REMOTE_RESET,
+        "UPE" => Flags::UPSTREAM_PROTOCOL_ERROR,
+        _ => Flags::STREAM_IDLE_TIMEOUT,
+    }
+}
+
+/// The back end's answer, as the client shall see it.
+fn pass_on(
+    answered: Answered,
+    connection: &Connection,
+    mut record: Box<Record>,
+    mutations: &[&headers::Mutation],
+) -> Response<ResponseBody> {
+    let Answered { response, lease, sent_at, upload } = answered;
+    let (mut head, body) = response.into_parts();
+    if !response::is_sound(&head) {
+        let details = "upstream_reset_before_response_started{protocol_error}";
+        let answer = Answer::error(StatusCode::BAD_GATEWAY, Flags::UPSTREAM_PROTOCOL_ERROR, details);
+        record.failed_attempt();
+        return answer.send(record, mutations);
+    }
+    response::receive(&mut head, sent_at.elapsed());
+    headers::apply(mutations, &mut head.headers, &*record);
+    response::sign(&mut head.headers);
+    record.answered(head.status.as_u16(), Flags::NONE, "via_upstream".into());
+    record.response_head(&head.headers);
+    let trailers = connection.protocol() == Protocol::Http2;
+    Response::from_parts(head, ResponseBody::relay(body, lease, upload, trailers, record))
+}

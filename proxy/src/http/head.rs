@@ -1,0 +1,254 @@
+//! A request's head: what is refused, what is dropped, what is added, before it is routed.
+//! Sources: RFC 9110 7.6.1 (hop-by-hop fields), PROMISES.md section 3, and what Istio's gateway does at the edge.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use config_model::model::{PathNormalization, Scheme};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode, Uri, Version};
+use routing::normalize::{Normalized, normalize};
+use routing::{RequestHead, authority};
+
+/// Fields of a request, trailers not counted. Over it: 431.
+const FIELDS_MAX: usize = 100;
+
+/// Why a request is not routed. The connection is closed after it where the framing itself is in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The answer.
+    pub(crate) status: StatusCode,
+    /// For `%RESPONSE_CODE_DETAILS%`.
+    pub(crate) details: &'static str,
+    /// Whether not one further byte of the connection is read.
+    pub(crate) close: bool,
+}
+
+impl Refusal {
+    const fn new(status: StatusCode, details: &'static str) -> Self {
+        Self { status, details, close: true }
+    }
+}
+
+const BAD_HOST: Refusal = Refusal::new(StatusCode::BAD_REQUEST, "http1.invalid_authority");
+const BAD_PATH: Refusal = Refusal::new(StatusCode::BAD_REQUEST, "path_normalization_failed");
+const BAD_FRAMING: Refusal = Refusal::new(StatusCode::BAD_REQUEST, "http1.codec_error");
+
+/// What routing looks at. Borrows from the request's URI and Host, so that nothing is copied unless it changes.
+pub(crate) struct Target<'a> {
+    /// Host as sent, with its port.
+    pub(crate) authority: &'a [u8],
+    /// The path, as forwarded and as compared.
+    pub(crate) path: Normalized<'a>,
+    /// Without the question mark.
+    pub(crate) query: Option<&'a [u8]>,
+}
+
+/// Checks the head and reads where it wants to go. `uri` is that of the head; `host` is its first Host field.
+pub(crate) fn read_target<'a>(
+    parts: &Parts,
+    uri: &'a Uri,
+    host: Option<&'a HeaderValue>,
+    normalization: PathNormalization,
+) -> Result<Target<'a>, Refusal> {
+    if parts.version < Version::HTTP_11 {
+        return Err(Refusal::new(StatusCode::UPGRADE_REQUIRED, "low_version"));
+    }
+    if parts.headers.len() > FIELDS_MAX {
+        return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "request_headers_too_large"));
+    }
+    if parts.method == Method::CONNECT {
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "route_not_found"));
+    }
+    check_framing(parts)?;
+    check_upgrade(parts)?;
+    let authority = read_authority(parts, uri, host)?;
+    let raw = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let (path, query) = match raw.split_once('?') {
+        Some((path, query)) => (path, Some(query.as_bytes())),
+        None => (raw, None),
+    };
+    if query.is_some_and(|query| !query.is_ascii()) {
+        return Err(BAD_PATH);
+    }
+    let path = match path {
+        // Asterisk form. Source: RFC 9112, 3.2.4.
+        "*" if parts.method == Method::OPTIONS => "/",
+        path => path,
+    };
+    let path = normalize(path.as_bytes(), normalization).map_err(|_refused| BAD_PATH)?;
+    Ok(Target { authority, path, query })
+}
+
+/// Exactly one authority, well-formed; that of an absolute target replaces Host, that of HTTP/2 must agree with it.
+fn read_authority<'a>(parts: &Parts, uri: &'a Uri, host: Option<&'a HeaderValue>) -> Result<&'a [u8], Refusal> {
+    if parts.headers.get_all(header::HOST).iter().nth(1).is_some() {
+        return Err(BAD_HOST);
+    }
+    let host = host.map(HeaderValue::as_bytes);
+    let authority = match (uri.authority().map(|authority| authority.as_str().as_bytes()), host) {
+        (Some(authority), Some(host)) if parts.version == Version::HTTP_2 && !host.eq_ignore_ascii_case(authority) => {
+            return Err(BAD_HOST);
+        }
+        (Some(authority), _) => authority,
+        (None, Some(host)) => host,
+        (None, None) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "missing_host_header")),
+    };
+    authority::parse(authority).map(|_| authority).map_err(|_refused| BAD_HOST)
+}
+
+/// What hyper leaves to us: one length or one coding, and the coding is `chunked`.
+fn check_framing(parts: &Parts) -> Result<(), Refusal> {
+    let mut lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    if lengths.next().is_some() {
+        return Err(BAD_FRAMING);
+    }
+    if let Some(length) = length {
+        let digits = length.as_bytes();
+        if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
+            return Err(BAD_FRAMING);
+        }
+    }
+    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if length.is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), _) => Err(BAD_FRAMING),
+    }
+}
+
+/// `h2c` is ignored and WebSocket not spoken yet, so that both are answered as plain requests; whatever else is refused.
+fn check_upgrade(parts: &Parts) -> Result<(), Refusal> {
+    let Some(wanted) = parts.headers.get(header::UPGRADE) else { return Ok(()) };
+    let known = [&b"h2c"[..], b"websocket"];
+    if known.iter().any(|name| wanted.as_bytes().eq_ignore_ascii_case(name)) {
+        return Ok(());
+    }
+    Err(Refusal::new(StatusCode::FORBIDDEN, "upgrade_failed"))
+}
+
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Drops fields that concern one connection only, in either direction. `te: trailers` stays.
+pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        drop_connection_options(headers);
+    }
+    for name in [header::UPGRADE, header::TRANSFER_ENCODING, KEEP_ALIVE, PROXY_CONNECTION] {
+        headers.remove(name);
+    }
+    if headers.contains_key(header::TE) {
+        let trailers = headers.get_all(header::TE).iter().any(|value| lists(value, b"trailers"));
+        headers.remove(header::TE);
+        if trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+    }
+}
+
+/// Drops `connection` and what it names, except fields that no hop may take away.
+fn drop_connection_options(headers: &mut HeaderMap) {
+    let values: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
+    headers.remove(header::CONNECTION);
+    for option in values.iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b',')) {
+        let Ok(name) = HeaderName::from_bytes(option.trim_ascii()) else { continue };
+        let kept = [header::HOST, header::CONTENT_LENGTH, header::TE, FORWARDED_FOR, FORWARDED_PROTO];
+        if !kept.contains(&name) {
+            headers.remove(name);
+        }
+    }
+}
+
+fn lists(value: &HeaderValue, token: &[u8]) -> bool {
+    value.as_bytes().split(|&byte| byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+/// What an edge does to a stranger's request: steering fields go, the peer is appended, scheme and id are written anew.
+pub(crate) fn sanitize(headers: &mut HeaderMap, peer: IpAddr, scheme: Scheme, id: u128) {
+    drop_hop_by_hop(headers);
+    headers.remove(header::EXPECT);
+    headers.remove(FORWARDED_CLIENT_CERT);
+    drop_steering(headers);
+    append_forwarded_for(headers, peer);
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
+    headers.insert(REQUEST_ID, uuid(id));
+}
+
+fn drop_steering(headers: &mut HeaderMap) {
+    while let Some(name) = headers.keys().find(|name| name.as_str().starts_with("x-envoy-")).cloned() {
+        headers.remove(name);
+    }
+}
+
+fn append_forwarded_for(headers: &mut HeaderMap, peer: IpAddr) {
+    let mut text = String::with_capacity(48);
+    for earlier in headers.get_all(FORWARDED_FOR) {
+        text.push_str(&String::from_utf8_lossy(earlier.as_bytes()));
+        text.push(',');
+    }
+    // Writing to a string cannot fail.
+    let _ = write!(text, "{}", peer.to_canonical());
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert(FORWARDED_FOR, value);
+    }
+}
+
+/// A random UUID (RFC 9562, version 4) from 128 random bits.
+fn uuid(bits: u128) -> HeaderValue {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let mut text = [b'-'; 36];
+    let mut digits = (0..32).rev().map(|index| HEX[(bits >> (4 * index)) as usize & 0xf]);
+    for (place, byte) in text.iter_mut().enumerate() {
+        if !matches!(place, 8 | 13 | 18 | 23)
+            && let Some(digit) = digits.next()
+        {
+            *byte = digit;
+        }
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// The head as routing sees it.
+pub(crate) struct View<'a> {
+    /// Method and fields.
+    pub(crate) parts: &'a Parts,
+    /// Where it wants to go.
+    pub(crate) target: &'a Target<'a>,
+    /// By the listener.
+    pub(crate) scheme: Scheme,
+}
+
+impl RequestHead for View<'_> {
+    fn method(&self) -> &[u8] {
+        self.parts.method.as_str().as_bytes()
+    }
+
+    fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    fn authority(&self) -> &[u8] {
+        self.target.authority
+    }
+
+    fn matching_path(&self) -> &[u8] {
+        self.target.path.matching()
+    }
+
+    fn query(&self) -> Option<&[u8]> {
+        self.target.query
+    }
+
+    fn any_header(&self, name: &str, mut test: impl FnMut(&[u8]) -> bool) -> bool {
+        self.parts.headers.get_all(name).iter().any(|value| test(value.as_bytes()))
+    }
+}

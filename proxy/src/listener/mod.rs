@@ -1,0 +1,64 @@
+//! Listeners: from a listening socket to a connection that is told HTTP/1.1 from HTTP/2 by its first bytes.
+
+mod connection;
+mod io;
+
+use std::io::{Error, ErrorKind};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot::Receiver;
+
+use crate::worker::{Connections, Local};
+
+pub(crate) use connection::{Connection, Protocol};
+
+/// Pause after the system refused a connection for want of descriptors or memory, so that the worker doesn't spin.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Accepts until `closed`, then takes what is queued already.
+pub(crate) async fn accept(local: Rc<Local>, address: SocketAddr, socket: TcpListener, mut closed: Receiver<()>) {
+    local.connections.listening(1);
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut closed => break,
+            accepted = next(&local, &socket) => take(&local, address, accepted).await,
+        }
+    }
+    while let Some(accepted) = queued(&socket).await {
+        take(&local, address, Ok(accepted)).await;
+    }
+    local.connections.listening(-1);
+}
+
+async fn next(local: &Local, socket: &TcpListener) -> Result<(TcpStream, SocketAddr), Error> {
+    local.connections.below(local.shared.connections_per_worker).await;
+    socket.accept().await
+}
+
+/// A connection that needs no waiting for.
+async fn queued(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    tokio::select! {
+        biased;
+        accepted = socket.accept() => accepted.ok(),
+        () = std::future::ready(()) => None,
+    }
+}
+
+async fn take(local: &Rc<Local>, address: SocketAddr, accepted: Result<(TcpStream, SocketAddr), Error>) {
+    match accepted {
+        Ok((socket, peer)) => {
+            let guard = Connections::enter(local);
+            tokio::task::spawn_local(connection::serve(Rc::clone(local), guard, address, socket, peer));
+        }
+        // The client gave up while it was queued.
+        Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
+        Err(error) => {
+            tracing::warn!(%address, %error, "no connection can be accepted for a moment");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The configuration in force, as data threads see it: immutable, and published by one store.
+//!
+//! What outlives a change (connections, active-request counts, counters) hangs on stable keys: an endpoint's
+//! [`balance::EndpointState`] is carried from set to set by address, a worker's pools are keyed by that state.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use balance::{EndpointSet, EntryIndex};
+use config_model::model::{Cluster, ClusterIndex, Model, RouteConfigurationIndex};
+use routing::Table;
+
+use crate::telemetry::{ClusterId, LineFormat, ListenerId, SeriesId, SplitDestinationId};
+
+/// One configuration, whole.
+pub struct Snapshot {
+    /// Hash of the content that it was made from, in hexadecimal.
+    pub version: Arc<str>,
+    /// Everything that routes, as understood.
+    pub model: Arc<Model>,
+    /// The same, as compiled.
+    pub table: Arc<Table>,
+    /// Clusters with their endpoints, by [`ClusterIndex`]. Endpoint churn makes a new list beside the same table.
+    pub clusters: Arc<[Arc<ClusterRuntime>]>,
+    /// Listeners, in the order of the model.
+    pub listeners: Arc<[ListenerRuntime]>,
+    /// Metric cells of each destination, by the table's destination index; shared while the table is.
+    pub splits: Arc<[Option<SplitDestinationId>]>,
+    /// How a line of the access log looks.
+    pub line_format: Arc<LineFormat>,
+    /// Cells for answers that no cluster had a part in.
+    pub local_series: SeriesId,
+}
+
+impl Snapshot {
+    /// The cluster of that index, which the table of this snapshot has handed out.
+    pub fn cluster(&self, index: ClusterIndex) -> Option<&Arc<ClusterRuntime>> {
+        self.clusters.get(index.0 as usize)
+    }
+}
+
+/// A listener and the cells of its connections.
+pub struct ListenerRuntime {
+    /// As the Gateway says it; what is bound may be a mapped port.
+    pub address: SocketAddr,
+    /// The routes of requests that come in there.
+    pub routes: RouteConfigurationIndex,
+    /// Metric cells.
+    pub metrics: ListenerId,
+}
+
+/// A cluster and those who answer for it now.
+pub struct ClusterRuntime {
+    /// As understood.
+    pub definition: Cluster,
+    /// `outbound|9080|v1|reviews.default.svc.cluster.local`, for log lines.
+    pub name: Arc<str>,
+    /// Endpoints and their shared state.
+    pub endpoints: EndpointSet,
+    /// Metric cells of the cluster.
+    pub metrics: ClusterId,
+    /// What the log and the metrics need of each entry of `endpoints`.
+    pub labels: Box<[EndpointLabels]>,
+    /// Metric cells of requests that reached no endpoint.
+    pub unreached_series: SeriesId,
+}
+
+impl ClusterRuntime {
+    /// What is to be said of the endpoint at `index`.
+    pub fn endpoint(&self, index: EntryIndex) -> Option<&EndpointLabels> {
+        self.labels.get(index.0 as usize)
+    }
+}
+
+/// An endpoint, in words.
+pub struct EndpointLabels {
+    /// `10.0.0.7:9080`, for log lines.
+    pub address: Box<str>,
+    /// Metric cells of requests to its workload.
+    pub series: SeriesId,
+}
+
+/// Where the snapshot in force is found.
+pub struct SnapshotStore {
+    current: ArcSwap<Snapshot>,
+}
+
+impl SnapshotStore {
+    /// A store that starts with `first`.
+    pub fn new(first: Arc<Snapshot>) -> Self {
+        Self { current: ArcSwap::new(first) }
+    }
+
+    /// Puts `next` in force for every request that begins after this.
+    pub fn publish(&self, next: Arc<Snapshot>) {
+        self.current.store(next);
+    }
+
+    /// The snapshot in force.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// For the workers' caches.
+    pub(crate) fn inner(&self) -> &ArcSwap<Snapshot> {
+        &self.current
+    }
+}

@@ -1,0 +1,154 @@
+//! What one worker keeps to itself: the snapshot as it pinned it, its pools, its position in every sequence of draws.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::Cache;
+use balance::{EntryIndex, Picker};
+use config_model::model::ClusterIndex;
+use foldhash::fast::RandomState;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use routing::split::Rotation;
+use routing::{RouteEntry, SplitIndex};
+
+use super::{Connections, Deadlines, Shared};
+use crate::snapshot::{ClusterRuntime, ListenerRuntime, Snapshot};
+use crate::telemetry::{AccessLogger, Shard};
+use crate::upstream::Pool;
+
+/// A worker's own state. Lives on one thread; tasks hold it by `Rc`.
+pub(crate) struct Local {
+    /// What it shares with the others.
+    pub(crate) shared: Arc<Shared>,
+    /// Coarse deadlines.
+    pub(crate) deadlines: Rc<Deadlines>,
+    /// Metric cells.
+    pub(crate) shard: RefCell<Shard>,
+    /// Access-log lines on their way to the log thread.
+    pub(crate) logger: RefCell<AccessLogger>,
+    /// Upstream connections.
+    pub(crate) pool: Pool,
+    /// Downstream connections.
+    pub(crate) connections: Connections,
+    /// Set once, for good.
+    pub(crate) draining: Cell<bool>,
+    random: RefCell<SmallRng>,
+    cache: RefCell<SnapshotCache>,
+    pinned: RefCell<Rc<Pinned>>,
+}
+
+type SnapshotCache = Cache<StoreAccess, Arc<Snapshot>>;
+
+/// Lets the cache look through `Arc<Shared>` without a second owner of the store.
+struct StoreAccess(Arc<Shared>);
+
+impl std::ops::Deref for StoreAccess {
+    type Target = arc_swap::ArcSwap<Snapshot>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.snapshots.inner()
+    }
+}
+
+impl Local {
+    /// State of a worker that has done nothing yet.
+    pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
+        let mut random = SmallRng::from_rng(&mut rand::rng());
+        let mut cache = Cache::new(StoreAccess(Arc::clone(&shared)));
+        let pinned = Rc::new(Pinned::new(Arc::clone(cache.load()), None, &mut random));
+        Rc::new(Self {
+            deadlines: Rc::default(),
+            shard: RefCell::new(shared.metrics.shard()),
+            logger: RefCell::new(shared.access_log.logger()),
+            pool: Pool::default(),
+            connections: Connections::default(),
+            draining: Cell::new(false),
+            random: RefCell::new(random),
+            cache: RefCell::new(cache),
+            pinned: RefCell::new(pinned),
+            shared,
+        })
+    }
+
+    /// The snapshot in force, with this worker's place in its sequences. A request takes it once.
+    pub(crate) fn pin(&self) -> Rc<Pinned> {
+        let mut cache = self.cache.borrow_mut();
+        let current = cache.load();
+        let pinned = self.pinned.borrow();
+        if Arc::ptr_eq(current, &pinned.snapshot) {
+            return Rc::clone(&pinned);
+        }
+        let next = Rc::new(Pinned::new(Arc::clone(current), Some(&pinned), &mut self.random.borrow_mut()));
+        drop(pinned);
+        self.pinned.replace(Rc::clone(&next));
+        next
+    }
+
+    /// 64 random bits.
+    pub(crate) fn draw(&self) -> u64 {
+        self.random.borrow_mut().next_u64()
+    }
+
+    /// An endpoint of `cluster` other than those tried before, if there is a choice.
+    pub(crate) fn pick(
+        &self,
+        pinned: &Pinned,
+        index: ClusterIndex,
+        cluster: &ClusterRuntime,
+        tried: &[EntryIndex],
+    ) -> Option<EntryIndex> {
+        let mut random = self.random.borrow_mut();
+        let mut pickers = pinned.pickers.borrow_mut();
+        let picker = pickers.entry(index.0).or_insert_with(|| Picker::new(random.next_u64()));
+        picker.pick(&cluster.endpoints, cluster.definition.balancing, &mut || random.next_u64(), tried)
+    }
+}
+
+/// A snapshot, and this worker's state that goes with it.
+pub(crate) struct Pinned {
+    /// The snapshot.
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Place of a listener in the snapshot's list.
+    listeners: HashMap<SocketAddr, usize, RandomState>,
+    /// One sequence for each split, so that no two routes are correlated.
+    rotations: Rc<[RefCell<Rotation>]>,
+    /// Whether some header operation contains a command, so that requests must be remembered in words.
+    pub(crate) has_header_commands: bool,
+    /// One choice of endpoints for each cluster in use.
+    pickers: Rc<RefCell<HashMap<u32, Picker, RandomState>>>,
+}
+
+impl Pinned {
+    /// Sequences go on where they were if the table is the same: only endpoints have changed then.
+    fn new(snapshot: Arc<Snapshot>, previous: Option<&Self>, random: &mut SmallRng) -> Self {
+        let listeners = snapshot.listeners.iter().enumerate().map(|(place, listener)| (listener.address, place));
+        let listeners = listeners.collect();
+        let same = previous.filter(|previous| Arc::ptr_eq(&previous.snapshot.table, &snapshot.table));
+        let (rotations, pickers) = match same {
+            Some(previous) => (Rc::clone(&previous.rotations), Rc::clone(&previous.pickers)),
+            None => {
+                let start = |_: usize| RefCell::new(Rotation::new(random.next_u64()));
+                ((0..snapshot.table.split_count()).map(start).collect(), Rc::default())
+            }
+        };
+        let has_header_commands = match same {
+            Some(previous) => previous.has_header_commands,
+            None => snapshot.table.routes().iter().any(RouteEntry::has_header_commands),
+        };
+        Self { snapshot, listeners, rotations, has_header_commands, pickers }
+    }
+
+    /// The listener at `address`; none if it has just been removed.
+    pub(crate) fn listener(&self, address: SocketAddr) -> Option<&ListenerRuntime> {
+        self.snapshot.listeners.get(*self.listeners.get(&address)?)
+    }
+
+    /// The next draw of a split's sequence.
+    pub(crate) fn next_draw(&self, split: SplitIndex) -> u64 {
+        self.rotations.get(split.0 as usize).map_or(0, |rotation| rotation.borrow_mut().draw())
+    }
+}

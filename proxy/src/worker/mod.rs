@@ -1,0 +1,118 @@
+//! Workers: one thread per core, each with a runtime of its own, its own listening socket per address, its own upstream
+//! connections and its own metric cells. Nothing migrates between them. Start at [`Workers::start`].
+
+mod deadline;
+mod local;
+mod thread;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use crate::snapshot::SnapshotStore;
+use crate::telemetry::{AccessLog, Metrics};
+
+pub(crate) use deadline::{Deadline, Deadlines};
+pub(crate) use local::{Local, Pinned};
+pub(crate) use thread::{ConnectionGuard, Connections};
+
+/// What a worker is told by the control thread.
+pub enum Command {
+    /// Accept on this socket, which is non-blocking and the worker's own.
+    Listen {
+        /// The key under which [`Command::Close`] and snapshots name it: address and port as the Gateway says.
+        address: SocketAddr,
+        /// Bound and listening; its port may be a mapped one.
+        socket: std::net::TcpListener,
+    },
+    /// Take what is queued already, then accept no more. Connections live on.
+    Close {
+        /// The key.
+        address: SocketAddr,
+    },
+    /// Close every listener, tell clients to go (`Connection: close`, GOAWAY), close idle connections, finish the rest.
+    Drain,
+}
+
+/// What all workers share.
+pub struct Shared {
+    /// The configuration in force.
+    pub snapshots: Arc<SnapshotStore>,
+    /// Cells and their exposition.
+    pub metrics: Arc<Metrics>,
+    /// Where access-log lines go, and how they look.
+    pub access_log: Arc<AccessLog>,
+    /// Connections that one worker holds open at once; further ones wait in the kernel's queue.
+    pub connections_per_worker: usize,
+}
+
+/// Handles of the running workers.
+pub struct Workers {
+    threads: Vec<Worker>,
+}
+
+struct Worker {
+    commands: UnboundedSender<Command>,
+    thread: JoinHandle<()>,
+}
+
+impl Workers {
+    /// Starts `count` threads, named `worker-0` and so on.
+    ///
+    /// # Errors
+    /// If the system refuses a thread or a runtime.
+    pub fn start(count: usize, shared: &Arc<Shared>) -> io::Result<Self> {
+        let threads = (0..count).map(|index| Worker::start(index, Arc::clone(shared))).collect::<io::Result<_>>()?;
+        Ok(Self { threads })
+    }
+
+    /// How many there are: each wants a socket of its own for an address.
+    pub fn count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Gives each worker its socket for `address`: as many sockets as there are workers.
+    pub fn listen(&self, address: SocketAddr, sockets: Vec<std::net::TcpListener>) {
+        for (worker, socket) in self.threads.iter().zip(sockets) {
+            worker.send(Command::Listen { address, socket });
+        }
+    }
+
+    /// Stops accepting on `address`.
+    pub fn close(&self, address: SocketAddr) {
+        self.threads.iter().for_each(|worker| worker.send(Command::Close { address }));
+    }
+
+    /// Begins to drain all workers; [`Workers::join`] tells when the last request has ended.
+    pub fn drain(&self) {
+        self.threads.iter().for_each(|worker| worker.send(Command::Drain));
+    }
+
+    /// Waits, blocking, until every worker has ended, which they do once drained.
+    pub fn join(self) {
+        for worker in self.threads {
+            let Worker { commands, thread } = worker;
+            // Ends by itself once drained; a panic of a worker has been reported by the thread already.
+            let _ = thread.join();
+            drop(commands);
+        }
+    }
+}
+
+impl Worker {
+    fn start(index: usize, shared: Arc<Shared>) -> io::Result<Self> {
+        let (commands, receiver) = unbounded_channel();
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || thread::run(&shared, receiver))?;
+        Ok(Self { commands, thread })
+    }
+
+    fn send(&self, command: Command) {
+        // A worker that is gone has nothing to do any more.
+        let _ = self.commands.send(command);
+    }
+}

@@ -1,0 +1,145 @@
+//! A worker's thread: its runtime, its commands, its ticks.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Notify, mpsc::UnboundedReceiver, oneshot};
+use tokio::time::MissedTickBehavior;
+
+use super::deadline::TICK;
+use super::{Command, Local, Shared};
+use crate::listener;
+
+/// How often access-log lines are handed over, at the latest.
+const FLUSH: Duration = Duration::from_millis(100);
+
+/// Runs until drained.
+pub(super) fn run(shared: &Arc<Shared>, commands: UnboundedReceiver<Command>) {
+    match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime.block_on(Worker::new(shared).work(commands)),
+        Err(error) => tracing::error!(%error, "a worker's runtime can't be made; the worker is missing"),
+    }
+}
+
+struct Worker {
+    local: Rc<Local>,
+    /// Dropping the sender closes the listener.
+    listeners: HashMap<SocketAddr, oneshot::Sender<()>>,
+}
+
+impl Worker {
+    fn new(shared: &Arc<Shared>) -> Self {
+        Self { local: Local::new(Arc::clone(shared)), listeners: HashMap::new() }
+    }
+
+    async fn work(mut self, mut commands: UnboundedReceiver<Command>) {
+        let local = Rc::clone(&self.local);
+        tokio::task::spawn_local(tick(Rc::clone(&local)));
+        loop {
+            tokio::select! {
+                command = commands.recv(), if !commands.is_closed() || !commands.is_empty() => match command {
+                    Some(command) => self.obey(command),
+                    // Nobody is left to give commands.
+                    None => self.drain(),
+                },
+                () = local.connections.none(), if local.draining.get() => break,
+            }
+        }
+        local.logger.borrow_mut().flush();
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Listen { address, socket } => self.listen(address, socket),
+            Command::Close { address } => drop(self.listeners.remove(&address)),
+            Command::Drain => self.drain(),
+        }
+    }
+
+    fn listen(&mut self, address: SocketAddr, socket: std::net::TcpListener) {
+        match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => {
+                let (open, closed) = oneshot::channel();
+                tokio::task::spawn_local(listener::accept(Rc::clone(&self.local), address, socket, closed));
+                self.listeners.insert(address, open);
+            }
+            Err(error) => tracing::error!(%address, %error, "a listening socket can't be used"),
+        }
+    }
+
+    fn drain(&mut self) {
+        self.listeners.clear();
+        self.local.draining.set(true);
+        self.local.deadlines.wake_all();
+    }
+}
+
+/// What has to happen from time to time, on one timer.
+async fn tick(local: Rc<Local>) {
+    let mut flushes = tokio::time::interval(FLUSH);
+    flushes.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let per_tick = TICK.as_millis() / FLUSH.as_millis();
+    let mut count = 0;
+    loop {
+        flushes.tick().await;
+        local.logger.borrow_mut().flush();
+        count += 1;
+        if count == per_tick {
+            count = 0;
+            local.deadlines.tick();
+            local.pool.sweep();
+        }
+    }
+}
+
+/// Connections of a worker: how many, and who waits for fewer.
+#[derive(Default)]
+pub(crate) struct Connections {
+    open: Cell<usize>,
+    /// Listeners that have closed but still take what was queued.
+    closing: Cell<usize>,
+    fewer: Notify,
+}
+
+impl Connections {
+    /// One connection more, until the guard is dropped.
+    pub(crate) fn enter(local: &Rc<Local>) -> ConnectionGuard {
+        local.connections.open.set(local.connections.open.get() + 1);
+        ConnectionGuard(Rc::clone(local))
+    }
+
+    /// Waits until there are fewer than `limit`.
+    pub(crate) async fn below(&self, limit: usize) {
+        while self.open.get() >= limit {
+            self.fewer.notified().await;
+        }
+    }
+
+    /// A listener begins, or has ended, to take what is queued.
+    pub(crate) fn listening(&self, change: isize) {
+        self.closing.set(self.closing.get().saturating_add_signed(change));
+        self.fewer.notify_waiters();
+    }
+
+    async fn none(&self) {
+        while self.open.get() > 0 || self.closing.get() > 0 {
+            self.fewer.notified().await;
+        }
+    }
+}
+
+/// Counts as one open connection.
+pub(crate) struct ConnectionGuard(Rc<Local>);
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        let connections = &self.0.connections;
+        connections.open.set(connections.open.get() - 1);
+        connections.fewer.notify_waiters();
+    }
+}
