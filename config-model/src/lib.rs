@@ -12,5 +12,6 @@ pub mod file;
 pub mod model;
 pub mod name;
 pub mod origin;
+pub mod resolve;
 pub mod resource;
 pub mod validate;

@@ -66,7 +66,7 @@ pub enum ClusterTarget {
 pub struct Cluster {
     /// The key.
     pub name: ClusterName,
-    /// Name of the Service or ServiceEntry resource: metric label `destination_service_name`.
+    /// The name of a Service, the host of a ServiceEntry: metric label `destination_service_name`.
     pub service_name: Arc<str>,
     /// Its namespace: metric label `destination_service_namespace`.
     pub service_namespace: Arc<str>,

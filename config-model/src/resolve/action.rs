@@ -1,0 +1,195 @@
+//! From a rule to what a route does: forward, redirect or answer, with headers, rewrites and retries.
+//! Source: Istio, `HTTPRoute`, `HTTPRewrite`, `HTTPRedirect`, `HTTPDirectResponse`, `Headers`.
+
+use crate::model::{
+    Action, Destination, DirectResponse, Format, Forward, HeaderAddition, HeaderMutation, HeaderOperations, PathMatch,
+    PathRewrite, Redirect, RedirectPort, Retry, Rewrite, Scheme,
+};
+use crate::resource::{self, Headers, HttpDirectResponse, HttpRedirect, HttpRewrite, HttpRouteDestination};
+
+use super::clusters::Clusters;
+use super::names;
+use super::rule::Rule;
+
+/// Tries after the first one, where a rule says nothing of retries.
+const DEFAULT_RETRIES: u32 = 2;
+
+/// What `rule` does with requests at a listener of `port`; its path match decides how much of the path a rewrite replaces.
+/// Also whether that would be another on another port.
+pub(super) fn action<'a>(rule: &Rule<'a>, path: &PathMatch, port: u16, clusters: &mut Clusters<'a>) -> (Action, bool) {
+    if let Some(redirect) = &rule.own.rule.redirect {
+        return (Action::Redirect(self::redirect(redirect)), false);
+    }
+    if let Some(response) = rule.inherited(|rule| rule.direct_response.as_deref()) {
+        return (Action::DirectResponse(direct_response(response)), false);
+    }
+    let headers = rule.headers();
+    let rewrite = Rewrite {
+        path: rule.rewrite().map_or(PathRewrite::Keep, |rewrite| path_rewrite(rewrite, path)),
+        authority: rule.rewrite().and_then(rewritten_authority).or_else(|| headers.and_then(authority)),
+    };
+    let (destinations, by_port) = destinations(rule, port, &rewrite, clusters);
+    let attempts = rule.retries().map_or(DEFAULT_RETRIES, |retries| u32::try_from(*retries.attempts).unwrap_or(0));
+    (Action::Forward(Forward { destinations, rewrite, retry: Retry { attempts } }), by_port)
+}
+
+/// The destinations that get requests. One alone gets all, whatever its weight; of several, those without weight get none.
+fn destinations<'a>(
+    rule: &Rule<'a>,
+    port: u16,
+    rewrite: &Rewrite,
+    clusters: &mut Clusters<'a>,
+) -> (Vec<Destination>, bool) {
+    let written = &rule.own.rule.route;
+    let alone = written.len() == 1;
+    let weighted = written.iter().filter(|to| *to.weight > 0).count();
+    let mut by_port = false;
+    let mut convert = |to: &'a HttpRouteDestination| {
+        let namespace = rule.own.virtual_service.namespace();
+        let (cluster, depends) = clusters.resolve(to.destination.as_ref()?, namespace, port);
+        by_port |= depends;
+        let own = to.headers.as_deref();
+        Some(Destination {
+            cluster,
+            weight: if alone { 1 } else { u32::try_from(*to.weight).unwrap_or(0) },
+            headers: own.map(operations).unwrap_or_default(),
+            // As in Istio, the route's own authority stands before that of a destination.
+            authority: if rewrite.authority.is_some() { None } else { own.and_then(authority) },
+            origin: rule.own.origin(to.position),
+        })
+    };
+    let kept = written.iter().filter(|to| alone || weighted == 0 || *to.weight > 0);
+    let destinations = kept.filter_map(&mut convert).collect();
+    (destinations, by_port)
+}
+
+/// Operations on headers as a route carries them: names in lower case, the authority left out.
+pub(super) fn operations(headers: &Headers) -> HeaderOperations {
+    HeaderOperations { request: mutation(headers.request.as_ref()), response: mutation(headers.response.as_ref()) }
+}
+
+fn mutation(written: Option<&resource::HeaderOperations>) -> HeaderMutation {
+    let Some(written) = written else { return HeaderMutation::default() };
+    let additions = |map: &resource::Map<resource::Located<Format>>| {
+        let entries = map.iter().filter(|(name, _)| !is_internal(name));
+        let addition = |(name, value): &(resource::Text, resource::Located<Format>)| HeaderAddition {
+            name: names::lower(name),
+            value: value.value.clone(),
+        };
+        let mut additions: Vec<_> = entries.map(addition).collect();
+        additions.sort_by(|left, right| left.name.cmp(&right.name));
+        additions
+    };
+    HeaderMutation {
+        remove: written.remove.iter().filter(|name| !is_internal(name)).map(|name| names::lower(name)).collect(),
+        set: additions(&written.set),
+        add: additions(&written.add),
+    }
+}
+
+fn is_internal(name: &str) -> bool {
+    name.starts_with(':') || name.eq_ignore_ascii_case("host")
+}
+
+/// The value that `Host` or `:authority` gets under `set`, or else under `add`.
+fn authority(headers: &Headers) -> Option<Format> {
+    let request = headers.request.as_ref()?;
+    let is_authority = |name: &str| name.eq_ignore_ascii_case(":authority") || name.eq_ignore_ascii_case("host");
+    let mut named = request.set.iter().chain(request.add.iter()).filter(|(name, _)| is_authority(name));
+    named.next().map(|(_, value)| value.value.clone())
+}
+
+fn rewritten_authority(rewrite: &HttpRewrite) -> Option<Format> {
+    // A rewritten authority is taken as it stands, so its percent signs are no commands.
+    let text = &*rewrite.authority.value;
+    if text.is_empty() { None } else { Format::parse(&text.replace('%', "%%")).ok() }
+}
+
+fn path_rewrite(rewrite: &HttpRewrite, path: &PathMatch) -> PathRewrite {
+    if let Some(regex) = &rewrite.uri_regex_rewrite {
+        return match &regex.r#match {
+            Some(pattern) => {
+                PathRewrite::Regex { pattern: pattern.value.clone(), substitution: substitution(&regex.rewrite).into() }
+            }
+            None => PathRewrite::Keep,
+        };
+    }
+    if rewrite.uri.is_empty() {
+        return PathRewrite::Keep;
+    }
+    let text = rewrite.uri.value.clone();
+    match path {
+        PathMatch::Any => PathRewrite::Prefix { length: 1, text },
+        PathMatch::Prefix { text: prefix, .. } => PathRewrite::Prefix { length: prefix.len(), text },
+        PathMatch::Exact { .. } | PathMatch::Regex(_) | PathMatch::Both(..) => PathRewrite::Whole(text),
+    }
+}
+
+/// From RE2's way of naming groups to the regex crate's: `\1` becomes `${1}`, `\\` a backslash, and a dollar is no sign.
+fn substitution(written: &str) -> String {
+    let mut result = String::with_capacity(written.len() + 8);
+    let mut characters = written.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '$' => result.push_str("$$"),
+            '\\' => match characters.next() {
+                Some(digit) if digit.is_ascii_digit() => {
+                    result.push_str("${");
+                    result.push(digit);
+                    result.push('}');
+                }
+                other => result.push(other.unwrap_or('\\')),
+            },
+            other => result.push(other),
+        }
+    }
+    result
+}
+
+fn redirect(redirect: &HttpRedirect) -> Redirect {
+    let text = |text: &resource::Text| (!text.is_empty()).then(|| text.value.clone());
+    let scheme = match &*redirect.scheme.value {
+        "http" => Some(Scheme::Http),
+        "https" => Some(Scheme::Https),
+        _ => None,
+    };
+    let derived = redirect.derive_port.as_ref().map(|derive| match derive.value {
+        resource::RedirectPortSelection::FromRequestPort => RedirectPort::FromRequest,
+        resource::RedirectPortSelection::FromProtocolDefault => RedirectPort::FromProtocolDefault,
+    });
+    let number = redirect.port.as_ref().map(|port| RedirectPort::Number(port.value));
+    Redirect {
+        uri: text(&redirect.uri),
+        authority: text(&redirect.authority),
+        scheme,
+        port: number.or(derived).unwrap_or(RedirectPort::Keep),
+        status: u16::try_from(*redirect.redirect_code).ok().filter(|&code| code != 0).unwrap_or(301),
+    }
+}
+
+fn direct_response(response: &HttpDirectResponse) -> DirectResponse {
+    let body = response.body.as_ref();
+    let text = body.and_then(|body| body.string.as_ref()).map(|text| bytes::Bytes::copy_from_slice(text.as_bytes()));
+    let bytes = body.and_then(|body| body.bytes.as_ref()).map(|bytes| bytes::Bytes::copy_from_slice(&bytes.0));
+    DirectResponse { status: u16::try_from(*response.status).unwrap_or(500), body: text.or(bytes).unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_a_rewrite_are_written_as_the_regex_crate_wants_them() {
+        let table = [
+            (r"\2/instance/\1", "${2}/instance/${1}"),
+            (r"\10", "${1}0"),
+            ("costs $1", "costs $$1"),
+            (r"a\\b", r"a\b"),
+            (r"end\", r"end\"),
+            ("plain", "plain"),
+        ];
+        for (written, want) in table {
+            assert_eq!(substitution(written), want, "{written}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The clusters that routes lead to: built as destinations are resolved, so that services nobody routes to cost nothing.
+//! Source: Istio, `Destination`, `DestinationRule`; a cluster that does not exist is named all the same.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::{HashMap, HashMapExt};
+
+use crate::model::{Action, Balancing, Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery, Route};
+use crate::name::Labels;
+use crate::resource::{self, SimpleLb, TrafficPolicy};
+
+use super::Proxy;
+use super::destination_rules::{DestinationRules, Merged};
+use super::names;
+use super::services::{self, Port, Service};
+use super::set::ResourceSet;
+
+/// Until a connection stands, where no DestinationRule says otherwise.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A destination as written, which many routes share.
+#[derive(PartialEq, Eq, Hash)]
+struct Key<'a> {
+    namespace: &'a str,
+    host: &'a str,
+    subset: &'a str,
+    port: Option<u16>,
+    listener_port: u16,
+}
+
+/// Clusters by their names, growing while routes are built. Their order is settled by [`Clusters::finish`].
+pub(super) struct Clusters<'a> {
+    resources: &'a ResourceSet,
+    proxy: &'a Proxy,
+    rules: DestinationRules<'a>,
+    known: HashMap<Key<'a>, (ClusterTarget, bool)>,
+    /// By host and namespace of the service.
+    merged: HashMap<(Arc<str>, &'a str), Merged<'a>>,
+    indexes: HashMap<ClusterName, ClusterIndex>,
+    clusters: Vec<Cluster>,
+}
+
+impl<'a> Clusters<'a> {
+    pub(super) fn new(resources: &'a ResourceSet, proxy: &'a Proxy, root_namespace: &'a str) -> Self {
+        Self {
+            resources,
+            proxy,
+            rules: DestinationRules::new(resources, proxy, root_namespace),
+            known: HashMap::new(),
+            merged: HashMap::new(),
+            indexes: HashMap::new(),
+            clusters: Vec::new(),
+        }
+    }
+
+    /// The cluster that `destination` means in a resource of `namespace`, for requests that came in on `listener_port`; and
+    /// whether that port made a difference.
+    pub(super) fn resolve(
+        &mut self,
+        destination: &'a resource::Destination,
+        namespace: &'a str,
+        listener_port: u16,
+    ) -> (ClusterTarget, bool) {
+        let key = Key {
+            namespace,
+            host: &destination.host.value,
+            subset: &destination.subset.value,
+            port: destination.port.as_ref().map(|port| *port.number),
+            listener_port,
+        };
+        if let Some(known) = self.known.get(&key) {
+            return known.clone();
+        }
+        let resolved = self.look_up(&key);
+        self.known.insert(key, resolved.clone());
+        resolved
+    }
+
+    fn look_up(&mut self, key: &Key<'a>) -> (ClusterTarget, bool) {
+        let mut host = names::full_host(key.host, key.namespace);
+        let mut service = services::find(self.resources, &host, key.namespace, &self.proxy.namespace);
+        if let Some((alias_host, alias)) = service.and_then(|service| self.concrete(service, key.namespace)) {
+            (host, service) = (alias_host, Some(alias));
+        }
+        let ports = service.map(Service::ports).unwrap_or_default();
+        let only = if let [only] = ports[..] { Some(only.number) } else { None };
+        let by_listener = key.port.is_none() && only.is_none();
+        let port = key.port.or(only).unwrap_or(key.listener_port);
+        let name = ClusterName { host, port, subset: key.subset.into(), direction: Direction::Outbound };
+        let known = service.and_then(|service| self.cluster(service, &name, &ports));
+        (known.map_or(ClusterTarget::Missing(name), ClusterTarget::Known), by_listener)
+    }
+
+    /// The service that one of type `ExternalName` stands for, if that is a service itself.
+    fn concrete(&self, service: Service<'a>, namespace: &str) -> Option<(Arc<str>, Service<'a>)> {
+        /// Chains of names are short, and a circle has no end.
+        const HOPS_MAX: usize = 8;
+        let mut found = None;
+        let mut current = service;
+        for _ in 0..HOPS_MAX {
+            let Some(name) = current.external_name() else { break };
+            let host = names::lower(name);
+            match services::find(self.resources, &host, namespace, &self.proxy.namespace) {
+                Some(next) => {
+                    found = Some((host, next));
+                    current = next;
+                }
+                None => break,
+            }
+        }
+        found
+    }
+
+    fn cluster(&mut self, service: Service<'a>, name: &ClusterName, ports: &[Port<'a>]) -> Option<ClusterIndex> {
+        if let Some(index) = self.indexes.get(name) {
+            return Some(*index);
+        }
+        let port = ports.iter().find(|port| port.number == name.port && !port.datagram);
+        // A name elsewhere has whatever ports it has.
+        let is_open = ports.is_empty() && service.external_name().is_some();
+        let port_name = port.map(|port| port.name).or(is_open.then_some(""))?;
+        let cluster = self.build(service, name, port_name)?;
+        let index = ClusterIndex(u32::try_from(self.clusters.len()).ok()?);
+        self.indexes.insert(name.clone(), index);
+        self.clusters.push(cluster);
+        Some(index)
+    }
+
+    fn build(&mut self, service: Service<'a>, name: &ClusterName, port_name: &str) -> Option<Cluster> {
+        let merged = self.rules_for(&name.host, service.namespace());
+        let (subset, labels) = if name.subset.is_empty() {
+            (None, Labels::new())
+        } else {
+            let (rule, subset) = merged.subset(&name.subset)?;
+            (Some((rule, subset)), subset.labels.clone())
+        };
+        let policies = [subset.and_then(|(_, subset)| subset.traffic_policy.as_deref()), merged.policy()];
+        let discovery = service.discovery();
+        let mut origins = vec![service.origin()];
+        origins.extend(merged.origins(subset));
+        Some(Cluster {
+            name: name.clone(),
+            service_name: service.metric_name(&name.host).into(),
+            service_namespace: service.namespace().into(),
+            port_name: port_name.into(),
+            subset_labels: labels,
+            balancing: balancing(policies, discovery),
+            connect_timeout: connect_timeout(policies),
+            discovery,
+            origins,
+        })
+    }
+
+    fn rules_for(&mut self, host: &Arc<str>, service_namespace: &'a str) -> Merged<'a> {
+        let key = (host.clone(), service_namespace);
+        let find = || self.rules.find(host, service_namespace, &self.proxy.namespace);
+        self.merged.entry(key).or_insert_with(find).clone()
+    }
+
+    /// The clusters ordered by name; `blocks` of routes, not shared yet, are made to use their places in that order.
+    pub(super) fn finish(self, blocks: &mut [Vec<Arc<Route>>]) -> Vec<Cluster> {
+        let mut numbered: Vec<(usize, Cluster)> = self.clusters.into_iter().enumerate().collect();
+        numbered.sort_by(|(_, left), (_, right)| left.name.cmp(&right.name));
+        let mut places = vec![ClusterIndex(0); numbered.len()];
+        for (place, (before, _)) in (0u32..).zip(&numbered) {
+            if let Some(entry) = places.get_mut(*before) {
+                *entry = ClusterIndex(place);
+            }
+        }
+        for route in blocks.iter_mut().flatten().filter_map(Arc::get_mut) {
+            let Action::Forward(forward) = &mut route.action else { continue };
+            for destination in &mut forward.destinations {
+                if let ClusterTarget::Known(index) = &mut destination.cluster {
+                    *index = places.get(index.0 as usize).copied().unwrap_or(*index);
+                }
+            }
+        }
+        numbered.into_iter().map(|(_, cluster)| cluster).collect()
+    }
+}
+
+/// The subset's choice, else the rule's: a block overrides as a whole.
+fn balancing(policies: [Option<&TrafficPolicy>; 2], discovery: Discovery) -> Balancing {
+    let settings = policies.into_iter().flatten().find_map(|policy| policy.load_balancer.as_ref());
+    match settings.and_then(|settings| settings.simple.as_ref()).map(|simple| simple.value) {
+        // Of a name's addresses only the first is used, so that there is nothing to choose.
+        _ if discovery == Discovery::DnsRoundRobin => Balancing::RoundRobin,
+        Some(SimpleLb::RoundRobin) => Balancing::RoundRobin,
+        Some(SimpleLb::Random) => Balancing::Random,
+        Some(SimpleLb::Unspecified | SimpleLb::LeastConn | SimpleLb::Passthrough | SimpleLb::LeastRequest) | None => {
+            Balancing::LeastRequest
+        }
+    }
+}
+
+fn connect_timeout(policies: [Option<&TrafficPolicy>; 2]) -> Duration {
+    let pool = policies.into_iter().flatten().find_map(|policy| policy.connection_pool.as_ref());
+    let timeout = pool.and_then(|pool| pool.tcp.as_ref()).and_then(|tcp| tcp.connect_timeout.as_ref());
+    timeout.map_or(CONNECT_TIMEOUT, |timeout| timeout.to_std())
+}

@@ -1,0 +1,76 @@
+//! What resolving finds: resources and rules that could not be used. Nothing of it refuses a file.
+
+use crate::diagnostic::{Code, Diagnostic, Level};
+use crate::origin::Origin;
+use crate::resource::{Resource, VirtualService};
+
+use super::rule::Source;
+use super::set::{Item, ResourceSet};
+
+/// Two resources of one name, of which `first` stands.
+pub(super) fn duplicate(first: &Resource, second: &Resource) -> Diagnostic {
+    let origin = second.origin(second.metadata.name.position);
+    let first = first.origin(first.metadata.name.position);
+    let message = format!("{} is defined twice; the one in {first} stands", second.id);
+    Diagnostic {
+        reference: Some(first),
+        hint: Some("rename or remove one of them".to_owned()),
+        ..Diagnostic::new(Code::DuplicateResource, Level::Warning, &origin, message)
+    }
+}
+
+/// An address that can't be bound.
+pub(super) fn unusable_bind(origin: Origin, bind: &str) -> Diagnostic {
+    let message = format!("bind {bind:?} is no IP address; the server is left out");
+    Diagnostic::new(Code::NotHonoured, Level::Warning, &origin, message)
+}
+
+fn delegate(root: Source<'_>) -> Origin {
+    let position = root.rule.delegate.as_ref().map_or(root.rule.position, |delegate| delegate.name.position);
+    root.origin(position)
+}
+
+/// No VirtualService of that name could be a delegate.
+pub(super) fn missing_delegate(
+    resources: &ResourceSet,
+    root: Source<'_>,
+    namespace: &str,
+    has_hosts: bool,
+) -> Diagnostic {
+    let name = root.rule.delegate.as_ref().map_or("", |delegate| &*delegate.name.value);
+    let message = format!("Referenced delegate not found: \"{namespace}/{name}\"");
+    let near = || resources.near::<VirtualService>(namespace, name).map(|near| format!("did you mean {near}?"));
+    let hint = if has_hosts { Some("a delegate must not have hosts".to_owned()) } else { near() };
+    Diagnostic { hint, ..Diagnostic::new(Code::ReferencedResourceNotFound, Level::Error, &delegate(root), message) }
+}
+
+/// The delegate's `exportTo` does not include the root's namespace.
+pub(super) fn hidden_delegate(root: Source<'_>, found: Item<'_, VirtualService>) -> Diagnostic {
+    let message = format!("{} is not exported to namespace {}", found.resource.id, root.virtual_service.namespace());
+    Diagnostic {
+        reference: Some(found.own_origin()),
+        ..Diagnostic::new(Code::ReferencedResourceNotFound, Level::Error, &delegate(root), message)
+    }
+}
+
+/// A delegate's rule that delegates again.
+pub(super) fn nested_delegate(root: Source<'_>, own: Source<'_>) -> Diagnostic {
+    let message = "a delegate's rule must not delegate again; it is left out".to_owned();
+    Diagnostic {
+        reference: Some(delegate(root)),
+        ..Diagnostic::new(Code::UnreachableRule, Level::Warning, &delegate(own), message)
+    }
+}
+
+/// A delegate's rule whose matches contradict those of the rule that delegates to it.
+pub(super) fn contradicting_delegate(root: Source<'_>, own: Source<'_>) -> Diagnostic {
+    let message = format!(
+        "VirtualService rule #{} not used (its matches contradict those of {} rule #{}, which delegates to it).",
+        own.index, root.virtual_service.resource.id, root.index
+    );
+    Diagnostic {
+        reference: Some(root.origin(root.rule.position)),
+        hint: Some("each match has to lie within one of the root's".to_owned()),
+        ..Diagnostic::new(Code::UnreachableRule, Level::Warning, &own.origin(own.rule.position), message)
+    }
+}

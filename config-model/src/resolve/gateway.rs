@@ -1,0 +1,299 @@
+//! Listeners and virtual hosts of a gateway: its Gateways' servers, port by port, with the VirtualServices bound to them.
+//! Source: Istio, `Gateway`, and how a gateway's servers are merged: plain-text HTTP servers on one port and address share a
+//! listener, whichever Gateways they are in.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt};
+
+use crate::diagnostic::Diagnostic;
+use crate::model::{Listener, Route, RouteConfiguration, RouteConfigurationIndex};
+use crate::name::{self, HostPattern};
+use crate::origin::Origin;
+use crate::resource::{Gateway, Server, VirtualService};
+
+use super::clusters::Clusters;
+use super::names::{self, ServerHost};
+use super::routes::{self, Translated};
+use super::set::{Item, ResourceSet};
+use super::virtual_hosts::{Block, BlockIndex, VirtualHosts};
+use super::visibility::Visibility;
+use super::{Place, Proxy, findings};
+
+/// A server and the Gateway that it is part of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GatewayServer<'a> {
+    pub(crate) gateway: Item<'a, Gateway>,
+    pub(crate) server: &'a Server,
+    pub(crate) port: u16,
+}
+
+/// The servers that share a listener.
+struct Socket<'a> {
+    address: SocketAddr,
+    servers: Vec<GatewayServer<'a>>,
+}
+
+impl<'a> GatewayServer<'a> {
+    fn name(&self) -> (&'a str, &'a str) {
+        (self.gateway.namespace(), self.gateway.name())
+    }
+
+    fn origin(&self) -> Origin {
+        self.gateway.origin(self.server.position)
+    }
+
+    fn redirects(&self) -> bool {
+        self.server.tls.as_ref().is_some_and(|tls| *tls.https_redirect)
+    }
+}
+
+/// Gateways whose selector takes `proxy`, the oldest first.
+pub(crate) fn selected<'a>(resources: &'a ResourceSet, proxy: &Proxy) -> Vec<Item<'a, Gateway>> {
+    let mut gateways = resources.by_age::<Gateway>();
+    gateways.retain(|gateway| name::selects(&gateway.spec.selector, &proxy.labels));
+    gateways
+}
+
+/// Whether a port of that protocol carries HTTP in plain text.
+pub(crate) fn is_plain_http(protocol: &str) -> bool {
+    ["HTTP", "HTTP2", "GRPC", "GRPC-WEB"].iter().any(|http| protocol.eq_ignore_ascii_case(http))
+}
+
+/// The servers of `gateways` by the socket that they share, in the order of ports and addresses.
+fn sockets<'a>(gateways: &[Item<'a, Gateway>], diagnostics: &mut Vec<Diagnostic>) -> Vec<Socket<'a>> {
+    let mut sockets: Vec<Socket<'a>> = Vec::new();
+    let mut by_address: HashMap<SocketAddr, usize> = HashMap::new();
+    for (gateway, server) in gateways.iter().flat_map(|item| item.spec.servers.iter().map(move |server| (item, server)))
+    {
+        let Some(port) = &server.port else { continue };
+        if !is_plain_http(&port.protocol) {
+            continue;
+        }
+        let bind = &*server.bind.value;
+        let ip = if bind.is_empty() { Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) } else { bind.parse::<IpAddr>() };
+        let Ok(ip) = ip else {
+            diagnostics.push(findings::unusable_bind(gateway.origin(server.bind.position), bind));
+            continue;
+        };
+        let address = SocketAddr::new(ip, *port.number);
+        let server = GatewayServer { gateway: *gateway, server, port: *port.number };
+        let index = *by_address.entry(address).or_insert(sockets.len());
+        match sockets.get_mut(index) {
+            Some(socket) => socket.servers.push(server),
+            None => sockets.push(Socket { address, servers: vec![server] }),
+        }
+    }
+    sockets.sort_by_key(|socket| (socket.address.port(), socket.address.ip()));
+    sockets
+}
+
+/// A VirtualService that this proxy sees, and its hosts.
+struct Bound<'a> {
+    item: Item<'a, VirtualService>,
+    hosts: Vec<HostPattern>,
+}
+
+/// VirtualServices by namespace and name of the Gateways that they name, in the order in which they are merged.
+struct Bindings<'a> {
+    bound: Vec<Bound<'a>>,
+    by_gateway: HashMap<(&'a str, &'a str), Vec<usize>>,
+}
+
+impl<'a> Bindings<'a> {
+    fn new(resources: &'a ResourceSet, proxy: &Proxy, gateways: &[Item<'a, Gateway>]) -> Self {
+        let mut by_gateway: HashMap<(&'a str, &'a str), Vec<usize>> =
+            gateways.iter().map(|gateway| ((gateway.namespace(), gateway.name()), Vec::new())).collect();
+        let mut visible: Vec<_> = resources
+            .by_age::<VirtualService>()
+            .into_iter()
+            .filter_map(|item| precedence(resources, item, &proxy.namespace).map(|rank| (rank, item)))
+            .collect();
+        visible.sort_by_key(|(rank, _)| *rank);
+        let mut bound = Vec::new();
+        for (_, item) in visible {
+            let index = bound.len();
+            let mut is_bound = false;
+            for gateway in &item.spec.gateways {
+                let indexes = by_gateway.get_mut(&names::gateway(&gateway.value, item.namespace()));
+                if let Some(indexes) = indexes.filter(|indexes| indexes.last() != Some(&index)) {
+                    indexes.push(index);
+                    is_bound = true;
+                }
+            }
+            if is_bound {
+                bound.push(Bound { item, hosts: hosts(item) });
+            }
+        }
+        Self { bound, by_gateway }
+    }
+}
+
+/// The hosts of a VirtualService, short ones completed.
+pub(crate) fn hosts(item: Item<'_, VirtualService>) -> Vec<HostPattern> {
+    item.spec.hosts.iter().map(|host| HostPattern::parse(&names::full_host(host, item.namespace()))).collect()
+}
+
+/// How a VirtualService stands among others for a proxy of `namespace`: those that only its own namespace sees go first,
+/// then those exported to it by name, then those for all; `None` if it is none of these, or a delegate.
+fn precedence(resources: &ResourceSet, item: Item<'_, VirtualService>, namespace: &str) -> Option<u8> {
+    if item.spec.hosts.is_empty() {
+        return None;
+    }
+    match visibility(resources, item) {
+        Visibility::All => Some(2),
+        named if !named.includes(namespace) => None,
+        _ if item.namespace() == namespace => Some(0),
+        _ => Some(1),
+    }
+}
+
+/// Who sees a VirtualService.
+pub(super) fn visibility<'a>(resources: &'a ResourceSet, item: Item<'a, VirtualService>) -> Visibility<'a> {
+    let default = || resources.mesh_config().map_or(&[][..], |(_, mesh)| &mesh.default_virtual_service_export_to);
+    let written = if item.spec.export_to.is_empty() { default() } else { &item.spec.export_to };
+    Visibility::new(written.iter().map(|text| &*text.value), item.namespace())
+}
+
+/// Hosts of a server, found without comparing each with each.
+struct ServerHosts<'a> {
+    exact: HashMap<Arc<str>, Vec<ServerHost<'a>>>,
+    wildcards: Vec<ServerHost<'a>>,
+}
+
+impl<'a> ServerHosts<'a> {
+    fn new(server: &GatewayServer<'a>) -> Self {
+        let mut hosts = Self { exact: HashMap::new(), wildcards: Vec::new() };
+        for host in server_hosts(server) {
+            match &host.pattern {
+                HostPattern::Exact(name) => hosts.exact.entry(name.clone()).or_default().push(host),
+                HostPattern::Suffix(_) | HostPattern::Any => hosts.wildcards.push(host),
+            }
+        }
+        hosts
+    }
+
+    /// What `host` of a VirtualService in `namespace` has in common with this server.
+    fn intersections(&self, host: &HostPattern, namespace: &str) -> Vec<HostPattern> {
+        let exact: Box<dyn Iterator<Item = &ServerHost<'a>>> = match host {
+            HostPattern::Exact(name) => Box::new(self.exact.get(name).into_iter().flatten()),
+            HostPattern::Suffix(_) | HostPattern::Any => Box::new(self.exact.values().flatten()),
+        };
+        let taken = exact.chain(&self.wildcards).filter(|server| server.takes(namespace));
+        taken.filter_map(|server| server.pattern.intersection(host)).collect()
+    }
+}
+
+/// The hosts of a server, as its Gateway's namespace completes them.
+pub(crate) fn server_hosts<'a>(server: &GatewayServer<'a>) -> impl Iterator<Item = ServerHost<'a>> {
+    let namespace = server.gateway.namespace();
+    server.server.hosts.iter().map(move |host| ServerHost::parse(&host.value, namespace))
+}
+
+/// Routes that were built already, with the place that they are for where the place matters.
+#[derive(Default)]
+struct Built<'a> {
+    routes: Vec<Vec<Arc<Route>>>,
+    origins: Vec<Origin>,
+    by_virtual_service: HashMap<usize, Vec<(Option<u16>, Option<(&'a str, &'a str)>, Option<BlockIndex>)>>,
+}
+
+impl<'a> Built<'a> {
+    /// The routes of `bound` at `place`; `None` if it has none there.
+    fn block(
+        &mut self,
+        index: usize,
+        bound: &Bound<'a>,
+        place: &Place<'a>,
+        translate: impl FnOnce() -> Translated,
+    ) -> Option<BlockIndex> {
+        let known = self.by_virtual_service.entry(index).or_default();
+        let fits = |(port, gateway, _): &&(Option<u16>, Option<(&str, &str)>, _)| {
+            port.is_none_or(|port| port == place.port) && gateway.is_none_or(|gateway| gateway == place.gateway)
+        };
+        if let Some((_, _, block)) = known.iter().find(fits) {
+            return *block;
+        }
+        let translated = translate();
+        let block = (!translated.routes.is_empty()).then_some(BlockIndex(self.routes.len()));
+        let port = translated.depends_on_port.then_some(place.port);
+        let gateway = translated.depends_on_gateway.then_some(place.gateway);
+        known.push((port, gateway, block));
+        if block.is_some() {
+            self.routes.push(translated.routes);
+            self.origins.push(bound.item.own_origin());
+        }
+        block
+    }
+}
+
+/// What a gateway listens on and serves.
+#[derive(Default)]
+pub(super) struct Served {
+    pub(super) listeners: Vec<Listener>,
+    pub(super) route_configurations: Vec<RouteConfiguration>,
+}
+
+/// The listeners and virtual hosts of a gateway; the clusters that its routes need are added to `clusters`.
+pub(super) fn serve<'a>(
+    resources: &'a ResourceSet,
+    proxy: &'a Proxy,
+    mut clusters: Clusters<'a>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> (Served, Vec<crate::model::Cluster>) {
+    let gateways = selected(resources, proxy);
+    let sockets = sockets(&gateways, diagnostics);
+    let bindings = Bindings::new(resources, proxy, &gateways);
+    let mut rules = routes::Rules::new(resources);
+    let mut built = Built::default();
+    let mut hosts = Vec::with_capacity(sockets.len());
+    for socket in &sockets {
+        let mut virtual_hosts = VirtualHosts::default();
+        for server in &socket.servers {
+            let server_hosts = ServerHosts::new(server);
+            let place = Place { port: server.port, gateway: server.name() };
+            for &index in bindings.by_gateway.get(&server.name()).into_iter().flatten() {
+                let Some(bound) = bindings.bound.get(index) else { continue };
+                let namespace = bound.item.namespace();
+                for host in bound.hosts.iter().flat_map(|host| server_hosts.intersections(host, namespace)) {
+                    let translate = || rules.translate(bound.item, &place, proxy, &mut clusters);
+                    if let Some(block) = built.block(index, bound, &place, translate) {
+                        if server.redirects() {
+                            virtual_hosts.redirect(host.clone(), server.origin());
+                        }
+                        virtual_hosts.add(host, block);
+                    }
+                }
+            }
+            if server.redirects() {
+                for host in self::server_hosts(server) {
+                    virtual_hosts.redirect(host.pattern, server.origin());
+                }
+            }
+        }
+        hosts.push(virtual_hosts);
+    }
+    diagnostics.append(&mut rules.diagnostics);
+    let clusters = clusters.finish(&mut built.routes);
+    let routes = built.routes.into_iter().zip(built.origins);
+    let blocks: Vec<Block> = routes.map(|(routes, origin)| Block { routes: routes.into(), origin }).collect();
+    (served(&sockets, hosts, &blocks), clusters)
+}
+
+fn served(sockets: &[Socket<'_>], hosts: Vec<VirtualHosts>, blocks: &[Block]) -> Served {
+    let mut served = Served { listeners: Vec::new(), route_configurations: Vec::new() };
+    for ((index, socket), hosts) in (0u32..).zip(sockets).zip(hosts) {
+        let port = socket.address.port();
+        let is_everywhere = socket.address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let name = if is_everywhere { format!("http.{port}") } else { format!("http.{port}.{}", socket.address.ip()) };
+        served.listeners.push(Listener {
+            address: socket.address,
+            routes: RouteConfigurationIndex(index),
+            origins: socket.servers.iter().map(GatewayServer::origin).collect(),
+        });
+        let virtual_hosts = hosts.finish(port, blocks);
+        served.route_configurations.push(RouteConfiguration { name, port, virtual_hosts });
+    }
+    served
+}

@@ -1,0 +1,82 @@
+//! From all resources of a folder to the runtime model of one proxy. Start at [`resolve`].
+//!
+//! Whatever can't be used is left out by itself, with a diagnostic; nothing here refuses a file. Every route, destination and
+//! cluster keeps the place where it was written.
+
+mod action;
+mod change;
+mod clusters;
+mod destination_rules;
+mod endpoints;
+mod findings;
+mod gateway;
+mod matching;
+mod mesh;
+mod names;
+mod routes;
+mod rule;
+mod services;
+mod set;
+mod virtual_hosts;
+mod visibility;
+
+use std::sync::Arc;
+
+pub use change::{Change, change};
+pub use endpoints::EndpointIndex;
+pub use set::ResourceSet;
+
+use crate::diagnostic::Diagnostic;
+use crate::model::Model;
+use crate::name::Labels;
+use clusters::Clusters;
+
+/// Which resources apply to a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Gateways whose selector matches, and the VirtualServices bound to them.
+    Gateway,
+    /// The mesh's own traffic.
+    Sidecar,
+}
+
+/// The proxy that a model is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// What it does.
+    pub role: Role,
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its workload's labels.
+    pub labels: Labels,
+}
+
+/// What came of resolving.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolution {
+    /// The model.
+    pub model: Model,
+    /// What was left out of it, and why. None of it is a reason to refuse the configuration.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Where routes are for: a port of a Gateway.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a> {
+    port: u16,
+    /// Namespace and name.
+    gateway: (&'a str, &'a str),
+}
+
+/// The model of `proxy`.
+pub fn resolve(resources: &ResourceSet, proxy: &Proxy) -> Resolution {
+    let (mesh, mut diagnostics) = mesh::mesh(resources);
+    diagnostics.extend_from_slice(resources.diagnostics());
+    let clusters = Clusters::new(resources, proxy, &mesh.root_namespace);
+    let (served, clusters) = match proxy.role {
+        Role::Gateway => gateway::serve(resources, proxy, clusters, &mut diagnostics),
+        Role::Sidecar => (gateway::Served::default(), Vec::new()),
+    };
+    let gateway::Served { listeners, route_configurations } = served;
+    Resolution { model: Model { listeners, route_configurations, clusters, mesh }, diagnostics }
+}

@@ -1,0 +1,152 @@
+//! Services, whether from Kubernetes or from a ServiceEntry, and which one a name means.
+//! Source: Istio's service registry: a Kubernetes Service goes before a ServiceEntry of the same host, then the older one.
+
+use crate::model::Discovery;
+use crate::resource::{Located, Resolution, Service as KubernetesService, ServiceEntry, TargetPort};
+
+use super::names;
+use super::set::{Item, ResourceSet};
+use super::visibility::Visibility;
+
+/// The annotation that is a Service's `exportTo`.
+const EXPORT_TO: &str = "networking.istio.io/exportTo";
+
+/// A service as routes see it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Service<'a> {
+    /// Of Kubernetes.
+    Kubernetes(Item<'a, KubernetesService>),
+    /// Written for the mesh.
+    Entry(Item<'a, ServiceEntry>),
+}
+
+/// A port of a service.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Port<'a> {
+    pub(crate) number: u16,
+    pub(crate) name: &'a str,
+    /// Where endpoints listen that don't say so themselves.
+    pub(crate) target: Target<'a>,
+    /// Whether this is a port of UDP or SCTP, which no HTTP goes to.
+    pub(crate) datagram: bool,
+}
+
+/// The port of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target<'a> {
+    Number(u16),
+    /// Name of a container's port.
+    Name(&'a str),
+}
+
+impl<'a> Service<'a> {
+    pub(crate) fn namespace(self) -> &'a str {
+        match self {
+            Self::Kubernetes(item) => item.namespace(),
+            Self::Entry(item) => item.namespace(),
+        }
+    }
+
+    pub(crate) fn origin(self) -> crate::origin::Origin {
+        match self {
+            Self::Kubernetes(item) => item.own_origin(),
+            Self::Entry(item) => item.own_origin(),
+        }
+    }
+
+    /// How Istio's metrics name it: a Service by its name, a ServiceEntry by its host.
+    pub(crate) fn metric_name(self, host: &'a str) -> &'a str {
+        match self {
+            Self::Kubernetes(item) => item.name(),
+            Self::Entry(_) => host,
+        }
+    }
+
+    pub(crate) fn ports(self) -> Vec<Port<'a>> {
+        match self {
+            Self::Kubernetes(item) => item.spec.spec.iter().flat_map(|spec| &spec.ports).map(kubernetes_port).collect(),
+            Self::Entry(item) => item.spec.ports.iter().map(entry_port).collect(),
+        }
+    }
+
+    /// The name that a Service of type `ExternalName` stands for.
+    pub(crate) fn external_name(self) -> Option<&'a str> {
+        let Self::Kubernetes(item) = self else { return None };
+        let spec = item.spec.spec.as_ref()?;
+        (*spec.r#type.value == *"ExternalName" && !spec.external_name.is_empty()).then_some(&spec.external_name.value)
+    }
+
+    pub(crate) fn discovery(self) -> Discovery {
+        match self {
+            Self::Kubernetes(_) if self.external_name().is_some() => Discovery::Dns,
+            Self::Kubernetes(_) => Discovery::Static,
+            Self::Entry(item) => match *item.spec.resolution {
+                Resolution::Static => Discovery::Static,
+                Resolution::Dns => Discovery::Dns,
+                Resolution::DnsRoundRobin => Discovery::DnsRoundRobin,
+                Resolution::None | Resolution::DynamicDns => Discovery::None,
+            },
+        }
+    }
+
+    fn visibility(self, resources: &'a ResourceSet) -> Visibility<'a> {
+        let default = || resources.mesh_config().map_or(&[][..], |(_, mesh)| &mesh.default_service_export_to);
+        let texts = |list: &'a [crate::resource::Text]| list.iter().map(|text| &*text.value);
+        match self {
+            Self::Entry(item) if !item.spec.export_to.is_empty() => {
+                Visibility::new(texts(&item.spec.export_to), item.namespace())
+            }
+            Self::Entry(item) => Visibility::new(texts(default()), item.namespace()),
+            Self::Kubernetes(item) => match item.resource.metadata.annotations.get(EXPORT_TO) {
+                Some(list) => Visibility::new(list.split(',').map(str::trim), item.namespace()),
+                None => Visibility::new(texts(default()), item.namespace()),
+            },
+        }
+    }
+
+    pub(crate) fn is_visible_to(self, namespace: &str, resources: &'a ResourceSet) -> bool {
+        self.visibility(resources).includes(namespace)
+    }
+}
+
+fn kubernetes_port(port: &crate::resource::KubernetesServicePort) -> Port<'_> {
+    let target = match &port.target_port {
+        Some(TargetPort::Number(Located { value, .. })) if *value != 0 => Target::Number(*value),
+        Some(TargetPort::Name(name)) => Target::Name(name),
+        _ => Target::Number(*port.port),
+    };
+    let datagram = matches!(&*port.protocol.value, "UDP" | "SCTP");
+    Port { number: *port.port, name: &port.name.value, target, datagram }
+}
+
+fn entry_port(port: &crate::resource::ServicePort) -> Port<'_> {
+    let target = if *port.target_port == 0 { *port.number } else { *port.target_port };
+    let datagram = port.protocol.eq_ignore_ascii_case("udp");
+    Port { number: *port.number, name: &port.name.value, target: Target::Number(target), datagram }
+}
+
+/// All services of `host`, which is in lower case: the Kubernetes Service first, then ServiceEntries.
+pub(crate) fn of_host<'a>(resources: &'a ResourceSet, host: &str) -> impl Iterator<Item = Service<'a>> {
+    let kubernetes = names::kubernetes_service(host)
+        .and_then(|(name, namespace)| resources.find::<KubernetesService>(namespace, name))
+        .map(Service::Kubernetes);
+    kubernetes.into_iter().chain(resources.entries(host).map(Service::Entry))
+}
+
+/// The service that `host` means in a VirtualService of `namespace`, for a proxy of `proxy_namespace`.
+pub(crate) fn find<'a>(
+    resources: &'a ResourceSet,
+    host: &str,
+    namespace: &str,
+    proxy_namespace: &str,
+) -> Option<Service<'a>> {
+    let mut candidates = of_host(resources, host);
+    let first = candidates.next()?;
+    let rank = |service: &Service<'a>| match service.namespace() {
+        of if of == namespace => 0,
+        of if of == proxy_namespace => 1,
+        _ => 2,
+    };
+    let visible = |service: &Service<'a>| service.is_visible_to(proxy_namespace, resources);
+    std::iter::once(first).chain(candidates).filter(visible).min_by_key(rank)
+}
