@@ -77,3 +77,6 @@ fn is_name(name: &[u8]) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,3 +125,6 @@ pub fn apply(mutations: &[&Mutation], head: &mut HeaderMap, values: &impl Values
         let _ = head.try_append(name, value);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,3 +83,6 @@ impl HostTable {
         longest
     }
 }
+
+#[cfg(test)]
+mod tests;

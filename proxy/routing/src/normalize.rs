@@ -309,3 +309,6 @@ fn separators(text: &[u8]) -> Run {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,3 +104,6 @@ fn push_query(out: &mut Vec<u8>, query: Option<&[u8]>) {
 fn value(location: &[u8]) -> HeaderValue {
     HeaderValue::from_bytes(location).unwrap_or_else(|_| HeaderValue::from_static("/"))
 }
+
+#[cfg(test)]
+mod tests;

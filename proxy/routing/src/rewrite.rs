@@ -49,3 +49,6 @@ pub(crate) fn push_graphic(out: &mut Vec<u8>, text: &[u8]) {
         if byte.is_ascii_graphic() { out.push(byte) } else { push_escape(out, byte) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,3 +68,6 @@ impl Rotation {
         draw
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -234,6 +234,14 @@ impl RouteEntry {
         }
     }
 
+    /// The split, if there is a choice of destinations.
+    pub fn split(&self) -> Option<&(SplitIndex, Split)> {
+        match &self.action {
+            ActionEntry::Forward { split, .. } => split.as_ref(),
+            ActionEntry::Redirect | ActionEntry::Direct => None,
+        }
+    }
+
     fn decide(&self, draw: impl FnOnce(SplitIndex) -> u64) -> Option<Decision<'_>> {
         let route = self;
         Some(match (&self.action, &self.route.action) {

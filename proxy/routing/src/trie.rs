@@ -123,3 +123,6 @@ fn children(keys: &[Key<'_>], range: Range<usize>, depth: usize, queue: &mut Vec
     }
     count
 }
+
+#[cfg(test)]
+mod tests;
