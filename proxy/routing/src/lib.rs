@@ -7,6 +7,7 @@
 
 pub mod authority;
 pub mod conditions;
+pub mod explain;
 pub mod headers;
 mod hosts;
 pub mod normalize;

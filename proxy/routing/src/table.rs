@@ -67,7 +67,7 @@ pub struct RouteEntry {
     pub request_headers: Mutation,
     /// The rule's operations on whatever is answered on this route.
     pub response_headers: Mutation,
-    /// The new authority, if the rule rewrites it. That of a destination comes after this one.
+    /// The new authority, if the rule rewrites it.
     pub authority: Option<Template>,
     /// What is done.
     pub action: ActionEntry,
@@ -114,7 +114,7 @@ pub struct DestinationEntry {
     pub request_headers: Mutation,
     /// Operations on answers that come from here.
     pub response_headers: Mutation,
-    /// The new authority, if the destination sets one and the route does not.
+    /// The new authority: the rule's, else the one that this destination sets, as in Istio.
     pub authority: Option<Template>,
 }
 
@@ -309,7 +309,8 @@ impl Compiler {
         let index = RouteIndex(self.routes.len() as u32);
         let (action, authority) = match &route.action {
             Action::Forward(forward) => {
-                (self.forward(forward), forward.rewrite.authority.as_ref().map(Template::compile))
+                let authority = forward.rewrite.authority.as_ref().map(Template::compile);
+                (self.forward(forward, authority.as_ref()), authority)
             }
             Action::Redirect(_) => (ActionEntry::Redirect, None),
             Action::DirectResponse(_) => (ActionEntry::Direct, None),
@@ -326,8 +327,9 @@ impl Compiler {
         index
     }
 
-    fn forward(&mut self, forward: &Forward) -> ActionEntry {
-        let destinations = forward.destinations.iter().map(|destination| self.destination(destination)).collect();
+    fn forward(&mut self, forward: &Forward, authority: Option<&Template>) -> ActionEntry {
+        let destinations =
+            forward.destinations.iter().map(|destination| self.destination(destination, authority)).collect();
         let choice = forward.destinations.len() > 1;
         let split = choice.then(|| Split::from_weights(forward.destinations.iter().map(|to| to.weight))).flatten();
         let split = split.map(|split| {
@@ -338,7 +340,7 @@ impl Compiler {
         ActionEntry::Forward { destinations, split }
     }
 
-    fn destination(&mut self, destination: &Destination) -> DestinationEntry {
+    fn destination(&mut self, destination: &Destination, authority: Option<&Template>) -> DestinationEntry {
         let index = DestinationIndex(self.destinations);
         self.destinations += 1;
         DestinationEntry {
@@ -346,7 +348,7 @@ impl Compiler {
             target: destination.cluster.clone(),
             request_headers: Mutation::compile(&destination.headers.request),
             response_headers: Mutation::compile(&destination.headers.response),
-            authority: destination.authority.as_ref().map(Template::compile),
+            authority: authority.cloned().or_else(|| destination.authority.as_ref().map(Template::compile)),
         }
     }
 }

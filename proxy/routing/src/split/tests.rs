@@ -53,17 +53,17 @@ proptest! {
     }
 
     #[test]
-    fn a_two_way_split_is_never_off_by_more_than_three(phase: u64, weight in 0u32..=100) {
+    fn a_two_way_split_is_never_off_by_more_than_four(phase: u64, weight in 0u32..=100) {
         let split = Split::from_weights([weight, 100 - weight]).unwrap();
         let worst = worst_error(&split, 2, draws(Rotation::new(phase)).take(5_000));
-        prop_assert!(worst < 3.0, "{}", worst);
+        prop_assert!(worst < 4.0, "{}", worst);
     }
 
     #[test]
-    fn an_n_way_split_is_never_off_by_more_than_five(phase: u64, weights in vec(0u32..1000, 2..6)) {
+    fn an_n_way_split_is_never_off_by_more_than_six(phase: u64, weights in vec(0u32..1000, 2..6)) {
         let Some(split) = Split::from_weights(weights.iter().copied()) else { return Ok(()) };
         let worst = worst_error(&split, weights.len(), draws(Rotation::new(phase)).take(5_000));
-        prop_assert!(worst < 5.0, "{}", worst);
+        prop_assert!(worst < 6.0, "{}", worst);
     }
 
     #[test]
@@ -76,11 +76,11 @@ proptest! {
 }
 
 #[test]
-fn half_and_half_stays_within_two_of_even_for_a_hundred_thousand_requests() {
+fn half_and_half_stays_within_four_of_even_for_a_hundred_thousand_requests() {
     let split = Split::from_weights([50, 50]).unwrap();
     for phase in [0, 1 << 63, 0x1234_5678_9ABC_DEF0, u64::MAX] {
         let worst = worst_error(&split, 2, draws(Rotation::new(phase)).take(100_000));
-        assert!(worst <= 2.0, "{worst} from {phase}");
+        assert!(worst <= 4.0, "{worst} from {phase}");
     }
 }
 

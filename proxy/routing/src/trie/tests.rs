@@ -56,13 +56,13 @@ fn lengths_grow_from_the_shortest_prefix_to_the_longest() {
 fn without_case_the_text_is_folded_and_the_keys_are_lower_case() {
     let trie = build(&[("/ab", false), ("/abc", true)]);
     assert_eq!(found(&trie, "/ABC", true), [0, 1]);
-    assert_eq!(found(&trie, "/ABC", false), []);
+    assert_eq!(found(&trie, "/ABC", false), [0u32; 0]);
 }
 
 #[test]
 fn an_empty_trie_finds_nothing() {
-    assert_eq!(found(&Trie::default(), "/", false), []);
-    assert_eq!(found(&build(&[]), "", true), []);
+    assert_eq!(found(&Trie::default(), "/", false), [0u32; 0]);
+    assert_eq!(found(&build(&[]), "", true), [0u32; 0]);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn ten_thousand_keys_are_all_found() {
     for (number, text) in (0..).zip(&texts) {
         assert_eq!(found(&trie, &format!("{text}x"), false), [number]);
     }
-    assert_eq!(found(&trie, "/service-10000/", false), []);
+    assert_eq!(found(&trie, "/service-10000/", false), [0u32; 0]);
 }
 
 proptest! {

@@ -1,0 +1,130 @@
+//! An explanation tells what the table does, and its text is what people read.
+
+mod naive;
+
+use std::sync::Arc;
+
+use config_model::model::{
+    Action, Condition, MatchCondition, Model, PathNormalization, RouteConfiguration, RouteConfigurationIndex,
+    RouteMatch, TextMatch,
+};
+use naive::Request;
+use naive::generate::{Choices, any_model, any_request, exact, model, origin, prefix, route, virtual_host};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use routing::explain::{Explanation, Inquiry, Outcome, explain};
+use routing::normalize::normalize;
+use routing::{Decision, Table};
+
+const PORT_80: RouteConfigurationIndex = RouteConfigurationIndex(0);
+
+fn explained(model: &Model, request: &Request, configuration: RouteConfigurationIndex, draw: u64) -> Explanation {
+    let path = normalize(request.path.as_bytes(), PathNormalization::None)
+        .unwrap_or_else(|_| normalize(b"/", PathNormalization::None).unwrap());
+    explain(model, &Table::compile(model), &Inquiry { configuration, head: request, path: &path, draw })
+}
+
+/// Shares, matched rule and answer of the bookinfo-like model below.
+fn shop() -> Model {
+    let mut jason = route("default/shop/http[1]/match[0]", prefix("/reviews"), &[1]);
+    let value = TextMatch::Exact("jason".into());
+    let condition =
+        Condition { condition: MatchCondition::Header { name: "end-user".into(), value }, origin: origin(17) };
+    jason.matcher = RouteMatch { conditions: vec![condition], ..jason.matcher };
+    let routes = [
+        route("default/shop/http[0]/match[0]", exact("/login"), &[1]),
+        jason,
+        route("default/shop/http[2]/match[0]", prefix("/reviews"), &[50, 50]),
+    ];
+    let routes: Arc<[_]> = routes.into_iter().map(Arc::new).collect();
+    let any = virtual_host(&["*"], []);
+    let virtual_hosts = vec![virtual_host(&["shop.example"], routes), any];
+    model(vec![RouteConfiguration { name: "http.80".into(), port: 80, virtual_hosts }])
+}
+
+#[test]
+fn the_text_names_each_rule_passed_over_and_why_then_the_split() {
+    let request = Request::get("shop.example", "/reviews/7?x=1").with("end-user", "anna");
+    let text = explained(&shop(), &request, PORT_80, 1 << 63).to_text(false);
+    let want = r#"GET http://shop.example/reviews/7?x=1
+
+virtual host shop.example:80 by exact domain shop.example  v.yaml:1
+  not tried: * (any) of *:80
+rules, the first that matches counts
+  passed  default/shop/http[0]/match[0]: uri is "/reviews/7", wants exact "/login"  v.yaml:1
+  passed  default/shop/http[1]/match[0]: headers.end-user is "anna", wants exact "jason"  v.yaml:17
+  match   default/shop/http[2]/match[0]  v.yaml:1
+forward, with up to 2 retries, to
+          50.0%  weight 50  0  v.yaml:100
+  drawn   50.0%  weight 50  1  v.yaml:101
+"#;
+    assert_eq!(text, want);
+}
+
+#[test]
+fn a_404_names_the_rule_that_came_nearest() {
+    let explanation = explained(&shop(), &Request::get("shop.example", "/rev"), PORT_80, 0);
+    assert_eq!(explanation.outcome, Outcome::NotFound { nearest: Some(1) });
+    let text = explanation.to_text(false);
+    assert!(
+        text.ends_with("answer 404: nothing matches, the nearest is default/shop/http[1]/match[0] at v.yaml:1\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_host_that_nobody_has_is_told_which_there_are() {
+    let mut model = shop();
+    model.route_configurations[0].virtual_hosts.pop();
+    let explanation = explained(&model, &Request::get("other.example", "/"), PORT_80, 0);
+    assert_eq!(explanation.known_domains, ["shop.example"]);
+    assert!(explanation.to_text(false).contains("no virtual host in http.80 has this host; known: shop.example"));
+}
+
+#[test]
+fn color_is_only_there_when_asked_for() {
+    let explanation = explained(&shop(), &Request::get("shop.example", "/reviews"), PORT_80, 0);
+    assert!(explanation.to_text(true).contains("\x1b[32mmatch\x1b[0m"));
+    assert!(!explanation.to_text(false).contains('\x1b'));
+}
+
+proptest! {
+    #[test]
+    fn the_explanation_agrees_with_the_decision(
+        rules in vec(any::<u8>(), 0..1500), bytes in vec(any::<u8>(), 16), draw: u64,
+    ) {
+        let model = any_model(&mut Choices(&rules));
+        let request = any_request(&mut Choices(&bytes));
+        let configuration = RouteConfigurationIndex((draw % 2) as u32);
+        let explanation = explained(&model, &request, configuration, draw);
+        let table = Table::compile(&model);
+        let decision = table.decide(configuration, &request, |_| draw);
+
+        let chosen = explanation.virtual_hosts.first().map(|host| host.virtual_host.as_str());
+        let decided = table.virtual_host(configuration, request.authority.as_bytes()).map(|host| &*host.name);
+        prop_assert_eq!(chosen, decided);
+        let passed = explanation.rules.iter().take_while(|rule| rule.failure.is_some()).count();
+        let matched = explanation.rules.get(passed).map(|rule| rule.route.as_str());
+        match (decision, &explanation.outcome) {
+            (Decision::NotFound { .. }, Outcome::NotFound { .. }) => prop_assert_eq!(matched, None),
+            (Decision::HttpsRedirect { .. }, Outcome::HttpsRedirect { .. }) => prop_assert_eq!(matched, None),
+            (Decision::Forward { route, destination }, Outcome::Forward { route: told, destinations, .. }) => {
+                prop_assert_eq!(matched, Some(&*route.route.id));
+                prop_assert_eq!(told, &*route.route.id);
+                let picked: Vec<_> = destinations.iter().filter(|share| share.picked).collect();
+                prop_assert_eq!(picked.len(), 1);
+                prop_assert_eq!(&picked[0].target, &destination.target);
+                let percent: f64 = destinations.iter().map(|share| share.percent).sum();
+                prop_assert!((percent - 100.0).abs() < 1e-6);
+            }
+            (Decision::Redirect { route, .. }, Outcome::Redirect { route: told, .. })
+            | (Decision::Direct { route, .. }, Outcome::Direct { route: told, .. }) => {
+                prop_assert_eq!(matched, Some(&*route.route.id));
+                prop_assert_eq!(told, &*route.route.id);
+                let acts = !matches!(route.route.action, Action::Forward(_));
+                prop_assert!(acts);
+            }
+            (decision, outcome) => prop_assert!(false, "{decision:?} but {outcome:?}"),
+        }
+    }
+}
