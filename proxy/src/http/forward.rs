@@ -114,6 +114,7 @@ impl Attempts<'_> {
                 Ok(answered) => return Ok(answered),
                 Err(failed) => failed,
             };
+            // What is left to be sent again was either not sent, or is the copy of a request that may be sent twice.
             let replay = Replay { idempotent: true, body_available: unsent.is_some() };
             let outcome = AttemptOutcome::Failed(error);
             let verdict = self.state.judge(&outcome, replay, local.draw());

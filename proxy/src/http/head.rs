@@ -252,3 +252,125 @@ impl RequestHead for View<'_> {
         self.parts.headers.get_all(name).iter().any(|value| test(value.as_bytes()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(method: &str, uri: &str, fields: &[(&str, &str)]) -> Parts {
+        let mut request = http::Request::builder().method(method).uri(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn read(parts: &Parts) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>), u16> {
+        let host = parts.headers.get(header::HOST);
+        read_target(parts, &parts.uri, host, PathNormalization::Strict)
+            .map(|target| {
+                let path = &target.path;
+                (target.authority.to_vec(), path.matching().to_vec(), path.forwarded().to_vec())
+            })
+            .map_err(|refusal| refusal.status.as_u16())
+    }
+
+    #[test]
+    fn what_cannot_be_routed_is_refused_with_its_status() {
+        let host = ("host", "a.example");
+        let table: [(&str, &str, &[(&str, &str)], u16); 13] = [
+            ("GET", "/", &[], 400),
+            ("GET", "/", &[host, host], 400),
+            ("GET", "/", &[("host", "user@a.example")], 400),
+            ("GET", "/", &[("host", "a/b")], 400),
+            ("GET", "/x%00", &[host], 400),
+            ("GET", "/x/..%2fadmin", &[host], 400),
+            ("CONNECT", "a.example:80", &[host], 404),
+            ("POST", "/", &[host, ("content-length", "+5")], 400),
+            ("POST", "/", &[host, ("content-length", "5"), ("content-length", "5")], 400),
+            ("POST", "/", &[host, ("content-length", "5"), ("transfer-encoding", "chunked")], 400),
+            ("POST", "/", &[host, ("transfer-encoding", "gzip, chunked")], 400),
+            ("GET", "/", &[host, ("upgrade", "foo")], 403),
+            ("GET", "/", &[host, ("content-length", "1234567890123456789")], 400),
+        ];
+        for (method, uri, fields, status) in table {
+            assert_eq!(read(&parts(method, uri, fields)), Err(status), "{method} {uri} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn an_old_version_is_told_to_upgrade_and_too_many_fields_are_too_many() {
+        let mut old = parts("GET", "/", &[("host", "a.example")]);
+        old.version = Version::HTTP_10;
+        assert_eq!(read(&old), Err(426));
+        let names: Vec<String> = (0..FIELDS_MAX).map(|index| format!("x-{index}")).collect();
+        let mut fields: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "a")).collect();
+        fields.push(("host", "a.example"));
+        assert_eq!(read(&parts("GET", "/", &fields)), Err(431));
+    }
+
+    #[test]
+    fn the_authority_of_an_absolute_target_replaces_host_and_that_of_http_2_must_agree() {
+        let mut absolute = parts("GET", "http://b.example:81/x", &[("host", "a.example")]);
+        assert_eq!(read(&absolute).unwrap().0, b"b.example:81");
+        absolute.version = Version::HTTP_2;
+        assert_eq!(read(&absolute), Err(400));
+    }
+
+    #[test]
+    fn a_path_is_compared_with_slashes_merged_and_forwarded_as_it_came() {
+        let (_, matching, forwarded) = read(&parts("GET", "//admin/./x?q=1", &[("host", "a")])).unwrap();
+        assert_eq!((&matching[..], &forwarded[..]), (&b"/admin/x"[..], &b"//admin/x"[..]));
+    }
+
+    #[test]
+    fn fields_of_one_hop_end_there_and_only_trailers_stay_of_te() {
+        let fields = [
+            ("connection", "close, X-Once, host"),
+            ("x-once", "1"),
+            ("keep-alive", "5"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "gzip, Trailers"),
+            ("upgrade", "h2c"),
+            ("host", "a.example"),
+            ("x-kept", "k"),
+        ];
+        let mut headers = parts("GET", "/", &fields).headers;
+        drop_hop_by_hop(&mut headers);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["host", "te", "x-kept"]);
+        assert_eq!(headers["te"], "trailers");
+    }
+
+    #[test]
+    fn an_edge_writes_its_own_words_over_those_of_strangers() {
+        let fields = [
+            ("x-forwarded-for", "10.1.2.3"),
+            ("x-forwarded-proto", "https"),
+            ("x-request-id", "mine"),
+            ("x-envoy-max-retries", "5"),
+            ("x-envoy-retry-on", "5xx"),
+            ("x-forwarded-client-cert", "By=me"),
+            ("expect", "100-continue"),
+        ];
+        let mut headers = parts("GET", "/", &fields).headers;
+        sanitize(&mut headers, IpAddr::from([127, 0, 0, 1]), Scheme::Http, 7);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["x-forwarded-for", "x-forwarded-proto", "x-request-id"]);
+        assert_eq!(headers["x-forwarded-for"], "10.1.2.3,127.0.0.1");
+        assert_eq!(headers["x-forwarded-proto"], "http");
+    }
+
+    #[test]
+    fn a_request_id_is_a_uuid_of_version_4() {
+        for (bits, text) in [
+            (0, "00000000-0000-4000-8000-000000000000"),
+            (u128::MAX, "ffffffff-ffff-4fff-bfff-ffffffffffff"),
+            (0x0123_4567_89ab_cdef_0123_4567_89ab_cdef, "01234567-89ab-4def-8123-456789abcdef"),
+        ] {
+            assert_eq!(uuid(bits), text);
+        }
+    }
+}
