@@ -5,6 +5,7 @@
 //! hosts, routes, clusters, endpoints) and knows nothing of custom resources. Whatever is wrong on the way is a
 //! [`diagnostic`], and all of them are reported. No clock, no socket, no thread in this crate.
 
+pub mod analyze;
 pub mod decode;
 pub mod diagnostic;
 pub mod document;

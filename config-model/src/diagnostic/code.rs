@@ -44,7 +44,7 @@ codes! {
     SchemaWarning = "IST0133", "A field is accepted, though it is hardly what was meant.";
     ServiceEntryAddressesRequired = "IST0134", "A ServiceEntry for TCP has no addresses.";
     ConflictingGateways = "IST0145", "Two Gateways serve the same host on the same port.";
-    ExternalNameServiceTypeInvalidPortName = "IST0149", "A port of an ExternalName Service has no protocol in its name.";
+    JwtClaimBasedRoutingWithoutRequestAuthn = "IST0149", "A rule matches claims of a token that nothing verifies.";
     InvalidGatewayCredential = "IST0161", "A Gateway's certificate can't be used.";
     GatewayPortNotDefinedOnService = "IST0162", "A Gateway's port is not among those of the gateway's Service.";
     Syntax = "TG0001", "The file is not YAML that Kubernetes would read.";

@@ -150,7 +150,7 @@ fn precedence(resources: &ResourceSet, item: Item<'_, VirtualService>, namespace
 }
 
 /// Who sees a VirtualService.
-pub(super) fn visibility<'a>(resources: &'a ResourceSet, item: Item<'a, VirtualService>) -> Visibility<'a> {
+pub(crate) fn visibility<'a>(resources: &'a ResourceSet, item: Item<'a, VirtualService>) -> Visibility<'a> {
     let default = || resources.mesh_config().map_or(&[][..], |(_, mesh)| &mesh.default_virtual_service_export_to);
     let written = if item.spec.export_to.is_empty() { default() } else { &item.spec.export_to };
     Visibility::new(written.iter().map(|text| &*text.value), item.namespace())
@@ -274,7 +274,6 @@ pub(super) fn serve<'a>(
         }
         hosts.push(virtual_hosts);
     }
-    diagnostics.append(&mut rules.diagnostics);
     let clusters = clusters.finish(&mut built.routes);
     let routes = built.routes.into_iter().zip(built.origins);
     let blocks: Vec<Block> = routes.map(|(routes, origin)| Block { routes: routes.into(), origin }).collect();

@@ -9,16 +9,16 @@ mod clusters;
 mod destination_rules;
 mod endpoints;
 mod findings;
-mod gateway;
+pub(crate) mod gateway;
 mod matching;
 mod mesh;
-mod names;
-mod routes;
+pub(crate) mod names;
+pub(crate) mod routes;
 mod rule;
-mod services;
-mod set;
+pub(crate) mod services;
+pub(crate) mod set;
 mod virtual_hosts;
-mod visibility;
+pub(crate) mod visibility;
 
 use std::sync::Arc;
 
@@ -56,7 +56,8 @@ pub struct Proxy {
 pub struct Resolution {
     /// The model.
     pub model: Model,
-    /// What was left out of it, and why. None of it is a reason to refuse the configuration.
+    /// What was left out of it for this proxy, and why. What resources say of each other is found by
+    /// [`crate::analyze::analyze`]. None of it is a reason to refuse the configuration.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -71,7 +72,6 @@ struct Place<'a> {
 /// The model of `proxy`.
 pub fn resolve(resources: &ResourceSet, proxy: &Proxy) -> Resolution {
     let (mesh, mut diagnostics) = mesh::mesh(resources);
-    diagnostics.extend_from_slice(resources.diagnostics());
     let clusters = Clusters::new(resources, proxy, &mesh.root_namespace);
     let (served, clusters) = match proxy.role {
         Role::Gateway => gateway::serve(resources, proxy, clusters, &mut diagnostics),

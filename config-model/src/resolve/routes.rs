@@ -30,13 +30,11 @@ pub(super) struct Translated {
 pub(super) struct Rules<'a> {
     resources: &'a ResourceSet,
     by_virtual_service: HashMap<u32, Arc<[Rule<'a>]>>,
-    /// Delegates that could not be followed.
-    pub(super) diagnostics: Vec<Diagnostic>,
 }
 
 impl<'a> Rules<'a> {
     pub(super) fn new(resources: &'a ResourceSet) -> Self {
-        Self { resources, by_virtual_service: HashMap::new(), diagnostics: Vec::new() }
+        Self { resources, by_virtual_service: HashMap::new() }
     }
 
     /// The routes of `item` at `place`, in order.
@@ -71,7 +69,7 @@ impl<'a> Rules<'a> {
         if let Some(rules) = self.by_virtual_service.get(&item.index) {
             return rules.clone();
         }
-        let rules: Arc<[Rule<'a>]> = expand(self.resources, item, &mut self.diagnostics).into();
+        let rules: Arc<[Rule<'a>]> = expand(self.resources, item, &mut Vec::new()).into();
         self.by_virtual_service.insert(item.index, rules.clone());
         rules
     }
@@ -81,9 +79,18 @@ fn sources(item: Item<'_, VirtualService>) -> impl Iterator<Item = Source<'_>> {
     item.spec.http.iter().enumerate().map(move |(index, rule)| Source { virtual_service: item, rule, index })
 }
 
+/// What keeps the delegates of `item` from being used.
+pub(crate) fn delegate_findings(resources: &ResourceSet, item: Item<'_, VirtualService>) -> Vec<Diagnostic> {
+    let mut diagnostics = Vec::new();
+    if item.spec.http.iter().any(|rule| rule.delegate.is_some()) {
+        expand(resources, item, &mut diagnostics);
+    }
+    diagnostics
+}
+
 /// The rules of `item` with those of its delegates in their places. A delegate that can't be used costs the rule that names
 /// it, and no other.
-pub(crate) fn expand<'a>(
+fn expand<'a>(
     resources: &'a ResourceSet,
     item: Item<'a, VirtualService>,
     diagnostics: &mut Vec<Diagnostic>,
