@@ -41,6 +41,11 @@ impl<'a> Path<'a> {
         self.parent.unwrap_or(&Path::ROOT)
     }
 
+    /// Whether this is an entry of the map that is a field called `name`.
+    pub fn is_entry_of(&self, name: &str) -> bool {
+        matches!((self.step, self.parent().step), (Step::Key(_), Step::Field(field)) if field == name)
+    }
+
     /// Whether this is the resource itself.
     pub fn is_root(&self) -> bool {
         matches!(self.step, Step::Root)

@@ -49,8 +49,22 @@ impl Report {
 
     /// The rule of the schema that `at` breaks, and the cure.
     pub fn error(&mut self, position: Position, at: &Path<'_>, message: impl Display, hint: Option<&str>) {
+        if self.has_error(at) {
+            return;
+        }
         let text = (message.to_string(), hint.map(str::to_owned));
         self.add(Code::SchemaValidation, Level::Error, position, at, text);
+    }
+
+    /// Whether this field was found wrong a moment ago: what follows from that is not worth another line.
+    fn has_error(&self, at: &Path<'_>) -> bool {
+        let recent = self.diagnostics.iter().rev().take(64);
+        let mut errors = recent.filter(|diagnostic| diagnostic.level == Level::Error).peekable();
+        if errors.peek().is_none() {
+            return false;
+        }
+        let field = at.to_string();
+        errors.any(|diagnostic| diagnostic.resource == self.resource && diagnostic.field.as_deref() == Some(&field))
     }
 
     /// Something that Istio accepts though it is hardly meant.

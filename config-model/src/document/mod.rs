@@ -8,7 +8,6 @@ mod split;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-pub use events::parse;
 pub use split::{Section, sections};
 
 use crate::decode::{Located, Text};
@@ -58,6 +57,11 @@ impl Key<'_> {
     }
 }
 
+/// Reads the documents of a section, of which there is mostly one; `line` is the number of its first line in the file.
+pub fn parse(text: &str, line: u32) -> Result<Vec<Node<'_>>, SyntaxError> {
+    events::parse(text, line)
+}
+
 /// Why text is not YAML that Kubernetes would read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -76,11 +80,31 @@ impl Node<'_> {
         self.value == Value::Null
     }
 
+    /// Whether this is just that text.
+    pub fn is_text(&self, wanted: &str) -> bool {
+        matches!(&self.value, Value::String(text) if text == wanted)
+    }
+
     /// The value under `key`, if this is a mapping that has one.
     pub fn get(&self, key: &str) -> Option<&Self> {
         match &self.value {
             Value::Mapping(fields) => fields.iter().find(|(name, _)| name.name == key).map(|(_, value)| value),
             _ => None,
+        }
+    }
+
+    /// Moves this node and all within it.
+    pub fn relocate(&mut self, place: &impl Fn(Position) -> Position) {
+        self.position = place(self.position);
+        match &mut self.value {
+            Value::Sequence(items) => items.iter_mut().for_each(|item| item.relocate(place)),
+            Value::Mapping(fields) => {
+                for (key, value) in fields {
+                    key.position = place(key.position);
+                    value.relocate(place);
+                }
+            }
+            _ => {}
         }
     }
 

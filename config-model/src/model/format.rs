@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Format {
     source: Arc<str>,
-    pieces: Vec<Piece>,
+    pieces: Arc<[Piece]>,
 }
 
 /// A part of a format.
@@ -98,10 +98,46 @@ pub struct FormatError {
     pub message: String,
 }
 
+/// Istio's own access-log line.
+const ISTIO_DEFAULT: &str = concat!(
+    "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% ",
+    "%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% ",
+    "\"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% ",
+    "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" ",
+    "\"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER_RAW% ",
+    "%UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% ",
+    "%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n",
+);
+
 impl Format {
-    /// Reads a format.
+    /// Reads a format. The error's offset is that of the percent sign with which the trouble begins.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
-        Ok(Self { source: text.into(), pieces: vec![Piece::Literal(text.into())] })
+        let mut pieces = Vec::new();
+        let mut literal = String::new();
+        let mut offset = 0;
+        while let Some(rest) = text.get(offset..).filter(|rest| !rest.is_empty()) {
+            let plain = rest.find('%').unwrap_or(rest.len());
+            let (before, rest) = rest.split_at(plain);
+            literal.push_str(before);
+            offset += plain;
+            if rest.starts_with("%%") {
+                literal.push('%');
+                offset += 2;
+            } else if !rest.is_empty() {
+                let (piece, length) = command(rest).map_err(|message| FormatError { offset, message })?;
+                flush(&mut literal, &mut pieces);
+                pieces.push(piece);
+                offset += length;
+            }
+        }
+        flush(&mut literal, &mut pieces);
+        Ok(Self { source: text.into(), pieces: pieces.into() })
+    }
+
+    /// Istio's own access-log line, with its line feed.
+    pub fn istio_default() -> Self {
+        // The text is ours and a test reads it.
+        Self::parse(ISTIO_DEFAULT).unwrap_or(Self { source: "".into(), pieces: Arc::default() })
     }
 
     /// As written.
@@ -124,8 +160,154 @@ impl Format {
     }
 }
 
+fn flush(literal: &mut String, pieces: &mut Vec<Piece>) {
+    if !literal.is_empty() {
+        pieces.push(Piece::Literal(Arc::from(std::mem::take(literal))));
+    }
+}
+
+/// The command at the beginning of `text`, which is a percent sign, and its length.
+fn command(text: &str) -> Result<(Piece, usize), String> {
+    let open = || "a percent sign begins a command that does not end".to_owned();
+    let after = text.get(1..).ok_or_else(open)?;
+    let name_length =
+        after.bytes().take_while(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_');
+    let (name, mut rest) = after.split_at(name_length.count());
+    let mut argument = None;
+    if let Some(inside) = rest.strip_prefix('(') {
+        let (text, after) = inside.split_once(')').ok_or_else(open)?;
+        (argument, rest) = (Some(text), after);
+    }
+    let mut length = None;
+    if let Some(digits) = rest.strip_prefix(':') {
+        let (number, after) = digits.split_at(digits.bytes().take_while(u8::is_ascii_digit).count());
+        length = Some(number.parse().map_err(|_| format!("%{name}…: {number:?} is not a length"))?);
+        rest = after;
+    }
+    let rest = rest.strip_prefix('%').filter(|_| !name.is_empty()).ok_or_else(open)?;
+    Ok((Piece::Command(named(name, argument)?, length), text.len() - rest.len()))
+}
+
+fn named(name: &str, argument: Option<&str>) -> Result<Command, String> {
+    let headers = |make: fn(Arc<str>, Option<Arc<str>>) -> Command| {
+        let argument = argument.filter(|argument| !argument.is_empty());
+        let argument = argument.ok_or_else(|| format!("%{name}% needs the name of a header: %{name}(x-name)%"))?;
+        let (first, second) = match argument.split_once('?') {
+            Some((first, second)) => (first, Some(Arc::from(second.to_ascii_lowercase()))),
+            None => (argument, None),
+        };
+        Ok(make(Arc::from(first.to_ascii_lowercase()), second))
+    };
+    match name {
+        "REQ" => return headers(Command::Request),
+        "REQ_WITHOUT_QUERY" => return headers(Command::RequestWithoutQuery),
+        "RESP" => return headers(Command::Response),
+        "TRAILER" => return headers(Command::Trailer),
+        "START_TIME" => return Ok(Command::StartTime(argument.filter(|text| !text.is_empty()).map(Arc::from))),
+        _ => {}
+    }
+    let known = SIMPLE.iter().find(|(known, _)| *known == name).map(|(_, command)| command.clone());
+    let command = known.ok_or_else(|| format!("%{name}% is not a command that is known here"))?;
+    match argument {
+        None => Ok(command),
+        Some(_) => Err(format!("%{name}% takes nothing in parentheses")),
+    }
+}
+
+/// The commands without argument.
+const SIMPLE: [(&str, Command); 28] = [
+    ("PROTOCOL", Command::Protocol),
+    ("RESPONSE_CODE", Command::ResponseCode),
+    ("RESPONSE_FLAGS", Command::ResponseFlags),
+    ("RESPONSE_CODE_DETAILS", Command::ResponseCodeDetails),
+    ("CONNECTION_TERMINATION_DETAILS", Command::ConnectionTerminationDetails),
+    ("UPSTREAM_TRANSPORT_FAILURE_REASON", Command::UpstreamTransportFailureReason),
+    ("BYTES_RECEIVED", Command::BytesReceived),
+    ("BYTES_SENT", Command::BytesSent),
+    ("DURATION", Command::Duration),
+    ("REQUEST_DURATION", Command::RequestDuration),
+    ("RESPONSE_DURATION", Command::ResponseDuration),
+    ("RESPONSE_TX_DURATION", Command::ResponseTxDuration),
+    ("UPSTREAM_HOST", Command::UpstreamHost),
+    ("UPSTREAM_CLUSTER", Command::UpstreamCluster),
+    ("UPSTREAM_CLUSTER_RAW", Command::UpstreamCluster),
+    ("UPSTREAM_LOCAL_ADDRESS", Command::UpstreamLocalAddress),
+    ("UPSTREAM_REQUEST_ATTEMPT_COUNT", Command::UpstreamRequestAttemptCount),
+    ("DOWNSTREAM_LOCAL_ADDRESS", Command::DownstreamLocalAddress),
+    ("DOWNSTREAM_LOCAL_PORT", Command::DownstreamLocalPort),
+    ("DOWNSTREAM_REMOTE_ADDRESS", Command::DownstreamRemoteAddress),
+    ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Command::DownstreamRemoteAddressWithoutPort),
+    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", Command::DownstreamDirectRemoteAddress),
+    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", Command::DownstreamDirectRemoteAddressWithoutPort),
+    ("REQUESTED_SERVER_NAME", Command::RequestedServerName),
+    ("ROUTE_NAME", Command::RouteName),
+    ("VIRTUAL_HOST_NAME", Command::VirtualHostName),
+    ("HOSTNAME", Command::Hostname),
+    ("UPSTREAM_REMOTE_ADDRESS", Command::UpstreamHost),
+];
+
 impl Serialize for Format {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_format_is_literals_and_commands() {
+        let format = Format::parse("a %REQ(X-User?:PATH):12% 100%% %START_TIME(%s)%%PROTOCOL%").unwrap();
+        let want = [
+            Piece::Literal("a ".into()),
+            Piece::Command(Command::Request("x-user".into(), Some(":path".into())), Some(12)),
+            Piece::Literal(" 100% ".into()),
+            Piece::Command(Command::StartTime(Some("%s".into())), None),
+            Piece::Command(Command::Protocol, None),
+        ];
+        assert_eq!(format.pieces(), want);
+        assert_eq!(format.literal(), None);
+    }
+
+    #[test]
+    fn text_without_commands_is_literal() {
+        for (text, want) in [("", ""), ("plain", "plain"), ("100%%", "100%"), ("%%%%", "%%"), ("é%%", "é%")] {
+            assert_eq!(Format::parse(text).unwrap().literal(), Some(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_place_and_the_command() {
+        for (text, offset, message) in [
+            ("50%", 2, "a percent sign begins a command that does not end"),
+            ("a %b", 2, "a percent sign begins a command that does not end"),
+            ("%REQ(x%", 0, "a percent sign begins a command that does not end"),
+            ("%REQ%", 0, "%REQ% needs the name of a header: %REQ(x-name)%"),
+            ("ok %BOGUS%", 3, "%BOGUS% is not a command that is known here"),
+            ("%DURATION(x)%", 0, "%DURATION% takes nothing in parentheses"),
+            ("%DURATION:x%", 0, "%DURATION…: \"\" is not a length"),
+        ] {
+            let error = Format::parse(text).unwrap_err();
+            assert_eq!((error.offset, error.to_string().as_str()), (offset, message), "{text}");
+        }
+    }
+
+    #[test]
+    fn istio_s_line_is_read_whole() {
+        let format = Format::istio_default();
+        assert!(format.as_str().starts_with("[%START_TIME%] \"%REQ(:METHOD)%"));
+        assert!(format.as_str().ends_with(" %ROUTE_NAME%\n"));
+        let commands = format.pieces().iter().filter(|piece| matches!(piece, Piece::Command(..))).count();
+        assert_eq!(commands, 24);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "(%|%%|REQ|\\(|\\)|:|[0-9]|DURATION|é|.){0,20}") {
+            let _ = Format::parse(&text);
+        }
     }
 }

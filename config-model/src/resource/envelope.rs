@@ -65,10 +65,10 @@ pub fn read(node: &Node<'_>, ordinal: u32, report: &mut Report) -> Option<Resour
         report.add(Code::UnknownKind, Level::Error, api_version.position, &Path::ROOT.field("apiVersion"), text);
         return None;
     }
-    let (metadata, id) = identify(node, kind, report)?;
-    report.resource = Some(Arc::clone(&id));
+    let identity = identify(node, kind, report);
+    report.resource = identity.as_ref().map(|(_, id)| Arc::clone(id));
     let spec = reader(node, report);
-    Some(Resource { id, metadata, ordinal, spec })
+    identity.map(|(metadata, id)| Resource { id, metadata, ordinal, spec })
 }
 
 fn required(node: &Node<'_>, name: &str, report: &mut Report) -> Option<Text> {

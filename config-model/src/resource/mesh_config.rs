@@ -2,7 +2,42 @@
 //! Source: `mesh/v1alpha1/config.proto`.
 
 use super::{HttpRetry, LocalityLoadBalancerSetting, TcpKeepalive};
-use crate::decode::{Duration, Located, Text, choice, object};
+use crate::decode::{Duration, Field, Located, Path, Report, Text, choice, object};
+use crate::diagnostic::{Code, Level};
+use crate::document::{Section, parse};
+use crate::origin::Position;
+
+/// Reads the text under `data.mesh`, which is YAML by itself. `section` is the document that it is part of.
+pub fn read_mesh_config(mesh: &Text, section: Section<'_>, report: &mut Report) -> Option<MeshConfig> {
+    let data = Path::ROOT.field("data");
+    let at = data.field("mesh");
+    let block = block_scalar(mesh.position, section);
+    // The lines of a block scalar are lines of the file, moved to the right; of any other form only the beginning is known.
+    let place = |position: Position| match block {
+        Some(indent) => Position { column: position.column.saturating_add(indent), ..position },
+        None => mesh.position,
+    };
+    match parse(&mesh.value, mesh.position.line.saturating_add(1)) {
+        Ok(documents) => {
+            let mut document = documents.into_iter().next()?;
+            document.relocate(&place);
+            Option::<MeshConfig>::read(&document, &at, report)
+        }
+        Err(error) => {
+            let text = (error.message, error.hint.map(str::to_owned));
+            report.add(Code::Syntax, Level::Error, place(error.position), &at, text);
+            None
+        }
+    }
+}
+
+/// The indentation of the block scalar whose `|` or `>` stands at `position`, if one does.
+fn block_scalar(position: Position, section: Section<'_>) -> Option<u32> {
+    let mut lines = section.text.lines().skip(position.line.checked_sub(section.line)? as usize);
+    let header = lines.next()?.chars().nth(position.column.checked_sub(1)? as usize);
+    let first = lines.find(|line| !line.trim().is_empty()).filter(|_| matches!(header, Some('|' | '>')))?;
+    u32::try_from(first.len() - first.trim_start_matches(' ').len()).ok()
+}
 
 object! {
     /// Settings of the whole mesh.

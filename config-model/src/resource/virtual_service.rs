@@ -187,6 +187,10 @@ impl Decode for StringMatch {
                 _ if value.is_null() => continue,
                 "exact" => Text::decode(value, &at, report).map(Self::Exact),
                 "prefix" => Text::decode(value, &at, report).map(Self::Prefix),
+                "regex" if at.parent().is_entry_of("withoutHeaders") && value.is_text("*") => {
+                    // Istio reads this one as "is there", though it is no expression.
+                    Some(Self::Present(value.position))
+                }
                 "regex" => Located::decode(value, &at, report).map(Self::Regex),
                 _ => {
                     let parent = at.parent();

@@ -1,9 +1,40 @@
-//! Istio's rules for each resource, as `pkg/config/validation` of Istio has them.
+//! Istio's rules for each resource, as `pkg/config/validation` of Istio has them: what breaks one is an error, and what
+//! Istio merely warns of is a warning. References between resources are looked at elsewhere. Start at [`validate`].
 
-use crate::decode::Report;
-use crate::resource::Resource;
+mod destination_rule;
+mod gateway;
+mod headers;
+mod http_route;
+mod l4_route;
+mod load_balancer;
+mod mesh_config;
+mod names;
+mod service_entry;
+mod sidecar;
+mod tls;
+mod values;
+mod virtual_service;
 
-/// Checks a resource by itself; references to others are looked at later.
+use crate::decode::{Path, Report};
+use crate::resource::{Resource, Spec};
+
+/// Checks a resource by itself. What can be read of a resource with errors is checked too.
 pub fn validate(resource: &Resource, report: &mut Report) {
-    let _ = (resource, report);
+    let spec = Path::ROOT.field("spec");
+    match &resource.spec {
+        Spec::Gateway(gateway) => gateway::check(gateway, resource, &spec, report),
+        Spec::VirtualService(service) => virtual_service::check(service, &resource.id, &spec, report),
+        Spec::DestinationRule(rule) => destination_rule::check(rule, &resource.id, &spec, report),
+        Spec::ServiceEntry(entry) => service_entry::check(entry, &resource.id, &spec, report),
+        Spec::WorkloadEntry(entry) => service_entry::check_workload(entry, None, true, &spec, report),
+        Spec::Sidecar(sidecar) => sidecar::check(sidecar, &resource.id, &spec, report),
+        Spec::MeshConfig(config) => mesh_config::check(config, report),
+        Spec::Service(_)
+        | Spec::Endpoints(_)
+        | Spec::EndpointSlice(_)
+        | Spec::Pod(_)
+        | Spec::Namespace
+        | Spec::Secret(_)
+        | Spec::ConfigMap(_) => {}
+    }
 }

@@ -1,0 +1,164 @@
+//! Rules for endpoint choice: hashing, locality, slow start.
+
+use std::collections::HashSet;
+
+use super::values;
+use crate::decode::{Path, Report};
+use crate::resource::{
+    ConsistentHashLb, HttpCookie, LoadBalancerSettings, LocalityLoadBalancerSetting, OutlierDetection, SimpleLb,
+    WarmupConfiguration,
+};
+
+pub(super) fn check(
+    balancer: &LoadBalancerSettings,
+    outlier: Option<&OutlierDetection>,
+    at: &Path<'_>,
+    report: &mut Report,
+) {
+    if let (Some(simple), Some(_)) = (&balancer.simple, &balancer.consistent_hash) {
+        let hint = Some("keep one of the two");
+        report.error(simple.position, &at.field("simple"), "must not stand beside consistentHash", hint);
+    }
+    if let Some(simple) = &balancer.simple
+        && simple.value == SimpleLb::Passthrough
+    {
+        report.not_honoured(simple.position, &at.field("simple"), "PASSTHROUGH");
+    }
+    if let Some(hash) = &balancer.consistent_hash {
+        consistent_hash(hash, &at.field("consistentHash"), report);
+    }
+    let both = "must not stand beside zoneAwareLbSetting";
+    if let Some(locality) = &balancer.locality_lb_setting {
+        let at = at.field("localityLbSetting");
+        if balancer.zone_aware_lb_setting.is_some() {
+            report.error(locality.position, &at, both, Some("keep one of the two"));
+        }
+        self::locality(locality, outlier, &at, report);
+    }
+    values::duration(balancer.warmup_duration_secs.as_ref(), &at.field("warmupDurationSecs"), report);
+    if let Some(warmup) = &balancer.warmup {
+        self::warmup(warmup, &at.field("warmup"), report);
+    }
+}
+
+/// The largest Maglev table that Envoy takes.
+const TABLE_SIZE_MAX: u64 = 5_000_011;
+
+fn consistent_hash(hash: &ConsistentHashLb, at: &Path<'_>, report: &mut Report) {
+    let keys = [
+        ("httpHeaderName", hash.http_header_name.as_ref().map(|name| name.position)),
+        ("httpCookie", hash.http_cookie.as_ref().map(|cookie| cookie.position)),
+        ("useSourceIp", hash.use_source_ip.as_ref().map(|flag| flag.position)),
+        ("httpQueryParameterName", hash.http_query_parameter_name.as_ref().map(|name| name.position)),
+    ];
+    let mut given = keys.iter().filter_map(|(name, position)| Some((*name, (*position)?)));
+    match (given.next(), given.next()) {
+        (None, _) => {
+            let hint = Some("write httpHeaderName, httpCookie, useSourceIp or httpQueryParameterName");
+            report.error(hash.position, at, "needs a source for its key", hint);
+        }
+        (Some((first, _)), Some((second, position))) => {
+            let message = format_args!("must not stand beside {first}");
+            report.error(position, &at.field(second), message, Some("keep one source of the key"));
+        }
+        _ => {}
+    }
+    if let Some(cookie) = &hash.http_cookie {
+        self::cookie(cookie, &at.field("httpCookie"), report);
+    }
+    algorithm(hash, at, report);
+}
+
+fn algorithm(hash: &ConsistentHashLb, at: &Path<'_>, report: &mut Report) {
+    let least = &hash.minimum_ring_size;
+    if least.value != 0 {
+        let at = at.field("minimumRingSize");
+        report.warning(least.position, &at, "is deprecated", Some("use ringHash.minimumRingSize"));
+        if hash.ring_hash.is_some() || hash.maglev.is_some() {
+            report.error(least.position, &at, "must not stand beside ringHash or maglev", Some("keep one of the two"));
+        }
+    }
+    let Some(maglev) = &hash.maglev else { return };
+    let at = at.field("maglev");
+    if hash.ring_hash.is_some() {
+        report.error(maglev.position, &at, "must not stand beside ringHash", Some("keep one of the two"));
+    }
+    let size = &maglev.table_size;
+    if !is_prime(size.value) || size.value >= TABLE_SIZE_MAX {
+        let message = format_args!("must be a prime below {TABLE_SIZE_MAX}, found {}", size.value);
+        let position = values::place(size, maglev.position);
+        report.error(position, &at.field("tableSize"), message, Some("write a prime such as 65537"));
+    }
+}
+
+fn is_prime(number: u64) -> bool {
+    let is_small = number < TABLE_SIZE_MAX;
+    is_small && number >= 2 && (2..).take_while(|factor| factor * factor <= number).all(|factor| number % factor != 0)
+}
+
+fn cookie(cookie: &HttpCookie, at: &Path<'_>, report: &mut Report) {
+    values::required(&cookie.name, cookie.position, &at.field("name"), report, "name the cookie");
+    let field = at.field("attributes");
+    let mut names = HashSet::new();
+    for (index, attribute) in cookie.attributes.iter().enumerate() {
+        let at = field.index(index);
+        let at = at.field("name");
+        let named = values::required(&attribute.name, attribute.position, &at, report, "name the attribute");
+        if named && !names.insert(&attribute.name.value) {
+            let message = format_args!("{:?} is the name of an earlier attribute", attribute.name.value);
+            report.error(attribute.name.position, &at, message, Some("remove one of them"));
+        }
+    }
+}
+
+fn locality(
+    locality: &LocalityLoadBalancerSetting,
+    outlier: Option<&OutlierDetection>,
+    at: &Path<'_>,
+    report: &mut Report,
+) {
+    if let (Some(_), Some(failover)) = (locality.distribute.first(), locality.failover.first()) {
+        let message = "must not stand beside distribute";
+        report.error(failover.position, &at.field("failover"), message, Some("keep one of the two"));
+    }
+    let field = at.field("distribute");
+    for (index, entry) in locality.distribute.iter().enumerate() {
+        let at = field.index(index);
+        let to = at.field("to");
+        for (place, weight) in entry.to.iter().filter(|(_, weight)| !(1..=100).contains(&weight.value)) {
+            let message = format_args!("must be from 1 to 100 percent, found {}", weight.value);
+            report.error(weight.position, &to.key(&place.value), message, None);
+        }
+        let sum: u64 = entry.to.iter().map(|(_, weight)| u64::from(weight.value)).sum();
+        if sum != 100 {
+            report.error(entry.position, &to, format_args!("must sum to 100 percent, found {sum}"), None);
+        }
+    }
+    let field = at.field("failover");
+    for (index, entry) in locality.failover.iter().enumerate() {
+        let regions = [&entry.from.value, &entry.to.value];
+        if regions.iter().any(|region| region.contains(['/', '*'])) || regions[0] == regions[1] {
+            let message = "must name two different regions, without zone or wildcard";
+            report.error(entry.position, &field.index(index), message, None);
+        }
+    }
+    let fails_over = !locality.failover.is_empty() || !locality.failover_priority.is_empty();
+    if fails_over && outlier.is_none() {
+        report.warning(locality.position, at, "has no effect without outlierDetection", Some("write outlierDetection"));
+    }
+}
+
+fn warmup(warmup: &WarmupConfiguration, at: &Path<'_>, report: &mut Report) {
+    if warmup.duration.is_none() {
+        report.error(warmup.position, &at.field("duration"), "is required", Some("write a duration such as 30s"));
+    }
+    values::duration(warmup.duration.as_ref(), &at.field("duration"), report);
+    if let Some(percent) = warmup.minimum_percent.as_ref().filter(|percent| !(0.0..=100.0).contains(&percent.value)) {
+        let message = format_args!("must be from 0 to 100 percent, found {}", percent.value);
+        report.error(percent.position, &at.field("minimumPercent"), message, None);
+    }
+    if let Some(aggression) = warmup.aggression.as_ref().filter(|aggression| aggression.value <= 0.0) {
+        let message = format_args!("must be greater than 0, found {}", aggression.value);
+        report.error(aggression.position, &at.field("aggression"), message, None);
+    }
+}

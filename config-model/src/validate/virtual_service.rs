@@ -1,0 +1,71 @@
+//! Rules for `VirtualService` as a whole; those for single rules are in `http_route` and `l4_route`.
+
+use super::{http_route, l4_route, names, values};
+use crate::decode::{Path, Report, Text};
+use crate::name::HostPattern;
+use crate::origin::ResourceId;
+use crate::resource::VirtualService;
+
+pub(super) fn check(service: &VirtualService, id: &ResourceId, at: &Path<'_>, report: &mut Report) {
+    let is_delegate = service.hosts.is_empty();
+    if is_delegate {
+        delegate(service, at, report);
+    }
+    gateway_names(&service.gateways, &at.field("gateways"), report);
+    hosts(service, &at.field("hosts"), report);
+    if service.http.is_empty() && service.tls.is_empty() && service.tcp.is_empty() {
+        report.error(service.position, &at.field("http"), "is required", Some("write a rule under http, tls or tcp"));
+    }
+    let field = at.field("http");
+    for (index, rule) in service.http.iter().enumerate() {
+        http_route::check(rule, is_delegate, &field.index(index), report);
+    }
+    l4_route::check(service, at, report);
+    values::export_to(&service.export_to, id, false, at, report);
+}
+
+/// Without hosts it can only be a delegate, which other VirtualServices lead to.
+fn delegate(service: &VirtualService, at: &Path<'_>, report: &mut Report) {
+    let hint = Some("write the host names, or remove gateways, tls and tcp from a delegate");
+    let only_http = service.gateways.is_empty() && service.tls.is_empty() && service.tcp.is_empty();
+    if !only_http {
+        report.error(service.position, &at.field("hosts"), "is required", hint);
+    }
+}
+
+/// Names of gateways, of a VirtualService or of a single match.
+pub(super) fn gateway_names(gateways: &[Text], at: &Path<'_>, report: &mut Report) {
+    for (index, gateway) in gateways.iter().enumerate() {
+        let at = at.index(index);
+        values::text(gateway, names::gateway_name, &at, report, "write NAME or NAMESPACE/NAME");
+        let mut labels = gateway.value.split('.');
+        if let (Some(name), Some(namespace), false) = (labels.next(), labels.next(), gateway.value.contains('/')) {
+            let hint = format!("write {namespace}/{name}");
+            report.warning(gateway.position, &at, "has an old form for a gateway", Some(&hint));
+        }
+    }
+}
+
+fn hosts(service: &VirtualService, at: &Path<'_>, report: &mut Report) {
+    let gateways = &service.gateways;
+    let in_mesh = gateways.is_empty() || gateways.iter().any(|gateway| *gateway.value == *"mesh");
+    let mut before: Vec<(&Text, HostPattern)> = Vec::with_capacity(service.hosts.len());
+    for (index, host) in service.hosts.iter().enumerate() {
+        let at = at.index(index);
+        if in_mesh && *host.value == *"*" {
+            let hint = "name the hosts, or a gateway other than mesh";
+            report.error(host.position, &at, "must not be * in the mesh", Some(hint));
+        } else if let Err(problem) = names::wildcard_host(&host.value)
+            && !names::is_ip(&host.value)
+        {
+            report.error(host.position, &at, problem, Some("write a name such as shop.example or *.shop.example"));
+        }
+        let pattern = HostPattern::parse(&host.value);
+        let overlap = before.iter().find(|(_, known)| known.intersection(&pattern).is_some());
+        if let Some((known, _)) = overlap {
+            let message = format_args!("{:?} and {:?} name the same hosts", known.value, host.value);
+            report.error(host.position, &at, message, Some("keep the wider one"));
+        }
+        before.push((host, pattern));
+    }
+}
