@@ -1,8 +1,11 @@
 //! The data plane.
 
+mod admin;
 pub mod cli;
+pub mod control;
 mod http;
 mod listener;
+pub mod process;
 pub mod snapshot;
 pub mod source;
 pub mod telemetry;

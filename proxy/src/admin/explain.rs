@@ -1,0 +1,219 @@
+//! `/explain`: where a request would go, and why, by the same function that decides for traffic.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use config_model::model::{ClusterTarget, Listener, Scheme};
+use http::{Request, StatusCode, Uri};
+use routing::RequestHead;
+use routing::explain::{Explanation, Inquiry, Outcome};
+use routing::normalize::normalize;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::{self, Answer};
+use super::clusters::host_status;
+use super::{Context, parameter, wants_json};
+use crate::snapshot::Snapshot;
+
+/// What is asked. As JSON in the body, or as parameters of the query: `?method=GET&url=...&header=end-user:jason`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    #[serde(default = "get")]
+    method: String,
+    /// Whole, or a path if there is a header `host`.
+    url: String,
+    #[serde(default)]
+    headers: BTreeMap<String, Values>,
+    /// Port or address and port of the listener; may be left out where the URL's port tells, or there is only one.
+    listener: Option<Value>,
+}
+
+/// One value, or several fields of one name.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Values {
+    One(String),
+    Many(Vec<String>),
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+/// `/explain`
+pub(super) fn explain(request: &Request<Bytes>, context: &Context) -> Answer {
+    let Some(snapshot) = context.status.snapshot() else {
+        return answer::text(StatusCode::SERVICE_UNAVAILABLE, "no configuration is in force yet\n");
+    };
+    match question(request).and_then(|question| explanation(&question, &snapshot)) {
+        Err(reason) => answer::text(StatusCode::BAD_REQUEST, format!("{reason}\n")),
+        Ok(explanation) if wants_json(request) => {
+            answer::json(StatusCode::OK, &with_endpoints(&explanation, &snapshot))
+        }
+        Ok(explanation) => answer::text(StatusCode::OK, text(&explanation, &snapshot)),
+    }
+}
+
+fn question(request: &Request<Bytes>) -> Result<Question, String> {
+    if !request.body().is_empty() {
+        return serde_json::from_slice(request.body())
+            .map_err(|error| format!("the body is not what is expected: {error}"));
+    }
+    let query = request.uri().query().unwrap_or_default().as_bytes();
+    let fields = form_urlencoded::parse(query).filter(|(key, _)| key == "header");
+    let mut headers = BTreeMap::new();
+    for (_, field) in fields {
+        let (name, value) = field.split_once(':').ok_or("a header is NAME:VALUE")?;
+        match headers.entry(name.trim().to_owned()).or_insert_with(|| Values::Many(Vec::new())) {
+            Values::Many(values) => values.push(value.trim().to_owned()),
+            Values::One(_) => {}
+        }
+    }
+    Ok(Question {
+        method: parameter(request, "method").unwrap_or_else(get),
+        url: parameter(request, "url").ok_or("name a url: {\"url\": \"http://shop.example/reviews/7\"}")?,
+        headers,
+        listener: parameter(request, "listener").map(Value::String),
+    })
+}
+
+/// The head of a request that nobody sends.
+struct Head {
+    method: String,
+    scheme: Scheme,
+    authority: String,
+    matching_path: Vec<u8>,
+    query: Option<String>,
+    /// Names in lower case.
+    headers: Vec<(String, String)>,
+}
+
+impl RequestHead for Head {
+    fn method(&self) -> &[u8] {
+        self.method.as_bytes()
+    }
+
+    fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    fn authority(&self) -> &[u8] {
+        self.authority.as_bytes()
+    }
+
+    fn matching_path(&self) -> &[u8] {
+        &self.matching_path
+    }
+
+    fn query(&self) -> Option<&[u8]> {
+        self.query.as_deref().map(str::as_bytes)
+    }
+
+    fn any_header(&self, name: &str, mut test: impl FnMut(&[u8]) -> bool) -> bool {
+        self.headers.iter().any(|(field, value)| field == name && test(value.as_bytes()))
+    }
+}
+
+impl Question {
+    fn fields(&self) -> Vec<(String, String)> {
+        let values = |(name, values): (&String, &Values)| {
+            let name = name.to_ascii_lowercase();
+            match values {
+                Values::One(value) => vec![(name, value.clone())],
+                Values::Many(values) => values.iter().map(|value| (name.clone(), value.clone())).collect(),
+            }
+        };
+        self.headers.iter().flat_map(values).collect()
+    }
+
+    /// The head, its matching path still to come.
+    fn head(&self, url: &Uri) -> Result<Head, String> {
+        let mut headers = self.fields();
+        let host = headers.iter().position(|(name, _)| name == "host").map(|index| headers.remove(index).1);
+        let authority = host.or_else(|| url.authority().map(|authority| authority.as_str().to_owned()));
+        let scheme = match url.scheme_str() {
+            None | Some("http") => Scheme::Http,
+            Some("https") => Scheme::Https,
+            Some(other) => return Err(format!("`{other}` is not served: use http or https")),
+        };
+        Ok(Head {
+            method: self.method.clone(),
+            scheme,
+            authority: authority.ok_or("no host: give a whole url, or a header `host`")?,
+            matching_path: Vec::new(),
+            query: url.query().map(str::to_owned),
+            headers,
+        })
+    }
+
+    /// The listener that is named, or else the one of the URL's port, or else the only one.
+    fn listener<'s>(&self, snapshot: &'s Snapshot, url: &Uri) -> Result<&'s Listener, String> {
+        let listeners = &snapshot.model.listeners;
+        let of_port = |port: u16| listeners.iter().find(move |listener| listener.address.port() == port);
+        let found = match &self.listener {
+            Some(Value::Number(port)) => port.as_u64().and_then(|port| of_port(u16::try_from(port).ok()?)),
+            Some(Value::String(text)) => match text.parse::<SocketAddr>() {
+                Ok(address) => listeners.iter().find(|listener| listener.address == address),
+                Err(_) => text.parse().ok().and_then(of_port),
+            },
+            Some(_) => None,
+            None if listeners.len() == 1 => listeners.first(),
+            None => of_port(url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 })),
+        };
+        let known = || listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>().join(", ");
+        found.ok_or_else(|| format!("no such listener; \"listener\" names one of: {}", known()))
+    }
+}
+
+fn explanation(question: &Question, snapshot: &Snapshot) -> Result<Explanation, String> {
+    let url: Uri = question.url.parse().map_err(|error| format!("the url can't be read: {error}"))?;
+    let mut head = question.head(&url)?;
+    let listener = question.listener(snapshot, &url)?;
+    let path = normalize(url.path().as_bytes(), snapshot.model.mesh.path_normalization)
+        .map_err(|refusal| format!("answered with 400 before any rule: {refusal}"))?;
+    head.matching_path = path.matching().to_vec();
+    let inquiry = Inquiry { configuration: listener.routes, head: &head, path: &path, draw: 0 };
+    Ok(routing::explain::explain(&snapshot.model, &snapshot.table, &inquiry))
+}
+
+/// Destinations that exist, by name of the cluster.
+fn clusters<'s>(
+    explanation: &'s Explanation,
+    snapshot: &'s Snapshot,
+) -> impl Iterator<Item = &'s crate::snapshot::ClusterRuntime> {
+    let destinations = match &explanation.outcome {
+        Outcome::Forward { destinations, .. } => &destinations[..],
+        _ => &[],
+    };
+    destinations.iter().filter_map(|share| match &share.target {
+        ClusterTarget::Known(index) => snapshot.cluster(*index).map(|cluster| &**cluster),
+        ClusterTarget::Missing(_) => None,
+    })
+}
+
+fn with_endpoints(explanation: &Explanation, snapshot: &Snapshot) -> Value {
+    let hosts = |cluster: &crate::snapshot::ClusterRuntime| -> Value {
+        cluster.endpoints.entries().iter().map(host_status).collect()
+    };
+    let endpoints: serde_json::Map<String, Value> =
+        clusters(explanation, snapshot).map(|cluster| (cluster.name.to_string(), hosts(cluster))).collect();
+    json!({ "version": &*snapshot.version, "explanation": explanation, "endpoints": endpoints })
+}
+
+fn text(explanation: &Explanation, snapshot: &Snapshot) -> String {
+    let mut text = explanation.to_text(false);
+    for cluster in clusters(explanation, snapshot) {
+        text += &format!("endpoints of {}\n", cluster.name);
+        if cluster.endpoints.ready_count() == 0 {
+            text += "  none that takes traffic: 503 no healthy upstream\n";
+        }
+        for entry in cluster.endpoints.entries() {
+            let health = if entry.is_ready() { "" } else { " not ready" };
+            text += &format!("  {}{health}\n", entry.endpoint.address);
+        }
+    }
+    text
+}

@@ -1,0 +1,276 @@
+//! The admin as its users see it: what each path answers, and that nobody can keep others from it.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::{Duration, Instant, SystemTime};
+
+use http_body_util::BodyExt;
+use proptest::prelude::*;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::*;
+use crate::control::{Applied, ListenerStatus, State};
+
+struct Fixture {
+    context: Context,
+    orders: UnboundedReceiver<Order>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let (orders, inbox) = unbounded_channel();
+        let workload = crate::telemetry::DestinationLabels::unknown().workload;
+        let context = Context {
+            status: Arc::new(Status::new(Instant::now(), SystemTime::UNIX_EPOCH)),
+            metrics: Metrics::new((*workload).clone(), "test"),
+            orders,
+            levels: None,
+            identity: Identity {
+                version: "0.0.0 (test)".to_owned(),
+                namespace: "edge".to_owned(),
+                labels: [("istio".into(), "ingressgateway".into())].into(),
+                config: "/etc/config".to_owned(),
+                workers: 3,
+            },
+        };
+        Self { context, orders: inbox }
+    }
+
+    fn ask(&self, method: &str, target: &str) -> (StatusCode, String) {
+        self.ask_with(method, target, &[], "")
+    }
+
+    fn ask_with(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> (StatusCode, String) {
+        let mut request = Request::builder().method(method).uri(target).header("host", "127.0.0.1:15000");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        text_of(answer_to(&request.body(Bytes::copy_from_slice(body.as_bytes())).unwrap(), &self.context))
+    }
+}
+
+fn text_of(answer: Answer) -> (StatusCode, String) {
+    let status = answer.status();
+    let body = futures(answer.into_body().collect());
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// A body that is there already needs no runtime.
+fn futures<E: std::fmt::Debug>(collect: impl Future<Output = Result<http_body_util::Collected<Bytes>, E>>) -> Bytes {
+    let mut task = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(collect).poll(&mut task) {
+        std::task::Poll::Ready(collected) => collected.unwrap().to_bytes(),
+        std::task::Poll::Pending => panic!("the body is not there yet"),
+    }
+}
+
+#[test]
+fn ready_answers_200_only_while_we_serve() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.ask("GET", "/ready"), (StatusCode::SERVICE_UNAVAILABLE, "INITIALIZING\n".to_owned()));
+    fixture.context.status.reach(State::Live);
+    assert_eq!(fixture.ask("GET", "/ready"), (StatusCode::OK, "LIVE\n".to_owned()));
+    fixture.context.status.reach(State::Draining);
+    assert_eq!(fixture.ask("GET", "/ready"), (StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n".to_owned()));
+}
+
+#[test]
+fn every_path_that_looks_is_a_get_and_every_path_that_changes_is_a_post() {
+    let fixture = Fixture::new();
+    for page in PAGES {
+        for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "NONSENSE"] {
+            let allowed = if page.changes { method == "POST" } else { matches!(method, "GET" | "HEAD") };
+            let (status, _) = fixture.ask(method, page.path);
+            assert_eq!(status != StatusCode::METHOD_NOT_ALLOWED, allowed, "{method} {}", page.path);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_method_is_told_the_right_one_and_an_unknown_path_the_list() {
+    let fixture = Fixture::new();
+    let request = Request::builder().uri("/quitquitquit").body(Bytes::new()).unwrap();
+    let answer = answer_to(&request, &fixture.context);
+    assert_eq!(answer.headers().get(header::ALLOW).unwrap(), "POST");
+    let (status, text) = fixture.ask("GET", "/nothing/here");
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(text.contains("/help"));
+    let (_, help) = fixture.ask("GET", "/help");
+    assert!(PAGES.iter().all(|page| help.contains(page.path)));
+}
+
+#[test]
+fn orders_are_given_by_post_and_by_nothing_else() {
+    let mut fixture = Fixture::new();
+    for path in ["/quitquitquit", "/drain_listeners"] {
+        fixture.ask("GET", path);
+        fixture.ask("HEAD", path);
+        assert!(fixture.orders.try_recv().is_err(), "{path}");
+    }
+    assert_eq!(fixture.ask("POST", "/drain_listeners"), (StatusCode::OK, "OK\n".to_owned()));
+    assert_eq!(fixture.ask("POST", "/quitquitquit").0, StatusCode::OK);
+    assert_eq!(fixture.orders.try_recv(), Ok(Order::Drain));
+    assert_eq!(fixture.orders.try_recv(), Ok(Order::DrainAndEnd));
+}
+
+#[test]
+fn a_web_page_of_another_site_changes_nothing() {
+    let mut fixture = Fixture::new();
+    for origin in ["http://evil.example", "null", "http://127.0.0.1:8080"] {
+        let (status, _) = fixture.ask_with("POST", "/quitquitquit", &[("origin", origin)], "");
+        assert_eq!(status, StatusCode::FORBIDDEN, "{origin}");
+    }
+    assert!(fixture.orders.try_recv().is_err());
+    let (status, _) = fixture.ask_with("POST", "/quitquitquit", &[("origin", "http://127.0.0.1:15000")], "");
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[test]
+fn server_info_says_who_we_are() {
+    let (status, text) = Fixture::new().ask("GET", "/server_info");
+    let info: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(info["state"], "INITIALIZING");
+    assert_eq!(info["version"], "0.0.0 (test)");
+    assert_eq!(info["node"]["labels"]["istio"], "ingressgateway");
+    assert_eq!(info["command_line_options"]["workers"], 3);
+}
+
+#[test]
+fn listeners_say_what_is_bound_for_what_and_what_is_not() {
+    let fixture = Fixture::new();
+    let address = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    fixture.context.status.set_applied(Applied {
+        listeners: vec![
+            ListenerStatus { address: address(80), bound: Some(address(8080)), error: None },
+            ListenerStatus { address: address(81), bound: None, error: Some("in use".to_owned()) },
+        ],
+        ..(*fixture.context.status.applied()).clone()
+    });
+    let (_, text) = fixture.ask("GET", "/listeners");
+    assert_eq!(text, "0.0.0.0_80::0.0.0.0:8080\n0.0.0.0_81::not bound: in use\n");
+    let (_, json) = fixture.ask("GET", "/listeners?format=json");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["listener_statuses"][0]["local_address"]["socket_address"]["port_value"], 8080);
+    let (_, errors) = fixture.ask("GET", "/config/errors");
+    let errors: serde_json::Value = serde_json::from_str(&errors).unwrap();
+    assert_eq!(errors["listeners"][0]["error"], "in use");
+}
+
+#[test]
+fn before_the_first_configuration_there_is_nothing_to_explain() {
+    let fixture = Fixture::new();
+    let (status, _) = fixture.ask_with("POST", "/explain", &[], r#"{"url": "http://a.example/"}"#);
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(fixture.ask("GET", "/clusters"), (StatusCode::OK, String::new()));
+    assert_eq!(fixture.ask("GET", "/config_dump").0, StatusCode::OK);
+}
+
+#[test]
+fn metrics_are_answered_in_prometheus_format() {
+    let (status, text) = Fixture::new().ask("GET", "/stats/prometheus");
+    assert_eq!(status, StatusCode::OK);
+    assert!(text.contains("# TYPE "), "{text}");
+}
+
+proptest! {
+    #[test]
+    fn any_request_gets_an_answer(
+        method in prop::sample::select(vec!["GET", "POST", "HEAD"]),
+        page in 0..PAGES.len(),
+        query in "[ -~]{0,40}",
+        body in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let fixture = Fixture::new();
+        let target = format!("{}?{query}", PAGES[page].path);
+        if let Ok(request) = Request::builder().method(method).uri(target).body(Bytes::from(body)) {
+            prop_assert_ne!(answer_to(&request, &fixture.context).status(), StatusCode::INTERNAL_SERVER_ERROR);
+        }
+    }
+}
+
+fn started() -> (Admin, SocketAddr) {
+    let fixture = Fixture::new();
+    fixture.context.status.reach(State::Live);
+    let admin = Admin::start((Ipv4Addr::LOCALHOST, 0).into(), fixture.context).unwrap();
+    let address = admin.address();
+    (admin, address)
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+}
+
+/// Sends `bytes` and reads to the end.
+fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = connect(address);
+    stream.write_all(bytes).unwrap();
+    let mut answer = Vec::new();
+    // A reset is an end, too.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+const READY: &[u8] = b"GET /ready HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+
+#[test]
+fn a_crowd_of_silent_clients_keeps_nobody_out() {
+    let (_admin, address) = started();
+    let crowd: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut stream = connect(address);
+            // One that had to go may have been told so already.
+            let _ = stream.write_all(b"GET /ready HT");
+            stream
+        })
+        .collect();
+    assert!(exchange(address, READY).starts_with("HTTP/1.1 200 OK"));
+    drop(crowd);
+}
+
+#[test]
+fn bytes_that_are_no_request_harm_nobody() {
+    let (_admin, address) = started();
+    let long = [b"GET / HTTP/1.1\r\nx: ".as_slice(), &[b'a'; 200_000]].concat();
+    for bytes in [
+        &[0; 4000][..],
+        &long,
+        b"POST /ready HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff",
+        b"GET http://[::1 HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+    ] {
+        let mut stream = connect(address);
+        let _ = stream.write_all(bytes);
+        assert!(exchange(address, READY).starts_with("HTTP/1.1 200 OK"));
+    }
+}
+
+#[test]
+fn a_body_beyond_its_bound_is_refused() {
+    let (_admin, address) = started();
+    let body = vec![b' '; (64 << 10) + 1];
+    let head = format!("POST /explain HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());
+    let answer = exchange(address, &[head.as_bytes(), &body].concat());
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[test]
+fn a_connection_takes_several_requests_one_after_the_other() {
+    let (_admin, address) = started();
+    let two = [b"GET /ready HTTP/1.1\r\nhost: a\r\n\r\n".as_slice(), READY].concat();
+    assert_eq!(exchange(address, &two).matches("200 OK").count(), 2);
+}
+
+#[test]
+fn the_admin_ends_when_it_is_dropped() {
+    let (admin, address) = started();
+    drop(admin);
+    let end = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(address).is_ok() {
+        assert!(Instant::now() < end, "still listening");
+        std::thread::yield_now();
+    }
+}

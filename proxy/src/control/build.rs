@@ -1,0 +1,176 @@
+//! Snapshots, built so that what a change doesn't touch stays the very same object.
+//!
+//! A change of endpoints keeps model and table and makes new endpoint sets; a change of anything else compiles the table
+//! anew. Either way a cluster whose definition and endpoints are as before is taken over whole, and an endpoint that stays
+//! keeps its state. Start at [`full`] and [`with_endpoints`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use balance::EndpointSet;
+use config_model::model::{AccessLogFormat, Cluster, ClusterName, ClusterTarget, Endpoint, Format, Model};
+use foldhash::fast::RandomState;
+use routing::{ActionEntry, Table};
+
+use super::sockets::PortMap;
+use crate::snapshot::{ClusterRuntime, EndpointLabels, ListenerRuntime, Snapshot};
+use crate::telemetry::{DestinationLabels, LineFormat, Metrics, SplitDestinationId};
+
+/// The endpoints of a cluster, names looked up.
+pub(super) type EndpointsOf<'a> = &'a dyn Fn(&Cluster) -> Vec<Endpoint>;
+
+/// The endpoints of a cluster that may have others now.
+pub(super) type ChangedEndpointsOf<'a> = &'a dyn Fn(&Cluster) -> Option<Vec<Endpoint>>;
+
+/// What a snapshot needs besides its configuration.
+pub(super) struct Surroundings<'a> {
+    /// Where label sets are registered.
+    pub(super) metrics: &'a Metrics,
+    /// Listeners are known by the port that is bound.
+    pub(super) port_map: &'a PortMap,
+}
+
+/// A snapshot of `model`, taking over from `previous` what is the same.
+pub(super) fn full(
+    surroundings: &Surroundings<'_>,
+    version: Arc<str>,
+    model: Model,
+    endpoints_of: EndpointsOf<'_>,
+    previous: Option<&Snapshot>,
+) -> Snapshot {
+    let metrics = surroundings.metrics;
+    let table = Table::compile(&model);
+    let format = model.mesh.access_log.as_ref().map(|access_log| &access_log.format);
+    let default = || AccessLogFormat::Text(Format::istio_default());
+    Snapshot {
+        version,
+        clusters: clusters(metrics, &model.clusters, endpoints_of, previous),
+        listeners: listeners(surroundings, &model),
+        splits: splits(metrics, &model, &table),
+        line_format: Arc::new(LineFormat::new(&format.cloned().unwrap_or_else(default))),
+        local_series: metrics.series(&DestinationLabels::unknown()),
+        model: Arc::new(model),
+        table: Arc::new(table),
+    }
+}
+
+/// `previous` with other endpoints for some of its clusters.
+pub(super) fn with_endpoints(
+    metrics: &Metrics,
+    version: Arc<str>,
+    endpoints_of: ChangedEndpointsOf<'_>,
+    previous: &Snapshot,
+) -> Snapshot {
+    let renewed = |known: &Arc<ClusterRuntime>| match endpoints_of(&known.definition) {
+        Some(endpoints) if !has_endpoints(known, &endpoints) => {
+            Arc::new(cluster(metrics, &known.definition, endpoints, Some(&known.endpoints)))
+        }
+        _ => Arc::clone(known),
+    };
+    Snapshot {
+        version,
+        clusters: previous.clusters.iter().map(renewed).collect(),
+        model: Arc::clone(&previous.model),
+        table: Arc::clone(&previous.table),
+        listeners: Arc::clone(&previous.listeners),
+        splits: Arc::clone(&previous.splits),
+        line_format: Arc::clone(&previous.line_format),
+        local_series: previous.local_series.clone(),
+    }
+}
+
+fn listeners(surroundings: &Surroundings<'_>, model: &Model) -> Arc<[ListenerRuntime]> {
+    let runtime = |listener: &config_model::model::Listener| ListenerRuntime {
+        address: listener.address,
+        routes: listener.routes,
+        metrics: surroundings.metrics.listener(surroundings.port_map.apply(listener.address)),
+    };
+    model.listeners.iter().map(runtime).collect()
+}
+
+fn clusters(
+    metrics: &Metrics,
+    definitions: &[Cluster],
+    endpoints_of: EndpointsOf<'_>,
+    previous: Option<&Snapshot>,
+) -> Arc<[Arc<ClusterRuntime>]> {
+    let known: HashMap<&ClusterName, &Arc<ClusterRuntime>, RandomState> = previous
+        .iter()
+        .flat_map(|snapshot| snapshot.clusters.iter())
+        .map(|known| (&known.definition.name, known))
+        .collect();
+    let runtime = |definition: &Cluster| {
+        let endpoints = endpoints_of(definition);
+        let known = known.get(&definition.name).copied();
+        match known.filter(|known| known.definition == *definition && has_endpoints(known, &endpoints)) {
+            Some(same) => Arc::clone(same),
+            None => Arc::new(cluster(metrics, definition, endpoints, known.map(|known| &known.endpoints))),
+        }
+    };
+    definitions.iter().map(runtime).collect()
+}
+
+fn has_endpoints(cluster: &ClusterRuntime, endpoints: &[Endpoint]) -> bool {
+    let entries = cluster.endpoints.entries();
+    entries.len() == endpoints.len()
+        && entries.iter().zip(endpoints).all(|(entry, endpoint)| *entry.endpoint == *endpoint)
+}
+
+fn cluster(
+    metrics: &Metrics,
+    definition: &Cluster,
+    endpoints: Vec<Endpoint>,
+    previous: Option<&EndpointSet>,
+) -> ClusterRuntime {
+    let mut labels = DestinationLabels {
+        service: Arc::clone(&definition.name.host),
+        service_name: Arc::clone(&definition.service_name),
+        service_namespace: Arc::clone(&definition.service_namespace),
+        ..DestinationLabels::unknown()
+    };
+    let unreached_series = metrics.series(&labels);
+    let endpoints = EndpointSet::new(endpoints, previous);
+    let mut of_endpoint = |entry: &balance::Entry| {
+        labels.workload = Arc::clone(&entry.endpoint.workload);
+        EndpointLabels { address: entry.endpoint.address.to_string().into(), series: metrics.series(&labels) }
+    };
+    let of_endpoints = endpoints.entries().iter().map(&mut of_endpoint).collect();
+    let name: Arc<str> = definition.name.to_string().into();
+    let id = metrics.cluster(&name);
+    metrics.set_membership_healthy(&id, endpoints.ready_count());
+    ClusterRuntime {
+        definition: definition.clone(),
+        name,
+        endpoints,
+        metrics: id,
+        labels: of_endpoints,
+        unreached_series,
+    }
+}
+
+/// Cells of the destinations of every route that has a choice.
+fn splits(metrics: &Metrics, model: &Model, table: &Table) -> Arc<[Option<SplitDestinationId>]> {
+    let mut cells: Vec<Option<SplitDestinationId>> = vec![None; table.destination_count()];
+    for entry in table.routes() {
+        let ActionEntry::Forward { destinations, split: Some((_, split)) } = &entry.action else { continue };
+        let name = |target: &ClusterTarget| -> Arc<str> {
+            match target {
+                ClusterTarget::Known(index) => {
+                    model.clusters.get(index.0 as usize).map_or("".into(), |cluster| cluster.name.to_string().into())
+                }
+                ClusterTarget::Missing(name) => name.to_string().into(),
+            }
+        };
+        let shares: Vec<_> = destinations
+            .iter()
+            .enumerate()
+            .map(|(position, destination)| (name(&destination.target), split.share(position)))
+            .collect();
+        for (destination, id) in destinations.iter().zip(metrics.split(&entry.route.id, &shares)) {
+            if let Some(cell) = cells.get_mut(destination.index.0 as usize) {
+                *cell = Some(id);
+            }
+        }
+    }
+    cells.into()
+}

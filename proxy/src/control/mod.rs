@@ -1,0 +1,322 @@
+//! From files to a snapshot in force: refuse or accept, resolve, compile, publish, and open or close listeners. All of it on one
+//! thread, away from traffic.
+//!
+//! The order of a change: sockets of new listeners are bound, the snapshot is published by one store, workers get the new
+//! sockets, removed listeners close. So a connection never meets a listener that the snapshot does not know. A listener that
+//! stays is not touched. Start at [`Control::start`], then [`Control::run`].
+
+mod build;
+mod dns;
+mod drain;
+mod files;
+mod pipeline;
+mod sockets;
+mod status;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use config_model::diagnostic::Diagnostic;
+use config_model::model::Model;
+use config_model::resolve::{Proxy, Role};
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::process::{GatewayOptions, Order, StartError};
+use crate::snapshot::SnapshotStore;
+use crate::source::{self, Change, Folder, Rereader, Scan};
+use crate::telemetry::{AccessLog, Metrics, Target};
+use crate::worker::{self, Workers};
+use build::Surroundings;
+use drain::Drain;
+use files::Outcome;
+use pipeline::{Built, Pipeline};
+use sockets::{Opened, Sockets};
+
+pub use sockets::{BindError, PortMap};
+pub use status::{Applied, ListenerStatus, State, Status};
+
+/// How often a listener that could not be bound is tried again.
+const BIND_AGAIN: Duration = Duration::from_secs(1);
+
+/// The control thread's state.
+pub(crate) struct Control {
+    options: GatewayOptions,
+    pipeline: Pipeline,
+    sockets: Sockets,
+    status: Arc<Status>,
+    metrics: Metrics,
+    access_log: Arc<AccessLog>,
+    store: Arc<SnapshotStore>,
+    workers: Option<Workers>,
+    since: SystemTime,
+    /// Ends the watch of the folder when dropped.
+    rereader: Rereader,
+    scans: Receiver<Scan>,
+    answers: (Sender<dns::Answers>, Receiver<dns::Answers>),
+}
+
+impl Control {
+    /// Puts the first configuration in force. Whatever is wrong with it ends the start.
+    pub(crate) async fn start(
+        options: GatewayOptions,
+        status: Arc<Status>,
+        metrics: Metrics,
+        connections_max: usize,
+    ) -> Result<Self, StartError> {
+        let mut folder = Folder::new(&options.config);
+        let changes = first_look(&mut folder)?;
+        let proxy =
+            Proxy { role: Role::Gateway, namespace: options.namespace.as_str().into(), labels: options.labels.clone() };
+        let mut pipeline = Pipeline::new(proxy);
+        let outcome = pipeline.take(changes);
+        refuse_errors(&outcome)?;
+        let surroundings = Surroundings { metrics: &metrics, port_map: &options.port_map };
+        let built = pipeline.build(&surroundings, None).await;
+        let mut sockets = Sockets::new(options.workers, options.port_map.clone());
+        let opened = sockets.open(&addresses(&built.snapshot.model));
+        refuse_failures(&opened)?;
+        let target = log_target(&options, &built.snapshot.model);
+        let access_log = Arc::new(AccessLog::start(target, &metrics).map_err(StartError::AccessLog)?);
+        let snapshot = Arc::new(built.snapshot);
+        let store = Arc::new(SnapshotStore::new(snapshot));
+        let shared = worker::Shared {
+            snapshots: Arc::clone(&store),
+            metrics: Arc::new(metrics.clone()),
+            access_log: Arc::clone(&access_log),
+            connections_per_worker: connections_max.div_ceil(options.workers.max(1)).max(1),
+        };
+        let workers = Workers::start(options.workers, &Arc::new(shared))?;
+        let (tell, scans) = channel(1);
+        let rereader = source::watch(folder, move |scan| tell.blocking_send(scan).is_ok())?;
+        let mut control = Self {
+            options,
+            pipeline,
+            sockets,
+            status,
+            metrics,
+            access_log,
+            store,
+            workers: Some(workers),
+            since: SystemTime::now(),
+            rereader,
+            scans,
+            answers: channel(1),
+        };
+        report(&outcome, &built.findings);
+        control.listen(opened);
+        control.in_force();
+        control.status.set_snapshots(Arc::clone(&control.store));
+        control.status.reach(State::Live);
+        Ok(control)
+    }
+
+    /// Follows the folder and obeys orders, until one of them is to end and has been carried out.
+    pub(crate) async fn run(mut self, mut orders: UnboundedReceiver<Order>) {
+        let (mut bind_again, mut look_up) = (every(BIND_AGAIN), every(dns::REFRESH));
+        let mut drain = Drain::default();
+        loop {
+            let draining = drain.has_begun();
+            tokio::select! {
+                Some(scan) = self.scans.recv(), if !draining => self.folder_changed(scan).await,
+                Some(answers) = self.answers.1.recv() => self.names_found(answers),
+                _ = look_up.tick(), if self.pipeline.has_names() => self.look_up(),
+                _ = bind_again.tick(), if !draining && self.sockets.failed().next().is_some() => self.bind_again(),
+                order = orders.recv() => match order {
+                    Some(Order::Reread) => self.rereader.reread(),
+                    Some(Order::Drain) => self.drain(&mut drain),
+                    Some(Order::DrainAndEnd) => {
+                        self.drain(&mut drain);
+                        drain.end_by(Instant::now() + self.options.drain);
+                    }
+                    Some(Order::End) | None => break,
+                },
+                () = drain.over() => break,
+            }
+        }
+        drain.report();
+        self.access_log.close(drain::LAST_LINES);
+    }
+
+    async fn folder_changed(&mut self, scan: Scan) {
+        let changes = match scan {
+            Scan::Changes(changes) => changes,
+            Scan::Emptied => {
+                let folder = self.options.config.display();
+                return tracing::warn!(target: "config", "{folder} has no configuration file left: the last configuration stays in force");
+            }
+        };
+        let begun = Instant::now();
+        let outcome = self.pipeline.take(changes);
+        let mut findings = Vec::new();
+        if outcome.changed {
+            let previous = self.store.load();
+            let surroundings = Surroundings { metrics: &self.metrics, port_map: &self.options.port_map };
+            let built = self.pipeline.build(&surroundings, Some(&previous)).await;
+            findings = self.put_in_force(built, begun);
+        }
+        report(&outcome, &findings);
+        if !outcome.errors.is_empty() {
+            self.metrics.config_refused();
+        }
+        self.tell();
+    }
+
+    /// Publishes what was built; sockets of new listeners first, so that nothing is lost between. Returns new findings.
+    fn put_in_force(&mut self, built: Built, begun: Instant) -> Vec<Diagnostic> {
+        let wanted = addresses(&built.snapshot.model);
+        if let Err(error) = self.access_log.set_target(log_target(&self.options, &built.snapshot.model)) {
+            tracing::error!(target: "config", "the access log can't be opened, and goes where it went: {error}");
+        }
+        let opened = self.sockets.open(&wanted);
+        self.store.publish(Arc::new(built.snapshot));
+        self.since = SystemTime::now();
+        let gone = self.sockets.close_all_but(&wanted);
+        if let Some(workers) = &self.workers {
+            gone.iter().for_each(|&address| workers.close(address));
+        }
+        self.listen(opened);
+        self.in_force();
+        tracing::info!(
+            target: "config", "{} in force, {} after {:.1} ms",
+            self.pipeline.version(), built.extent, begun.elapsed().as_secs_f64() * 1e3,
+        );
+        built.findings
+    }
+
+    /// Gives workers their new sockets, and says which could not be had.
+    fn listen(&self, opened: Opened) {
+        for (address, sockets) in opened.sockets {
+            if let Some(workers) = &self.workers {
+                workers.listen(address, sockets);
+            }
+        }
+        for (_, error) in opened.failures {
+            tracing::error!(target: "listener", "{error}; everything else goes on, and this is tried again each second");
+        }
+    }
+
+    fn bind_again(&mut self) {
+        let wanted = addresses(&self.store.load().model);
+        let opened = self.sockets.open(&wanted);
+        if !opened.sockets.is_empty() || !opened.failures.is_empty() {
+            for (address, _) in &opened.sockets {
+                tracing::info!(target: "listener", "{} is bound now", self.options.port_map.apply(*address));
+            }
+            self.listen(opened);
+            self.tell();
+        }
+    }
+
+    fn in_force(&mut self) {
+        self.metrics.config_applied(self.pipeline.version(), self.since);
+        self.tell();
+    }
+
+    /// Tells the admin and the metrics how things stand.
+    fn tell(&self) {
+        let errors: Vec<Diagnostic> = self.pipeline.errors().cloned().collect();
+        let mut listeners: Vec<ListenerStatus> = self
+            .sockets
+            .bound()
+            .map(|(address, bound)| ListenerStatus { address, bound: Some(bound), error: None })
+            .collect();
+        listeners.extend(self.sockets.failed().map(|(address, error)| ListenerStatus {
+            address,
+            bound: None,
+            error: Some(error.to_string()),
+        }));
+        listeners.sort_by_key(|listener| listener.address);
+        self.metrics.set_config_errors(errors.len() + self.sockets.failed().count());
+        self.status.set_applied(Applied {
+            version: self.pipeline.version().into(),
+            since: self.since,
+            resources: self.pipeline.resources().clone(),
+            errors,
+            warnings: self.pipeline.warnings().cloned().collect(),
+            listeners,
+        });
+    }
+
+    fn look_up(&self) {
+        let (names, tell) = (self.pipeline.names(), self.answers.0.clone());
+        tokio::task::spawn_local(async move {
+            // Full: the answers of an earlier round are still waiting, and the next round will come.
+            let _ = tell.try_send(dns::look_up(names).await);
+        });
+    }
+
+    fn names_found(&mut self, answers: dns::Answers) {
+        if let Some(snapshot) = self.pipeline.learn(answers, &self.metrics, &self.store.load()) {
+            self.store.publish(Arc::new(snapshot));
+        }
+    }
+
+    fn drain(&mut self, drain: &mut Drain) {
+        self.status.reach(State::Draining);
+        // Our handles first: a socket that only we still hold would take connections that nobody accepts.
+        self.sockets.close_all_but(&[]);
+        if let Some(workers) = self.workers.take() {
+            drain.begin(workers);
+            self.tell();
+        }
+    }
+}
+
+fn first_look(folder: &mut Folder) -> Result<Vec<Change>, StartError> {
+    match folder.scan(SystemTime::now()) {
+        Ok(Scan::Changes(changes)) => {
+            if changes.is_empty() {
+                tracing::warn!(target: "config", "{} has no file that ends in .yaml or .yml yet", folder.path().display());
+            }
+            Ok(changes)
+        }
+        Ok(Scan::Emptied) => Ok(Vec::new()),
+        Err(error) => Err(StartError::Folder { path: folder.path().to_owned(), error }),
+    }
+}
+
+fn refuse_errors(outcome: &Outcome) -> Result<(), StartError> {
+    if outcome.errors.is_empty() {
+        return Ok(());
+    }
+    Err(StartError::Configuration(outcome.errors.iter().chain(&outcome.warnings).cloned().collect()))
+}
+
+fn refuse_failures(opened: &Opened) -> Result<(), StartError> {
+    if opened.failures.is_empty() {
+        return Ok(());
+    }
+    Err(StartError::Bind(opened.failures.iter().map(|(_, error)| error.clone()).collect()))
+}
+
+/// One line each. A file's last good version stays in force; at the start there is none, and errors end the program.
+fn report(outcome: &Outcome, findings: &[Diagnostic]) {
+    for error in &outcome.errors {
+        tracing::error!(target: "config", "refused, what was in force stays: {error}");
+    }
+    for file in &outcome.recovered {
+        tracing::info!(target: "config", "{file} has no errors any more");
+    }
+    for warning in outcome.warnings.iter().chain(findings) {
+        tracing::warn!(target: "config", "{warning}");
+    }
+}
+
+fn addresses(model: &Model) -> Vec<std::net::SocketAddr> {
+    model.listeners.iter().map(|listener| listener.address).collect()
+}
+
+/// Where MeshConfig wants the access log, or else the command line.
+fn log_target(options: &GatewayOptions, model: &Model) -> Target {
+    match &model.mesh.access_log {
+        Some(access_log) => access_log.file.as_deref().map_or(Target::Off, Target::parse),
+        None => options.access_log.clone(),
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

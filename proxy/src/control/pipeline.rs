@@ -1,0 +1,179 @@
+//! The configuration as it stands, and the snapshots that come of it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config_model::diagnostic::Diagnostic;
+use config_model::model::{Cluster, Discovery, Endpoint};
+use config_model::resolve::{self, EndpointIndex, Proxy, ResourceSet};
+use tokio::time::timeout;
+
+use super::build::{self, Surroundings};
+use super::dns::{self, Names};
+use super::files::{Files, Outcome};
+use crate::snapshot::Snapshot;
+use crate::source::Change;
+use crate::telemetry::Metrics;
+
+/// How long a change waits for the addresses of names that came with it.
+const NEW_NAMES: Duration = Duration::from_secs(1);
+
+/// Files, resources and names.
+pub(super) struct Pipeline {
+    proxy: Proxy,
+    files: Files,
+    version: Arc<str>,
+    resources: ResourceSet,
+    endpoints: EndpointIndex,
+    names: Names,
+    /// What resolving left out, and why.
+    findings: Vec<Diagnostic>,
+}
+
+/// A snapshot, and what there is to say of it.
+pub(super) struct Built {
+    pub(super) snapshot: Snapshot,
+    /// Findings that were not there before.
+    pub(super) findings: Vec<Diagnostic>,
+    /// How much was built anew.
+    pub(super) extent: Extent,
+}
+
+/// How much a change made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Model, table and endpoints.
+    Routing,
+    /// Endpoints of some clusters.
+    Endpoints,
+    /// Nothing but the version.
+    Nothing,
+}
+
+impl fmt::Display for Extent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Routing => "routes compiled",
+            Self::Endpoints => "endpoints exchanged",
+            Self::Nothing => "nothing to change",
+        })
+    }
+}
+
+impl Pipeline {
+    /// Nothing yet, for `proxy`.
+    pub(super) fn new(proxy: Proxy) -> Self {
+        Self {
+            proxy,
+            files: Files::default(),
+            version: "".into(),
+            resources: ResourceSet::default(),
+            endpoints: EndpointIndex::default(),
+            names: Names::default(),
+            findings: Vec::new(),
+        }
+    }
+
+    /// Takes up changes of files. Where content in force changed, [`Pipeline::build`] comes next.
+    pub(super) fn take(&mut self, changes: Vec<Change>) -> Outcome {
+        let outcome = self.files.apply(changes);
+        if outcome.changed {
+            self.version = self.files.version();
+        }
+        outcome
+    }
+
+    /// Hash of the content in force.
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The resources in force.
+    pub(super) fn resources(&self) -> &ResourceSet {
+        &self.resources
+    }
+
+    /// Why files are refused.
+    pub(super) fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.files.errors()
+    }
+
+    /// What is not refused, and yet hardly meant.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.files.warnings().chain(&self.findings)
+    }
+
+    /// Whether any endpoint is a name.
+    pub(super) fn has_names(&self) -> bool {
+        !self.names.in_use().is_empty()
+    }
+
+    /// The names to be looked up.
+    pub(super) fn names(&self) -> BTreeSet<Arc<str>> {
+        self.names.in_use().clone()
+    }
+
+    /// The snapshot of what is in force now. Waits a moment for the addresses of new names, so that a route that moves to one
+    /// does not fail meanwhile.
+    pub(super) async fn build(&mut self, surroundings: &Surroundings<'_>, previous: Option<&Snapshot>) -> Built {
+        let resources = ResourceSet::new(self.files.accepted().flat_map(|(_, file)| &file.resources));
+        let change = resolve::change(&self.resources, &resources);
+        self.resources = resources;
+        let (resolve::Change::None | resolve::Change::Endpoints(_), Some(previous)) = (&change, previous) else {
+            return self.build_all(surroundings, previous).await;
+        };
+        let (hosts, extent) = match change {
+            resolve::Change::Endpoints(hosts) => (hosts, Extent::Endpoints),
+            _ => (BTreeSet::new(), Extent::Nothing),
+        };
+        self.endpoints = EndpointIndex::new(&self.resources);
+        self.look_up_new(&previous.model.clusters).await;
+        let snapshot =
+            self.with_endpoints(surroundings.metrics, previous, |cluster| hosts.contains(&cluster.name.host));
+        Built { snapshot, findings: Vec::new(), extent }
+    }
+
+    async fn build_all(&mut self, surroundings: &Surroundings<'_>, previous: Option<&Snapshot>) -> Built {
+        let resolution = resolve::resolve(&self.resources, &self.proxy);
+        self.endpoints = EndpointIndex::new(&self.resources);
+        self.look_up_new(&resolution.model.clusters).await;
+        let known = std::mem::replace(&mut self.findings, resolution.diagnostics);
+        let findings = self.findings.iter().filter(|finding| !known.contains(finding)).cloned().collect();
+        let endpoints_of = |cluster: &Cluster| self.endpoints_of(cluster);
+        let snapshot = build::full(surroundings, Arc::clone(&self.version), resolution.model, &endpoints_of, previous);
+        Built { snapshot, findings, extent: Extent::Routing }
+    }
+
+    /// Takes up addresses of names; a snapshot, if endpoints have changed by them.
+    pub(super) fn learn(&mut self, answers: dns::Answers, metrics: &Metrics, previous: &Snapshot) -> Option<Snapshot> {
+        let changed = self.names.learn(answers);
+        changed.then(|| self.with_endpoints(metrics, previous, has_names))
+    }
+
+    fn with_endpoints(&self, metrics: &Metrics, previous: &Snapshot, touched: impl Fn(&Cluster) -> bool) -> Snapshot {
+        let endpoints_of = |cluster: &Cluster| touched(cluster).then(|| self.endpoints_of(cluster));
+        build::with_endpoints(metrics, Arc::clone(&self.version), &endpoints_of, previous)
+    }
+
+    fn endpoints_of(&self, cluster: &Cluster) -> Vec<Endpoint> {
+        let endpoints = self.endpoints.endpoints(cluster);
+        if has_names(cluster) { self.names.expand(endpoints, cluster.discovery) } else { endpoints }
+    }
+
+    async fn look_up_new(&mut self, clusters: &[Cluster]) {
+        let named = clusters.iter().filter(|cluster| has_names(cluster));
+        let used = named.flat_map(|cluster| dns::names(&self.endpoints.endpoints(cluster))).collect();
+        let new = self.names.retain(used);
+        if !new.is_empty()
+            && let Ok(answers) = timeout(NEW_NAMES, dns::look_up(new)).await
+        {
+            self.names.learn(answers);
+        }
+    }
+}
+
+fn has_names(cluster: &Cluster) -> bool {
+    matches!(cluster.discovery, Discovery::Dns | Discovery::DnsRoundRobin)
+}

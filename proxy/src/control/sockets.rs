@@ -1,0 +1,358 @@
+//! Listening sockets: one for each worker and address, sharing the port, opened and closed as the configuration asks.
+//!
+//! The process owns them, and keeps a second handle of each, so that it can pass them to a successor. Start at
+//! [`Sockets::open`].
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that wait for a worker in the kernel, for each socket.
+const BACKLOG: i32 = 4096;
+
+/// Gateway ports and what is bound in their place. Source: `--port-map 80:8080`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PortMap(BTreeMap<u16, u16>);
+
+impl PortMap {
+    /// A map of these pairs: the Gateway's port, then the one to bind (0 for any that is free).
+    pub fn new(pairs: impl IntoIterator<Item = (u16, u16)>) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+
+    /// What is bound for an address as the Gateway says it.
+    pub fn apply(&self, address: SocketAddr) -> SocketAddr {
+        let port = self.0.get(&address.port()).copied().unwrap_or(address.port());
+        SocketAddr::new(address.ip(), port)
+    }
+}
+
+/// Why an address could not be bound, with the cure.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BindError {
+    /// Another program listens there.
+    #[error("{bound} is in use by another program: stop it, or bind another port with --port-map {}:PORT", .wanted.port())]
+    InUse {
+        /// As the Gateway says.
+        wanted: SocketAddr,
+        /// What was tried.
+        bound: SocketAddr,
+    },
+    /// Two Gateway ports are mapped to one.
+    #[error("{bound} already serves Gateway port {}: bind another port with --port-map {}:PORT", .other.port(), .wanted.port())]
+    MappedTwice {
+        /// As the Gateway says.
+        wanted: SocketAddr,
+        /// What was tried.
+        bound: SocketAddr,
+        /// The address, as its Gateway says, that has it.
+        other: SocketAddr,
+    },
+    /// A port below 1024.
+    #[error(
+        "no permission to bind {bound}: ports below 1024 are for root or CAP_NET_BIND_SERVICE; \
+         bind another port with --port-map {}:{}", .wanted.port(), unprivileged(.wanted.port())
+    )]
+    Permission {
+        /// As the Gateway says.
+        wanted: SocketAddr,
+        /// What was tried.
+        bound: SocketAddr,
+    },
+    /// `bind` names an address of another machine.
+    #[error("this machine has no address {}: correct `bind` of the Gateway's server", .bound.ip())]
+    NoSuchAddress {
+        /// What was tried.
+        bound: SocketAddr,
+    },
+    /// Whatever else the system says.
+    #[error("can't listen on {bound}: {reason}")]
+    Other {
+        /// What was tried.
+        bound: SocketAddr,
+        /// In the system's words.
+        reason: String,
+    },
+}
+
+fn unprivileged(port: u16) -> u16 {
+    8000 + port % 1000
+}
+
+impl BindError {
+    fn new(wanted: SocketAddr, bound: SocketAddr, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse { wanted, bound },
+            io::ErrorKind::PermissionDenied => Self::Permission { wanted, bound },
+            io::ErrorKind::AddrNotAvailable => Self::NoSuchAddress { bound },
+            _ => Self::Other { bound, reason: error.to_string() },
+        }
+    }
+}
+
+/// Sockets that are open, and those that should be, by address as the Gateway says it.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    port_map: PortMap,
+    /// Sockets for an address: one for each worker.
+    count: usize,
+    open: BTreeMap<SocketAddr, Open>,
+    failed: BTreeMap<SocketAddr, BindError>,
+    /// From the process before this one, by bound address.
+    inherited: BTreeMap<SocketAddr, Vec<TcpListener>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    bound: SocketAddr,
+    handles: Vec<TcpListener>,
+}
+
+/// What [`Sockets::open`] did.
+#[derive(Debug, Default)]
+pub(super) struct Opened {
+    /// Addresses that were opened, with a socket for each worker.
+    pub(super) sockets: Vec<(SocketAddr, Vec<TcpListener>)>,
+    /// Addresses that can't be bound, for a reason that was not known before.
+    pub(super) failures: Vec<(SocketAddr, BindError)>,
+}
+
+impl Sockets {
+    /// None yet; `count` for each address to come.
+    pub(super) fn new(count: usize, port_map: PortMap) -> Self {
+        Self { port_map, count, open: BTreeMap::new(), failed: BTreeMap::new(), inherited: BTreeMap::new() }
+    }
+
+    /// Takes over listening sockets of another process: they are used before any is made.
+    pub(super) fn inherit(&mut self, sockets: impl IntoIterator<Item = TcpListener>) {
+        for socket in sockets {
+            if let Ok(bound) = socket.local_addr() {
+                self.inherited.entry(bound).or_default().push(socket);
+            }
+        }
+    }
+
+    /// Opens those of `wanted` that are not open. An address that failed is tried again with each call.
+    pub(super) fn open(&mut self, wanted: &[SocketAddr]) -> Opened {
+        let mut opened = Opened::default();
+        self.failed.retain(|address, _| wanted.contains(address));
+        for &address in wanted {
+            if self.open.contains_key(&address) {
+                continue;
+            }
+            match self.open_one(address) {
+                Ok(sockets) => {
+                    self.failed.remove(&address);
+                    opened.sockets.push((address, sockets));
+                }
+                Err(error) => {
+                    if self.failed.insert(address, error.clone()).as_ref() != Some(&error) {
+                        opened.failures.push((address, error));
+                    }
+                }
+            }
+        }
+        opened
+    }
+
+    /// Lets go of those that are open and not among `wanted`, and returns them: their workers still hold them.
+    pub(super) fn close_all_but(&mut self, wanted: &[SocketAddr]) -> Vec<SocketAddr> {
+        let gone = self.open.keys().copied().filter(|address| !wanted.contains(address)).collect::<Vec<_>>();
+        gone.iter().for_each(|address| drop(self.open.remove(address)));
+        gone
+    }
+
+    /// What is open: the address as the Gateway says it, then as bound.
+    pub(super) fn bound(&self) -> impl Iterator<Item = (SocketAddr, SocketAddr)> {
+        self.open.iter().map(|(&address, open)| (address, open.bound))
+    }
+
+    /// What should be open and isn't.
+    pub(super) fn failed(&self) -> impl Iterator<Item = (SocketAddr, &BindError)> {
+        self.failed.iter().map(|(&address, error)| (address, error))
+    }
+
+    /// Every socket, to be passed to a successor.
+    pub(super) fn handles(&self) -> impl Iterator<Item = &TcpListener> {
+        self.open.values().flat_map(|open| &open.handles)
+    }
+
+    fn open_one(&mut self, wanted: SocketAddr) -> Result<Vec<TcpListener>, BindError> {
+        let bound = self.port_map.apply(wanted);
+        if let Some((&other, _)) = self.open.iter().find(|(_, open)| open.bound == bound) {
+            return Err(BindError::MappedTwice { wanted, bound, other });
+        }
+        let inherited = self.inherited.remove(&bound).unwrap_or_default();
+        let shares_port = self.open.values().any(|open| open.bound.port() == bound.port());
+        let open = Open::new(bound, self.count, inherited, shares_port)
+            .map_err(|error| BindError::new(wanted, bound, &error))?;
+        let sockets = open.duplicate().map_err(|error| BindError::new(wanted, bound, &error))?;
+        self.open.insert(wanted, open);
+        Ok(sockets)
+    }
+}
+
+impl Open {
+    /// Sockets at `address`, `count` of them, `inherited` ones first. `shares_port`: this process listens on the port with
+    /// another address already.
+    fn new(address: SocketAddr, count: usize, inherited: Vec<TcpListener>, shares_port: bool) -> io::Result<Self> {
+        let mut handles = inherited;
+        let mut bound = address;
+        if handles.is_empty() {
+            if !shares_port {
+                probe(address)?;
+            }
+            let first = listen(address)?;
+            // Port 0 has become one that the others share.
+            bound = first.local_addr()?;
+            handles.push(first);
+        }
+        while handles.len() < count {
+            handles.push(listen(bound)?);
+        }
+        Ok(Self { bound, handles })
+    }
+
+    fn duplicate(&self) -> io::Result<Vec<TcpListener>> {
+        self.handles.iter().map(TcpListener::try_clone).collect()
+    }
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if matches!(address.ip(), IpAddr::V6(ip) if ip.is_unspecified()) {
+        socket.set_only_v6(false)?;
+    }
+    Ok(socket)
+}
+
+/// Finds out whether another program listens there. Our sockets share their port, and so would a stranger's of the same
+/// user: each would get a part of the connections, and nobody would be told.
+fn probe(address: SocketAddr) -> io::Result<()> {
+    let socket = socket(address)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+
+    use super::*;
+
+    fn address(port: u16) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, port).into()
+    }
+
+    /// Sockets that bind any free port for Gateway ports 80 and 81.
+    fn sockets() -> Sockets {
+        Sockets::new(2, PortMap::new([(80, 0), (81, 0)]))
+    }
+
+    fn bound(sockets: &Sockets, port: u16) -> SocketAddr {
+        sockets.bound().find(|(wanted, _)| *wanted == address(port)).map(|(_, bound)| bound).unwrap()
+    }
+
+    #[test]
+    fn each_worker_gets_a_socket_and_all_share_the_port() {
+        let mut sockets = sockets();
+        let opened = sockets.open(&[address(80)]);
+        let [(key, listeners)] = &opened.sockets[..] else { panic!("{opened:?}") };
+        assert_eq!(*key, address(80));
+        let ports: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        assert_eq!(ports, [bound(&sockets, 80); 2]);
+        assert!(TcpStream::connect(ports[0]).is_ok());
+    }
+
+    #[test]
+    fn only_the_difference_is_opened_and_closed() {
+        let mut sockets = sockets();
+        sockets.open(&[address(80)]);
+        let before = bound(&sockets, 80);
+        let opened = sockets.open(&[address(80), address(81)]);
+        assert_eq!(opened.sockets.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [address(81)]);
+        assert_eq!(bound(&sockets, 80), before);
+        assert_eq!(sockets.close_all_but(&[address(81)]), [address(80)]);
+        assert_eq!(sockets.close_all_but(&[address(81)]), []);
+        assert!(TcpStream::connect(before).is_err(), "nobody holds the socket any more");
+    }
+
+    #[test]
+    fn a_port_of_another_program_is_refused_even_if_it_would_share_it() {
+        for share in [false, true] {
+            let stranger = socket(address(0)).unwrap();
+            stranger.set_reuse_port(share).unwrap();
+            stranger.bind(&address(0).into()).unwrap();
+            stranger.listen(1).unwrap();
+            let taken = stranger.local_addr().unwrap().as_socket().unwrap();
+            let mut sockets = Sockets::new(1, PortMap::new([(80, taken.port())]));
+            let opened = sockets.open(&[address(80)]);
+            let error = BindError::InUse { wanted: address(80), bound: taken };
+            assert_eq!(opened.failures, [(address(80), error)]);
+            assert!(sockets.open(&[address(80)]).failures.is_empty(), "the same reason is told once");
+            drop(stranger);
+            assert_eq!(sockets.open(&[address(80)]).sockets.len(), 1, "and tried again");
+            assert_eq!(sockets.failed().count(), 0);
+        }
+    }
+
+    #[test]
+    fn two_gateway_ports_do_not_share_a_bound_one() {
+        let mut sockets = sockets();
+        sockets.open(&[address(80)]);
+        let taken = bound(&sockets, 80);
+        let opened = sockets.open(&[address(80), taken]);
+        assert_eq!(
+            opened.failures,
+            [(taken, BindError::MappedTwice { wanted: taken, bound: taken, other: address(80) })]
+        );
+    }
+
+    #[test]
+    fn one_port_may_be_bound_on_several_addresses() {
+        let mut sockets = sockets();
+        sockets.open(&[address(80)]);
+        let port = bound(&sockets, 80).port();
+        let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        assert!(sockets.open(&[address(80), everywhere]).failures.is_empty());
+    }
+
+    #[test]
+    fn inherited_sockets_are_used_before_new_ones_are_made() {
+        let mut before = sockets();
+        let held = before.open(&[address(80)]);
+        let bound_before = bound(&before, 80);
+        let mut after = Sockets::new(2, PortMap::new([(80, bound_before.port())]));
+        after.inherit(before.handles().map(|handle| handle.try_clone().unwrap()));
+        drop((before, held));
+        let _waiting = TcpStream::connect(bound_before).unwrap();
+        let opened = after.open(&[address(80)]);
+        assert_eq!(opened.sockets[0].1.len(), 2);
+    }
+
+    #[test]
+    fn every_reason_names_its_cure() {
+        let error = |kind: io::ErrorKind, port| BindError::new(address(port), address(port), &kind.into()).to_string();
+        for (text, part) in [
+            (error(io::ErrorKind::AddrInUse, 9080), "--port-map 9080:PORT"),
+            (error(io::ErrorKind::PermissionDenied, 80), "--port-map 80:8080"),
+            (error(io::ErrorKind::PermissionDenied, 443), "--port-map 443:8443"),
+            (error(io::ErrorKind::AddrNotAvailable, 80), "correct `bind`"),
+            (error(io::ErrorKind::OutOfMemory, 80), "127.0.0.1:80"),
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! A gateway from its start to its end, whoever asks for either.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use config_model::diagnostic::Diagnostic;
+use config_model::name::Labels;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+
+use super::{Levels, limits};
+use crate::admin::{self, Admin, Identity};
+use crate::control::{BindError, Control, PortMap, Status};
+use crate::telemetry::{self, Metrics};
+
+/// Everything that the command line says.
+#[derive(Debug, Clone)]
+pub struct GatewayOptions {
+    /// The configuration folder.
+    pub config: PathBuf,
+    /// Our namespace.
+    pub namespace: String,
+    /// Our labels, which Gateways select.
+    pub labels: Labels,
+    /// Where the admin listens; port 0 for any that is free.
+    pub admin: SocketAddr,
+    /// Data threads, at least 1.
+    pub workers: usize,
+    /// Where the access log goes, unless MeshConfig says otherwise.
+    pub access_log: telemetry::Target,
+    /// Ports that are bound in place of the Gateways'.
+    pub port_map: PortMap,
+    /// How long requests may take to end once we drain.
+    pub drain: Duration,
+    /// Version and commit, for `/server_info` and the metric `istio_build`.
+    pub version: String,
+}
+
+/// What a gateway can be told while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Look at the folder now.
+    Reread,
+    /// Accept nothing more, finish what is under way, and stay.
+    Drain,
+    /// The same, then end; at the latest after [`GatewayOptions::drain`].
+    DrainAndEnd,
+    /// End now.
+    End,
+}
+
+/// Why a gateway can't start: one clear sentence each, with the cure.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no folder, or it can't be read.
+    #[error("the configuration folder {} can't be read: {}; name an existing one with --config", .path.display(), reason(.error))]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Some files have errors.
+    #[error("the configuration is not usable; correct the errors and start again\n{}", lines(.0))]
+    Configuration(Vec<Diagnostic>),
+    /// Some addresses can't be bound.
+    #[error("{}", lines(.0))]
+    Bind(Vec<BindError>),
+    /// The admin's address can't be bound.
+    #[error("the admin can't listen on {address}: {}; choose another address with --admin", reason(.error))]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The access log can't be opened.
+    #[error("the access log can't be opened: {}; choose another file with --access-log", reason(.0))]
+    AccessLog(io::Error),
+    /// The system refuses a thread, or the like.
+    #[error("the system refuses what we need: {0}")]
+    System(#[from] io::Error),
+}
+
+fn lines(items: &[impl ToString]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        io::ErrorKind::NotADirectory => "it is not a folder".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::AddrInUse => "the address is in use by another program".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A gateway that runs.
+pub struct Gateway {
+    admin: Admin,
+    status: Arc<Status>,
+    orders: UnboundedSender<Order>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Gateway {
+    /// Starts everything. When this returns, the first configuration is in force and all its listeners are bound.
+    ///
+    /// # Errors
+    /// If any part can't start; then nothing of it goes on.
+    pub fn start(options: GatewayOptions, levels: Option<Levels>) -> Result<Self, StartError> {
+        let status = Arc::new(Status::new(Instant::now(), SystemTime::now()));
+        let metrics = Metrics::new(control_source(&options), &options.version);
+        let (orders, inbox) = unbounded_channel();
+        let context = admin::Context {
+            status: Arc::clone(&status),
+            metrics: metrics.clone(),
+            orders: orders.clone(),
+            levels,
+            identity: identity(&options),
+        };
+        // First, so that whoever waits for us is told that we are coming.
+        let admin = Admin::start(options.admin, context)
+            .map_err(|error| StartError::Admin { address: options.admin, error })?;
+        let (end, ended) = oneshot::channel();
+        let (ready, started) = sync_channel(1);
+        let shared = Arc::clone(&status);
+        thread::Builder::new().name("control".to_owned()).spawn(move || {
+            control(options, shared, metrics, inbox, &ready);
+            let _ = end.send(());
+        })?;
+        started.recv().map_err(|_| io::Error::other("the control thread has ended"))??;
+        Ok(Self { admin, status, orders, ended })
+    }
+
+    /// Where the admin listens.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// What is in force, and what is bound for it.
+    pub fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+
+    /// Tells it to do something.
+    pub fn order(&self, order: Order) {
+        // One that has ended has nothing to do any more.
+        let _ = self.orders.send(order);
+    }
+
+    /// Whom to tell; for a thread that outlives no gateway.
+    pub fn orders(&self) -> UnboundedSender<Order> {
+        self.orders.clone()
+    }
+
+    /// Waits until it has ended, which it does when told.
+    pub async fn ended(self) {
+        let _ = self.ended.await;
+    }
+
+    /// Drains it and waits for its end. Not for asynchronous code, which it would block.
+    pub fn stop(self) {
+        self.order(Order::DrainAndEnd);
+        let _ = self.ended.blocking_recv();
+    }
+}
+
+/// The control thread. Tells `ready` how the start went, then follows the folder until it is told to end.
+fn control(
+    options: GatewayOptions,
+    status: Arc<Status>,
+    metrics: Metrics,
+    orders: UnboundedReceiver<Order>,
+    ready: &std::sync::mpsc::SyncSender<Result<(), StartError>>,
+) {
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(ready.send(Err(error.into()))),
+    };
+    runtime.block_on(async {
+        match Control::start(options, status, metrics, limits::connections_max()).await {
+            Ok(control) => {
+                let _ = ready.send(Ok(()));
+                control.run(orders).await;
+            }
+            Err(error) => drop(ready.send(Err(error))),
+        }
+    });
+    // A look-up of a name may hang; nobody waits for its answer any more.
+    runtime.shutdown_background();
+}
+
+fn identity(options: &GatewayOptions) -> Identity {
+    Identity {
+        version: options.version.clone(),
+        namespace: options.namespace.clone(),
+        labels: options.labels.clone(),
+        config: options.config.display().to_string(),
+        workers: options.workers,
+    }
+}
+
+/// Our own workload, as metrics name it: a gateway knows of itself what its labels say.
+fn control_source(options: &GatewayOptions) -> config_model::model::Workload {
+    let label = |names: &[&str], default: &str| -> Arc<str> {
+        names.iter().find_map(|name| options.labels.get(*name)).map_or_else(|| default.into(), Arc::clone)
+    };
+    let name = label(&["app", "istio"], "unknown");
+    config_model::model::Workload {
+        namespace: options.namespace.as_str().into(),
+        app: label(&["app"], "unknown"),
+        version: label(&["version"], "unknown"),
+        canonical_service: label(&["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"], &name),
+        canonical_revision: label(
+            &["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"],
+            "latest",
+        ),
+        principal: "unknown".into(),
+        cluster: label(&["topology.istio.io/cluster"], "Kubernetes"),
+        name,
+    }
+}

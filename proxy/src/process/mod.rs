@@ -1,0 +1,14 @@
+//! The program as a whole: what it starts in which order, what signals mean, and how it ends.
+//!
+//! [`run`] is the program `tidegate gateway`, [`Gateway::start`] the same inside another one, such as the demo: without signals
+//! and without a log of its own.
+
+mod gateway;
+mod limits;
+mod log;
+mod run;
+mod summary;
+
+pub use gateway::{Gateway, GatewayOptions, Order, StartError};
+pub use log::{Levels, Log};
+pub use run::run;
