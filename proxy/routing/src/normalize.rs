@@ -35,17 +35,20 @@ impl Normalized<'_> {
         if self.matching.is_none() {
             return length.min(self.forwarded.len());
         }
-        let (mut at, mut matched) = (0, 0);
-        while matched < length && at < self.forwarded.len() {
-            let run = separators(self.forwarded.get(at..).unwrap_or_default());
+        let mut matched = 0;
+        for (at, run) in runs(&self.forwarded) {
+            if matched >= length {
+                return at;
+            }
             matched += run.matching_length();
-            at += match run {
-                // Of several separators that count as one only the first has been seen.
-                Run::Merged { first, .. } if matched >= length => first,
-                _ => run.length(),
-            };
+            // Of several separators that count as one only the first has been seen.
+            if let Run::Merged { first, .. } = run
+                && matched >= length
+            {
+                return at + first;
+            }
         }
-        at.min(self.forwarded.len())
+        self.forwarded.len()
     }
 }
 
@@ -75,10 +78,9 @@ pub fn normalize(path: &[u8], mode: PathNormalization) -> Result<Normalized<'_>,
     }
     let mut forwarded =
         if survey.rewrite || decode { Cow::Owned(rewritten(path, decode)) } else { Cow::Borrowed(path) };
-    if matches!(mode, PathNormalization::MergeSlashes | PathNormalization::DecodeAndMergeSlashes) {
-        if forwarded.windows(2).any(|pair| pair == b"//") {
-            forwarded.to_mut().dedup_by(|next, previous| *next == b'/' && *previous == b'/');
-        }
+    let merge = matches!(mode, PathNormalization::MergeSlashes | PathNormalization::DecodeAndMergeSlashes);
+    if merge && forwarded.windows(2).any(|pair| pair == b"//") {
+        forwarded.to_mut().dedup_by(|next, previous| *next == b'/' && *previous == b'/');
     }
     let matching = if mode == PathNormalization::Strict { strict(&forwarded)? } else { None };
     Ok(Normalized { forwarded, matching })
@@ -228,41 +230,43 @@ pub(crate) fn push_escape(out: &mut Vec<u8>, byte: u8) {
 
 /// The stricter matching form of a normalised path, if it differs.
 fn strict(path: &[u8]) -> Result<Option<Vec<u8>>, PathRefusal> {
-    let mut merged = Vec::new();
-    let mut differs = false;
-    // The part since the last separator of any kind.
     let mut segment = 0;
-    let mut at = 0;
-    while at < path.len() {
-        let rest = path.get(at..).unwrap_or_default();
-        let run = separators(rest);
-        if run != Run::Other {
-            refuse_dots(path.get(segment..at))?;
-            segment = at + run.length();
-        }
-        if !differs && matches!(run, Run::Merged { first, length } if first < length) {
-            differs = true;
-            merged.extend_from_slice(path.get(..at).unwrap_or_default());
-        }
-        if differs {
-            match run {
-                Run::Merged { .. } => merged.push(b'/'),
-                Run::Encoded { .. } | Run::Other => {
-                    merged.extend_from_slice(rest.get(..run.length()).unwrap_or_default())
-                }
-            }
-        }
-        at += run.length();
+    let mut differs = false;
+    for (at, run) in runs(path).filter(|(_, run)| *run != Run::Other) {
+        refuse_dots(path.get(segment..at))?;
+        segment = at + run.length();
+        differs |= run.length() > run.matching_length();
     }
     refuse_dots(path.get(segment..))?;
-    Ok(differs.then_some(merged))
+    Ok(differs.then(|| merged(path)))
 }
 
+/// Refuses what has become a segment by taking escaped slashes for slashes.
 fn refuse_dots(segment: Option<&[u8]>) -> Result<(), PathRefusal> {
     match segment {
         Some(b"." | b"..") => Err(PathRefusal::HiddenDotSegment),
         _ => Ok(()),
     }
+}
+
+fn merged(path: &[u8]) -> Vec<u8> {
+    let mut merged = Vec::with_capacity(path.len());
+    for (at, run) in runs(path) {
+        let text = if let Run::Merged { .. } = run { Some(&b"/"[..]) } else { path.get(at..at + run.length()) };
+        merged.extend_from_slice(text.unwrap_or_default());
+    }
+    merged
+}
+
+/// The separators of a path and the bytes between them, each with its place.
+fn runs(path: &[u8]) -> impl Iterator<Item = (usize, Run)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at;
+        let run = path.get(at..).filter(|rest| !rest.is_empty()).map(separators)?;
+        at += run.length();
+        Some((start, run))
+    })
 }
 
 /// Separators, or a byte that is none, at the beginning of a text.

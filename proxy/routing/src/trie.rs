@@ -45,29 +45,12 @@ impl Trie {
             return Self::default();
         }
         keys.sort_unstable();
-        let (mut nodes, mut first_bytes, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+        let mut builder = Builder { keys: &keys, trie: Growing::default() };
         let mut queue = VecDeque::from([Part { keys: 0..keys.len(), depth: 0 }]);
-        let mut next_child = 1;
         while let Some(part) = queue.pop_front() {
-            // The root stands for the empty text, so that a lookup never has to compare its label.
-            let end = if nodes.is_empty() { 0 } else { common_length(&keys, &part) };
-            let label = keys.get(part.keys.start).and_then(|key| key.text.get(part.depth..end)).unwrap_or_default();
-            first_bytes.push(label.first().copied().unwrap_or_default());
-            let label_start = labels.len() as u32;
-            labels.extend_from_slice(label);
-            let here = keys.get(part.keys.clone()).unwrap_or_default();
-            let ending = here.partition_point(|key| key.text.len() == end);
-            let prefixes = here.partition_point(|key| key.text.len() == end && !key.exact);
-            let children = children(&keys, part.keys.start + ending..part.keys.end, end, &mut queue);
-            let start = part.keys.start as u32;
-            nodes.push(Node {
-                label: label_start..labels.len() as u32,
-                children: next_child..next_child + children,
-                values: start..start + ending as u32,
-                exact: start + prefixes as u32,
-            });
-            next_child += children;
+            builder.node(&part, &mut queue);
         }
+        let Growing { nodes, first_bytes, labels, .. } = builder.trie;
         let values = keys.iter().map(|key| key.value).collect();
         Self { nodes: nodes.into(), first_bytes: first_bytes.into(), labels: labels.into(), values }
     }
@@ -105,23 +88,63 @@ impl Trie {
     }
 }
 
+/// A trie in the making, breadth first, so that children come to lie next to each other.
+struct Builder<'k> {
+    keys: &'k [Key<'k>],
+    trie: Growing,
+}
+
+#[derive(Default)]
+struct Growing {
+    nodes: Vec<Node>,
+    first_bytes: Vec<u8>,
+    labels: Vec<u8>,
+    /// Number of nodes when all that is queued has been made.
+    promised: u32,
+}
+
+impl Builder<'_> {
+    /// Makes a node of `part`, and queues its children.
+    fn node(&mut self, part: &Part, queue: &mut VecDeque<Part>) {
+        let trie = &mut self.trie;
+        // The root stands for the empty text, so that a lookup never has to compare its label.
+        let end = if trie.nodes.is_empty() { 0 } else { common_length(self.keys, part) };
+        let here = self.keys.get(part.keys.clone()).unwrap_or_default();
+        let label = here.first().and_then(|key| key.text.get(part.depth..end)).unwrap_or_default();
+        let label_start = trie.labels.len() as u32;
+        trie.labels.extend_from_slice(label);
+        trie.first_bytes.push(label.first().copied().unwrap_or_default());
+        let ending = here.partition_point(|key| key.text.len() == end);
+        let prefixes = here.partition_point(|key| key.text.len() == end && !key.exact);
+        let first_child = trie.promised.max(1);
+        let children = self.queue_children(part.keys.start + ending..part.keys.end, end, queue);
+        self.trie.promised = first_child + children;
+        let start = part.keys.start as u32;
+        self.trie.nodes.push(Node {
+            label: label_start..self.trie.labels.len() as u32,
+            children: first_child..self.trie.promised,
+            values: start..start + ending as u32,
+            exact: start + prefixes as u32,
+        });
+    }
+
+    /// Queues a part for each byte that follows at `depth`; gives their number.
+    fn queue_children(&self, range: Range<usize>, depth: usize, queue: &mut VecDeque<Part>) -> u32 {
+        let mut start = range.start;
+        let before = queue.len();
+        let following = self.keys.get(range).unwrap_or_default();
+        for group in following.chunk_by(|one, other| one.text.get(depth) == other.text.get(depth)) {
+            queue.push_back(Part { keys: start..start + group.len(), depth });
+            start += group.len();
+        }
+        (queue.len() - before) as u32
+    }
+}
+
 /// Length of the text that all keys of a part share.
 fn common_length(keys: &[Key<'_>], part: &Part) -> usize {
     let texts = keys.get(part.keys.start).zip(keys.get(part.keys.end - 1));
     texts.map_or(0, |(first, last)| first.text.iter().zip(last.text).take_while(|(one, other)| one == other).count())
-}
-
-/// Queues a part for each byte that follows at `depth`; gives their number.
-fn children(keys: &[Key<'_>], range: Range<usize>, depth: usize, queue: &mut VecDeque<Part>) -> u32 {
-    let mut count = 0;
-    let mut start = range.start;
-    let following = keys.get(range).unwrap_or_default();
-    for group in following.chunk_by(|one, other| one.text.get(depth) == other.text.get(depth)) {
-        queue.push_back(Part { keys: start..start + group.len(), depth });
-        start += group.len();
-        count += 1;
-    }
-    count
 }
 
 #[cfg(test)]

@@ -19,12 +19,13 @@ use routing::{Decision, Table};
 const PORT_80: RouteConfigurationIndex = RouteConfigurationIndex(0);
 
 fn explained(model: &Model, request: &Request, configuration: RouteConfigurationIndex, draw: u64) -> Explanation {
-    let path = normalize(request.path.as_bytes(), PathNormalization::None)
-        .unwrap_or_else(|_| normalize(b"/", PathNormalization::None).unwrap());
+    // A request may have a path that is none; then its explanation shows another one.
+    let [path, root] = [request.path.as_bytes(), b"/"].map(|path| normalize(path, PathNormalization::None));
+    let path = path.or(root).expect("a slash is a path");
     explain(model, &Table::compile(model), &Inquiry { configuration, head: request, path: &path, draw })
 }
 
-/// Shares, matched rule and answer of the bookinfo-like model below.
+/// One host with three rules, and the host `*` without any.
 fn shop() -> Model {
     let mut jason = route("default/shop/http[1]/match[0]", prefix("/reviews"), &[1]);
     let value = TextMatch::Exact("jason".into());

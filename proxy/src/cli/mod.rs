@@ -1,17 +1,27 @@
 //! The command line: what can be asked, and which part answers. Each command is a module with its arguments and a `run`.
 //! Exit status: 2 for a wrong command line, 1 for a configuration that can't be used or has findings, else 0.
 
+mod check;
+mod configuration;
+mod findings;
+mod list;
+mod listing;
 mod manual;
-mod terminal;
+mod table;
+#[allow(dead_code, reason = "the route command comes next")]
+pub(crate) mod terminal;
+#[allow(dead_code, reason = "the gateway command comes next")]
 mod value;
+pub(crate) mod words;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use terminal::{Failure, Terminal};
-pub(crate) use value::{Color, OutputFormat, PortMapping};
+use terminal::{Failure, Terminal};
+pub(crate) use value::Color;
+use value::OutputFormat;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDEGATE_COMMIT"), ")");
 const LONG_VERSION: &str = concat!(
@@ -49,15 +59,22 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Prints the completions for a shell
+    #[command(visible_aliases = ["analyze", "validate"])]
+    Check(check::CheckArguments),
+    #[command(flatten)]
+    List(list::ListCommand),
+    /// Lists what a configuration comes to, by istioctl's name for it
+    #[command(subcommand, visible_alias = "pc")]
+    ProxyConfig(list::ListCommand),
     Completion(manual::CompletionArguments),
-    /// Prints the manual page of tidegate or of one of its commands
     Man(manual::ManArguments),
 }
 
 impl Command {
     fn run(self, terminal: &Terminal) -> Result<ExitCode, Failure> {
         match self {
+            Self::Check(arguments) => return arguments.run(terminal),
+            Self::List(list) | Self::ProxyConfig(list) => list.run(terminal)?,
             Self::Completion(arguments) => terminal.write(&arguments.render())?,
             Self::Man(arguments) => terminal.write(&arguments.render()?)?,
         }

@@ -41,16 +41,17 @@ impl Color {
 pub(crate) struct PortMapping {
     /// As the Gateway says.
     pub(crate) from: u16,
-    /// As bound.
+    /// As bound, 0 for any that is free.
     pub(crate) to: u16,
 }
 
-/// Reads `80:8080`.
+/// Reads `80:8080`. What is bound may be 0: any port that is free.
 pub(crate) fn port_mapping(text: &str) -> Result<PortMapping, String> {
-    let port = |text: &str| text.parse().ok().filter(|port| *port != 0);
-    text.split_once(':')
-        .and_then(|(from, to)| Some(PortMapping { from: port(from)?, to: port(to)? }))
-        .ok_or_else(|| "expected GATEWAY_PORT:BOUND_PORT, as in 80:8080".to_owned())
+    let mapping = text.split_once(':').and_then(|(from, to)| {
+        let from = from.parse().ok().filter(|port| *port != 0)?;
+        Some(PortMapping { from, to: to.parse().ok()? })
+    });
+    mapping.ok_or_else(|| "expected GATEWAY_PORT:BOUND_PORT, as in 80:8080".to_owned())
 }
 
 /// Reads `istio=ingressgateway,app=web`; empty text is no label.
@@ -122,9 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn a_port_mapping_names_two_ports_and_neither_is_zero() {
+    fn a_port_mapping_names_a_gateways_port_and_what_is_bound() {
         assert_eq!(port_mapping("80:8080"), Ok(PortMapping { from: 80, to: 8080 }));
-        for text in ["80", "80:", ":80", "0:80", "80:0", "80:65536", "80:a", "80:81:82"] {
+        assert_eq!(port_mapping("80:0"), Ok(PortMapping { from: 80, to: 0 }));
+        for text in ["80", "80:", ":80", "0:80", "80:65536", "80:a", "80:81:82"] {
             assert!(port_mapping(text).is_err(), "{text}");
         }
     }

@@ -162,8 +162,8 @@ proptest! {
     fn normalisation_is_idempotent(path in paths(), mode in 0usize..4) {
         let mode = MODES[mode];
         if let Ok((forwarded, matching)) = both(&path, mode) {
-            prop_assert_eq!(both(&forwarded, mode), Ok((forwarded.clone(), matching.clone())));
-            prop_assert_eq!(both(&matching, mode), Ok((matching.clone(), matching)));
+            prop_assert_eq!(both(&forwarded, mode).unwrap(), (forwarded, matching.clone()));
+            prop_assert_eq!(both(&matching, mode).unwrap().1, matching);
         }
     }
 

@@ -71,7 +71,7 @@ proptest! {
         let split = Split::from_weights([50, 50]).unwrap();
         let seen = draws(Rotation::new(phase)).skip(kind % kinds).step_by(kinds);
         let worst = worst_error(&split, 2, seen.take(2_000));
-        prop_assert!(worst < 8.0, "{}", worst);
+        prop_assert!(worst < 12.0, "{}", worst);
     }
 }
 

@@ -1,0 +1,273 @@
+//! Rows of `listeners`, `routes`, `clusters` and `endpoints`: the model, flattened, for a table or as JSON.
+
+use std::net::SocketAddr;
+
+use config_model::model::{
+    Action, Balancing, Cluster, ClusterName, Discovery, Endpoint, EndpointAddress, Health, Listener, Model, Route,
+    RouteConfiguration, VirtualHost,
+};
+use config_model::name::{HostPattern, Labels};
+use config_model::origin::Origin;
+use serde::Serialize;
+
+use super::words;
+
+/// What a row must be about to be listed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Filter {
+    /// A host that the row's host or domain names.
+    pub(crate) host: Option<String>,
+    /// Port of the listener, or of the cluster.
+    pub(crate) port: Option<u16>,
+}
+
+impl Filter {
+    fn takes_port(&self, port: u16) -> bool {
+        self.port.is_none_or(|wanted| wanted == port)
+    }
+
+    fn takes_domains(&self, domains: &[HostPattern]) -> bool {
+        self.host.as_ref().is_none_or(|host| {
+            let wanted = HostPattern::parse(host);
+            domains.iter().any(|domain| *domain == wanted || domain.matches(&host.to_ascii_lowercase()))
+        })
+    }
+
+    fn takes_cluster(&self, name: &ClusterName) -> bool {
+        let host = |host: &String| {
+            HostPattern::parse(host).matches(&name.host) || name.host.split('.').next() == Some(host.as_str())
+        };
+        self.takes_port(name.port) && self.host.as_ref().is_none_or(host)
+    }
+}
+
+/// A row of a table.
+pub(crate) trait Row<const N: usize>: Serialize {
+    /// Titles of the columns.
+    const HEADING: [&'static str; N];
+
+    /// The cells, perhaps with several lines.
+    fn cells(&self) -> [String; N];
+}
+
+/// A listener.
+#[derive(Debug, Serialize)]
+pub(crate) struct ListenerRow<'m> {
+    address: SocketAddr,
+    routes: &'m str,
+    domains: Vec<&'m HostPattern>,
+    origins: &'m [Origin],
+}
+
+/// A route of a virtual host.
+#[derive(Debug, Serialize)]
+pub(crate) struct RouteRow<'m> {
+    port: u16,
+    virtual_host: &'m str,
+    domains: &'m [HostPattern],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'m str>,
+    id: &'m str,
+    #[serde(rename = "match")]
+    matcher: String,
+    action: Vec<String>,
+    destinations: Vec<DestinationRow<'m>>,
+    origin: &'m Origin,
+}
+
+#[derive(Debug, Serialize)]
+struct DestinationRow<'m> {
+    cluster: &'m ClusterName,
+    exists: bool,
+    weight: u32,
+    share: f64,
+}
+
+/// A cluster.
+#[derive(Debug, Serialize)]
+pub(crate) struct ClusterRow<'m> {
+    name: &'m ClusterName,
+    labels: &'m Labels,
+    balancing: Balancing,
+    discovery: Discovery,
+    endpoints: usize,
+    ready: usize,
+    origins: &'m [Origin],
+}
+
+/// An endpoint of a cluster.
+#[derive(Debug, Serialize)]
+pub(crate) struct EndpointRow<'m> {
+    cluster: &'m ClusterName,
+    address: &'m EndpointAddress,
+    health: Health,
+    weight: u32,
+    locality: String,
+    workload: &'m str,
+    version: &'m str,
+}
+
+/// The listeners.
+pub(crate) fn listeners<'m>(model: &'m Model, filter: &Filter) -> Vec<ListenerRow<'m>> {
+    let row = |listener: &'m Listener| {
+        let routes = model.route_configurations.get(listener.routes.0 as usize)?;
+        let domains: Vec<_> = routes.virtual_hosts.iter().flat_map(|host| &host.domains).collect();
+        let kept = filter.takes_port(listener.address.port())
+            && routes.virtual_hosts.iter().any(|host| filter.takes_domains(&host.domains))
+            || filter.host.is_none() && filter.takes_port(listener.address.port());
+        kept.then_some(ListenerRow {
+            address: listener.address,
+            routes: &routes.name,
+            domains,
+            origins: &listener.origins,
+        })
+    };
+    model.listeners.iter().filter_map(row).collect()
+}
+
+/// The routes in the order in which they are tried.
+pub(crate) fn routes<'m>(model: &'m Model, filter: &Filter) -> Vec<RouteRow<'m>> {
+    let configurations =
+        model.route_configurations.iter().filter(|configuration| filter.takes_port(configuration.port));
+    let hosts = configurations
+        .flat_map(|configuration| configuration.virtual_hosts.iter().map(move |host| (configuration, host)));
+    let kept = hosts.filter(|(_, host)| filter.takes_domains(&host.domains));
+    kept.flat_map(|(configuration, host)| {
+        host.routes.iter().map(move |route| RouteRow::new(model, configuration, host, route))
+    })
+    .collect()
+}
+
+/// The clusters, each with the number of its endpoints.
+pub(crate) fn clusters<'m>(model: &'m Model, endpoints: &[Vec<Endpoint>], filter: &Filter) -> Vec<ClusterRow<'m>> {
+    let pairs = model.clusters.iter().zip(endpoints).filter(|(cluster, _)| filter.takes_cluster(&cluster.name));
+    pairs.map(|(cluster, endpoints)| ClusterRow::new(cluster, endpoints)).collect()
+}
+
+/// The endpoints of all clusters.
+pub(crate) fn endpoints<'m>(model: &'m Model, endpoints: &'m [Vec<Endpoint>], filter: &Filter) -> Vec<EndpointRow<'m>> {
+    let pairs = model.clusters.iter().zip(endpoints).filter(|(cluster, _)| filter.takes_cluster(&cluster.name));
+    pairs
+        .flat_map(|(cluster, endpoints)| endpoints.iter().map(|endpoint| EndpointRow::new(&cluster.name, endpoint)))
+        .collect()
+}
+
+impl<'m> RouteRow<'m> {
+    fn new(model: &'m Model, configuration: &RouteConfiguration, host: &'m VirtualHost, route: &'m Route) -> Self {
+        let destinations = match &route.action {
+            Action::Forward(forward) => &forward.destinations[..],
+            _ => &[],
+        };
+        let destinations = destinations.iter().zip(words::shares(destinations)).filter_map(|(destination, share)| {
+            let (cluster, exists) = words::cluster_name(&destination.cluster, model)?;
+            Some(DestinationRow { cluster, exists, weight: destination.weight, share })
+        });
+        Self {
+            port: configuration.port,
+            virtual_host: &host.name,
+            domains: &host.domains,
+            name: route.name.as_deref(),
+            id: &route.id,
+            matcher: words::matcher(&route.matcher),
+            action: words::action(&route.action, model),
+            destinations: destinations.collect(),
+            origin: &route.origin,
+        }
+    }
+}
+
+impl<'m> ClusterRow<'m> {
+    fn new(cluster: &'m Cluster, endpoints: &[Endpoint]) -> Self {
+        Self {
+            name: &cluster.name,
+            labels: &cluster.subset_labels,
+            balancing: cluster.balancing,
+            discovery: cluster.discovery,
+            endpoints: endpoints.len(),
+            ready: endpoints.iter().filter(|endpoint| endpoint.health == Health::Ready).count(),
+            origins: &cluster.origins,
+        }
+    }
+}
+
+impl<'m> EndpointRow<'m> {
+    fn new(cluster: &'m ClusterName, endpoint: &'m Endpoint) -> Self {
+        let locality = &endpoint.locality;
+        let parts = [&locality.region, &locality.zone, &locality.subzone];
+        let parts: Vec<&str> = parts.iter().map(|part| &***part).take_while(|part| !part.is_empty()).collect();
+        Self {
+            cluster,
+            address: &endpoint.address,
+            health: endpoint.health,
+            weight: endpoint.weight,
+            locality: parts.join("/"),
+            workload: &endpoint.workload.name,
+            version: &endpoint.workload.version,
+        }
+    }
+}
+
+impl Row<4> for ListenerRow<'_> {
+    const HEADING: [&'static str; 4] = ["ADDRESS", "ROUTES", "HOSTS", "FROM"];
+
+    fn cells(&self) -> [String; 4] {
+        [self.address.to_string(), self.routes.to_owned(), lines(&self.domains), origins(self.origins)]
+    }
+}
+
+impl Row<5> for RouteRow<'_> {
+    const HEADING: [&'static str; 5] = ["PORT", "HOST", "MATCH", "TO", "FROM"];
+
+    fn cells(&self) -> [String; 5] {
+        let matcher = self.name.map_or_else(|| self.matcher.clone(), |name| format!("{} ({name})", self.matcher));
+        let from = origins(std::slice::from_ref(self.origin));
+        [self.port.to_string(), lines(self.domains), matcher, self.action.join("\n"), from]
+    }
+}
+
+impl Row<6> for ClusterRow<'_> {
+    const HEADING: [&'static str; 6] = ["CLUSTER", "LABELS", "BALANCING", "DISCOVERY", "READY", "FROM"];
+
+    fn cells(&self) -> [String; 6] {
+        let labels: Vec<String> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let ready = format!("{}/{}", self.ready, self.endpoints);
+        [
+            self.name.to_string(),
+            labels.join(","),
+            enum_word(self.balancing),
+            enum_word(self.discovery),
+            ready,
+            origins(self.origins),
+        ]
+    }
+}
+
+impl Row<6> for EndpointRow<'_> {
+    const HEADING: [&'static str; 6] = ["CLUSTER", "ADDRESS", "HEALTH", "WEIGHT", "LOCALITY", "WORKLOAD"];
+
+    fn cells(&self) -> [String; 6] {
+        [
+            self.cluster.to_string(),
+            self.address.to_string(),
+            enum_word(self.health),
+            self.weight.to_string(),
+            self.locality.clone(),
+            format!("{} {}", self.workload, self.version),
+        ]
+    }
+}
+
+/// A value as Istio writes it: `ROUND_ROBIN`.
+fn enum_word(value: impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn lines(items: &[impl ToString]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn origins(origins: &[Origin]) -> String {
+    let mut lines: Vec<String> = origins.iter().map(|origin| format!("{} {origin}", origin.resource)).collect();
+    lines.dedup();
+    lines.join("\n")
+}
