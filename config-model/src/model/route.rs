@@ -87,7 +87,8 @@ pub enum MatchCondition {
         /// Applied to each value by itself.
         value: TextMatch,
     },
-    /// `withoutHeaders`: true unless some field of the name matches. `Present` therefore means: must be absent.
+    /// `withoutHeaders`: true unless some field of the name matches. `Present` therefore means: must be absent; for all
+    /// others a missing field counts as empty, as Istio has Envoy do it.
     WithoutHeader {
         /// Lower case.
         name: Arc<str>,

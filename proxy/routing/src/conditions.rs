@@ -3,6 +3,8 @@
 
 use config_model::model::{MatchCondition, PathMatch, Scheme, TextMatch};
 
+use crate::rewrite::target;
+
 /// The head of a request, as it came: changes to headers or path don't choose again.
 pub trait RequestHead {
     /// `GET`
@@ -40,7 +42,7 @@ pub fn holds(condition: &MatchCondition, head: &impl RequestHead) -> bool {
         MatchCondition::Method(value) => value.matches(head.method()),
         MatchCondition::Authority(value) => value.matches(head.authority()),
         MatchCondition::Scheme(value) => value.matches(head.scheme().as_str().as_bytes()),
-        MatchCondition::Header { name, value } => head.any_header(name, |field| value.matches(field)),
+        MatchCondition::Header { name, value } => any_field(head, name, |field| value.matches(field)),
         MatchCondition::WithoutHeader { name, value } => !header_or_nothing(head, name, value),
         MatchCondition::Query { name, value } => {
             query_parameter(head.query(), name.as_bytes()).is_some_and(|parameter| value.matches(parameter))
@@ -48,11 +50,22 @@ pub fn holds(condition: &MatchCondition, head: &impl RequestHead) -> bool {
     }
 }
 
+/// Whether `test` holds for a field of `name`. Names with a colon, and `host`, are the parts of the request line, as in Envoy.
+pub fn any_field(head: &impl RequestHead, name: &str, mut test: impl FnMut(&[u8]) -> bool) -> bool {
+    match name {
+        ":method" => test(head.method()),
+        ":scheme" => test(head.scheme().as_str().as_bytes()),
+        ":authority" | "host" => test(head.authority()),
+        ":path" => test(&target(head.matching_path(), head.query())),
+        name => head.any_header(name, test),
+    }
+}
+
 /// Whether a field of `name` matches. A missing one counts as empty, as Istio sets Envoy's `treat_missing_header_as_empty`
 /// where it inverts a match; only [`TextMatch::Present`] wants a real field.
 fn header_or_nothing(head: &impl RequestHead, name: &str, value: &TextMatch) -> bool {
     let mut seen = false;
-    let matched = head.any_header(name, |field| {
+    let matched = any_field(head, name, |field| {
         seen = true;
         value.matches(field)
     });

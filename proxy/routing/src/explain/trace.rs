@@ -4,7 +4,7 @@ use config_model::model::{MatchCondition, PathMatch, RouteConfigurationIndex, Te
 use serde::Serialize;
 
 use super::lossy;
-use crate::conditions::{RequestHead, holds, path_matches, query_parameter};
+use crate::conditions::{RequestHead, any_field, holds, path_matches, query_parameter};
 use crate::table::{RouteEntry, Table};
 
 /// A rule that was looked at.
@@ -144,7 +144,7 @@ fn text_in_words(matcher: &TextMatch) -> String {
 /// All values of a header, each in quotes.
 fn fields_in_words(head: &impl RequestHead, name: &str) -> String {
     let mut values = Vec::new();
-    head.any_header(name, |value| {
+    any_field(head, name, |value| {
         values.push(quoted(value));
         false
     });

@@ -47,6 +47,8 @@ const PATHS: [&str; 16] =
     ["", "/", "/a", "/a/", "/a/b", "/ab", "/abc", "/abcd", "/A", "/b", "/b/c/d", "/a/b/c", "//", "/%61", "/Ab/C", "a"];
 const PATTERNS: [&str; 6] = ["/a.*", "/(a|b)/.*", ".*", "", "/[a-c]+", "/b"];
 const NAMES: [&str; 3] = ["x-a", "x-b", "x-c"];
+/// Names of conditions: those that requests have, and parts of the request line.
+const MATCHED_NAMES: [&str; 9] = ["x-a", "x-b", "x-c", "x-a", "x-b", ":method", ":path", "host", ":scheme"];
 const VALUES: [&str; 5] = ["", "1", "12", "one", "One"];
 const METHODS: [&str; 3] = ["GET", "POST", "get"];
 
@@ -183,7 +185,7 @@ fn any_path_match(choices: &mut Choices<'_>) -> PathMatch {
 }
 
 fn any_condition(choices: &mut Choices<'_>) -> MatchCondition {
-    let name = choices.of(&NAMES).into();
+    let name = choices.of(&MATCHED_NAMES).into();
     match choices.below(6) {
         0 => MatchCondition::Method(any_text(choices, &METHODS)),
         1 => MatchCondition::Authority(any_text(choices, &AUTHORITIES)),

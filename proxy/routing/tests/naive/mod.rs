@@ -157,14 +157,21 @@ fn text(matcher: &TextMatch, value: &str) -> bool {
 }
 
 fn holds(condition: &Condition, request: &Request) -> bool {
-    let fields = |name: &str| -> Vec<&str> {
-        request.headers.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str()).collect()
+    let fields = |name: &str| -> Vec<String> {
+        let query = request.query.as_ref().map_or_else(String::new, |query| format!("?{query}"));
+        match name {
+            ":method" => vec![request.method.clone()],
+            ":scheme" => vec![format!("{:?}", request.scheme).to_ascii_lowercase()],
+            ":authority" | "host" => vec![request.authority.clone()],
+            ":path" => vec![format!("{}{query}", request.path)],
+            _ => request.headers.iter().filter(|(field, _)| field == name).map(|(_, value)| value.clone()).collect(),
+        }
     };
     match &condition.condition {
         MatchCondition::Method(value) => text(value, &request.method),
         MatchCondition::Authority(value) => text(value, &request.authority),
         MatchCondition::Scheme(value) => text(value, if request.scheme == Scheme::Https { "https" } else { "http" }),
-        MatchCondition::Header { name, value } => fields(name).into_iter().any(|field| text(value, field)),
+        MatchCondition::Header { name, value } => fields(name).iter().any(|field| text(value, field)),
         MatchCondition::WithoutHeader { name, value: TextMatch::Present } => fields(name).is_empty(),
         MatchCondition::WithoutHeader { name, value } => match &fields(name)[..] {
             // Istio compares a missing field as if it were empty.
