@@ -1,6 +1,7 @@
 //! Models and requests from arbitrary bytes: small alphabets, so that rules overlap and requests meet them.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use config_model::model::{
@@ -178,10 +179,16 @@ fn any_path_match(choices: &mut Choices<'_>) -> PathMatch {
     match choices.below(8) {
         0..3 => PathMatch::Prefix { text, ignore_case },
         3..6 => PathMatch::Exact { text, ignore_case },
-        6 => PathMatch::Regex(Pattern::new(choices.of(&PATTERNS)).unwrap()),
+        6 => PathMatch::Regex(pattern(choices.of(&PATTERNS))),
         _ if choices.below(2) == 0 => PathMatch::Any,
         _ => PathMatch::Both(Box::new(PathMatch::Prefix { text, ignore_case }), Box::new(any_path_match(choices))),
     }
+}
+
+/// Compiling an expression takes longer than everything else here together.
+fn pattern(source: &'static str) -> Pattern {
+    static COMPILED: Mutex<BTreeMap<&str, Pattern>> = Mutex::new(BTreeMap::new());
+    COMPILED.lock().unwrap().entry(source).or_insert_with(|| Pattern::new(source).unwrap()).clone()
 }
 
 fn any_condition(choices: &mut Choices<'_>) -> MatchCondition {
@@ -201,7 +208,7 @@ fn any_text(choices: &mut Choices<'_>, values: &[&str]) -> TextMatch {
     match choices.below(4) {
         0 => TextMatch::Exact(text.into()),
         1 => TextMatch::Prefix(text.into()),
-        2 => TextMatch::Regex(Pattern::new(choices.of(&["1.*", ".*", "", "[A-Z]+"])).unwrap()),
+        2 => TextMatch::Regex(pattern(choices.of(&["1.*", ".*", "", "[A-Z]+"]))),
         _ => TextMatch::Present,
     }
 }

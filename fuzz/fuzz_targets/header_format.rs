@@ -1,0 +1,69 @@
+//! Whatever is written as a header's name and value, and whatever a request puts into its commands: what comes out is one
+//! header value without a byte that could end it.
+
+#![no_main]
+
+use std::sync::Arc;
+
+use arbitrary::Arbitrary;
+use config_model::model::{Command, Format, HeaderAddition, HeaderMutation};
+use http::{HeaderMap, HeaderValue};
+use libfuzzer_sys::fuzz_target;
+use routing::headers::{Mutation, Template, Values, apply};
+
+#[derive(Debug, Arbitrary)]
+struct Input<'a> {
+    format: &'a str,
+    name: &'a str,
+    remove: &'a str,
+    /// What every command yields.
+    value: &'a [u8],
+    present: Option<&'a [u8]>,
+}
+
+struct Anything<'a>(&'a [u8]);
+
+impl Values for Anything<'_> {
+    fn command(&self, _: &Command, _: &HeaderMap, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.0);
+    }
+}
+
+fuzz_target!(|input: Input<'_>| {
+    let doubled = Format::parse(&input.format.replace('%', "%%")).expect("doubled percent signs are text");
+    assert_eq!(doubled.literal(), Some(input.format));
+    let format = match Format::parse(input.format) {
+        Ok(format) => format,
+        Err(error) => return assert!(input.format.is_char_boundary(error.offset) && !error.message.is_empty()),
+    };
+    assert_eq!(format.as_str(), input.format);
+    check_value(&Template::compile(&format).value(&HeaderMap::new(), &Anything(input.value)));
+    check_mutation(&input, format);
+});
+
+fn check_value(value: &HeaderValue) {
+    assert!(value.as_bytes().iter().all(|&byte| byte == b'\t' || byte >= b' ' && byte != 0x7f));
+}
+
+/// A mutation changes the fields that it names and no other.
+fn check_mutation(input: &Input<'_>, value: Format) {
+    let name: Arc<str> = input.name.to_ascii_lowercase().into();
+    let remove: Arc<str> = input.remove.to_ascii_lowercase().into();
+    let addition = HeaderAddition { name: Arc::clone(&name), value };
+    let mutation =
+        HeaderMutation { remove: vec![Arc::clone(&remove)], set: vec![addition.clone()], add: vec![addition] };
+    let mut head = HeaderMap::new();
+    if let Some(present) = input.present.and_then(|bytes| HeaderValue::from_bytes(bytes).ok()) {
+        head.insert("x-present", present.clone());
+        head.insert("x-other", present);
+    }
+    let before = head.clone();
+    apply(&[&Mutation::compile(&mutation)], &mut head, &Anything(input.value));
+    head.values().for_each(check_value);
+    for (field, value) in &before {
+        let named = *field == *name || *field == *remove;
+        assert!(named || head.get_all(field).iter().eq([value]));
+    }
+    assert!(head.keys().all(|field| *field == *name || before.contains_key(field)));
+    assert!(head.get_all(&*name).iter().count() <= 2);
+}
