@@ -89,7 +89,7 @@ impl Control {
         let workers = Workers::start(options.workers, &Arc::new(shared))?;
         let (tell, scans) = channel(1);
         let rereader = source::watch(folder, move |scan| tell.blocking_send(scan).is_ok())?;
-        let mut control = Self {
+        let control = Self {
             options,
             pipeline,
             sockets,
@@ -105,7 +105,8 @@ impl Control {
         };
         report(&outcome, &built.findings);
         control.listen(opened);
-        control.in_force();
+        control.metrics.config_applied(control.pipeline.version(), control.since);
+        control.tell();
         control.status.set_snapshots(Arc::clone(&control.store));
         control.status.reach(State::Live);
         Ok(control)
@@ -176,7 +177,7 @@ impl Control {
             gone.iter().for_each(|&address| workers.close(address));
         }
         self.listen(opened);
-        self.in_force();
+        self.metrics.config_applied(self.pipeline.version(), self.since);
         tracing::info!(
             target: "config", "{} in force, {} after {:.1} ms",
             self.pipeline.version(), built.extent, begun.elapsed().as_secs_f64() * 1e3,
@@ -206,11 +207,6 @@ impl Control {
             self.listen(opened);
             self.tell();
         }
-    }
-
-    fn in_force(&mut self) {
-        self.metrics.config_applied(self.pipeline.version(), self.since);
-        self.tell();
     }
 
     /// Tells the admin and the metrics how things stand.

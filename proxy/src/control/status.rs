@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
-use arc_swap::ArcSwap;
 use config_model::diagnostic::Diagnostic;
 use config_model::resolve::ResourceSet;
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::snapshot::{Snapshot, SnapshotStore};
 
@@ -67,7 +67,7 @@ pub struct Applied {
 pub struct Status {
     state: AtomicU8,
     started: Instant,
-    applied: ArcSwap<Applied>,
+    applied: watch::Sender<Arc<Applied>>,
     snapshots: OnceLock<Arc<SnapshotStore>>,
 }
 
@@ -85,7 +85,7 @@ impl Status {
         Self {
             state: AtomicU8::new(0),
             started: now,
-            applied: ArcSwap::from_pointee(applied),
+            applied: watch::Sender::new(Arc::new(applied)),
             snapshots: OnceLock::new(),
         }
     }
@@ -116,12 +116,17 @@ impl Status {
 
     /// What came of the files.
     pub fn applied(&self) -> Arc<Applied> {
-        self.applied.load_full()
+        Arc::clone(&self.applied.borrow())
+    }
+
+    /// Lets the caller wait for the next news of it.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Applied>> {
+        self.applied.subscribe()
     }
 
     /// Replaces it.
     pub fn set_applied(&self, applied: Applied) {
-        self.applied.store(Arc::new(applied));
+        self.applied.send_replace(Arc::new(applied));
     }
 
     /// The snapshot in force, once there is one.

@@ -8,6 +8,8 @@ mod limits;
 mod log;
 mod run;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 pub use gateway::{Gateway, GatewayOptions, Order, StartError};
 pub use log::{Levels, Log};
