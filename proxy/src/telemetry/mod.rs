@@ -12,6 +12,8 @@ mod flags;
 mod metrics;
 mod names;
 mod shard;
+#[cfg(test)]
+mod tests;
 
 pub use access_log::{AccessLog, AccessLogger, AccessRecord, CapturedHeaders, Headers, LineFormat, NO_HEADERS, Target};
 pub use flags::Flags;

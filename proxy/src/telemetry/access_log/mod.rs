@@ -6,6 +6,8 @@
 
 mod format;
 mod record;
+#[cfg(test)]
+mod samples;
 mod sink;
 mod text;
 mod time;

@@ -90,10 +90,14 @@ impl AccessLog {
     /// Opens `target` and starts the log thread. Lines that are dropped are counted in `metrics`.
     pub fn start(target: Target, metrics: &Metrics) -> io::Result<Self> {
         let file = target.open()?;
+        Self::start_with(file, target, metrics.lines_dropped())
+    }
+
+    fn start_with(file: Option<File>, target: Target, dropped: Arc<AtomicU64>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             enabled: AtomicBool::new(file.is_some()),
             queued_bytes: AtomicUsize::new(0),
-            dropped: metrics.lines_dropped(),
+            dropped,
             next: Mutex::new(None),
             closing: AtomicBool::new(false),
         });
@@ -260,4 +264,155 @@ fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::{PipeReader, Read};
+    use std::os::fd::OwnedFd;
+    use std::time::Instant;
+
+    use config_model::model::{AccessLogFormat, Format};
+
+    use super::*;
+    use crate::telemetry::access_log::samples::record;
+
+    const BOUND: Duration = Duration::from_secs(20);
+
+    fn line(length: usize) -> LineFormat {
+        LineFormat::new(&AccessLogFormat::Text(Format::parse(&"x".repeat(length - 1)).unwrap()))
+    }
+
+    fn piped() -> (AccessLog, PipeReader) {
+        let (reader, writer) = io::pipe().unwrap();
+        let file = File::from(OwnedFd::from(writer));
+        (AccessLog::start_with(Some(file), Target::Off, Arc::default()).unwrap(), reader)
+    }
+
+    fn dropped(log: &AccessLog) -> u64 {
+        log.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    fn read_lines(mut reader: PipeReader) -> u64 {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        text.lines().count() as u64
+    }
+
+    #[test]
+    fn the_flag_and_mesh_config_name_targets() {
+        for (text, target) in [
+            ("-", Target::Stdout),
+            ("/dev/stdout", Target::Stdout),
+            ("/dev/stderr", Target::Stderr),
+            ("off", Target::Off),
+            ("", Target::Off),
+            ("/var/log/access.log", Target::File("/var/log/access.log".into())),
+        ] {
+            assert_eq!(Target::parse(text), target);
+        }
+    }
+
+    #[test]
+    fn lines_come_whole_and_in_order_of_each_worker() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        fs::write(&path, "kept\n").unwrap();
+        let log =
+            AccessLog::start_with(Target::File(path.clone()).open().unwrap(), Target::Off, Arc::default()).unwrap();
+        let mut logger = log.logger();
+        let lengths: Vec<usize> = (2..1200).chain([70_000, 5]).collect();
+        lengths.iter().for_each(|length| logger.log(&line(*length), &record()));
+        assert!(logger.is_pending());
+        drop(logger);
+        assert!(log.close(BOUND));
+        let expected: String = lengths.iter().map(|length| "x".repeat(length - 1) + "\n").collect();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("kept\n{expected}"));
+        assert_eq!(dropped(&log), 0);
+    }
+
+    #[test]
+    fn a_reader_that_is_stuck_delays_no_worker_and_every_line_is_accounted_for() {
+        let (log, reader) = piped();
+        let (mut logger, line) = (log.logger(), line(1000));
+        let lines = 5000;
+        (0..lines).for_each(|_| logger.log(&line, &record()));
+        drop(logger);
+        let dropped_at_first = dropped(&log);
+        // The queue, the pipe, and the batch in between hold at most this.
+        assert!(dropped_at_first >= lines - (QUEUED_BYTES_MAX + (64 << 10) + 2 * BUFFER_BYTES) as u64 / 1000);
+        assert!(dropped_at_first < lines - 1000, "{dropped_at_first}");
+        let read = thread::spawn(|| read_lines(reader));
+        assert!(log.close(BOUND));
+        let counted = dropped(&log);
+        drop(log);
+        assert_eq!(read.join().unwrap() + counted, lines);
+        assert_eq!(counted, dropped_at_first);
+    }
+
+    #[test]
+    fn closing_waits_for_a_stuck_reader_only_so_long() {
+        let (log, _reader) = piped();
+        let mut logger = log.logger();
+        (0..1000).for_each(|_| logger.log(&line(1000), &record()));
+        drop(logger);
+        let start = Instant::now();
+        assert!(!log.close(Duration::from_millis(20)));
+        assert!(start.elapsed() < BOUND);
+    }
+
+    #[test]
+    fn without_a_reader_lines_are_counted_and_dropped_until_there_is_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        let (log, reader) = piped();
+        drop(reader);
+        let mut logger = log.logger();
+        for lines in 1..=3 {
+            logger.log(&line(10), &record());
+            logger.flush();
+            while dropped(&log) < lines {
+                thread::yield_now();
+            }
+        }
+        log.set_target(Target::File(path.clone())).unwrap();
+        logger.log(&line(10), &record());
+        drop(logger);
+        assert!(log.close(BOUND));
+        assert_eq!(dropped(&log), 3);
+        assert_eq!(fs::read_to_string(path).unwrap(), "xxxxxxxxx\n");
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+        let metrics = Metrics::new(crate::telemetry::DestinationLabels::unknown().workload.as_ref().clone(), "1");
+        let log = AccessLog::start(Target::File(path.clone()), &metrics).unwrap();
+        let mut logger = log.logger();
+        logger.log(&line(3), &record());
+        logger.flush();
+        while fs::metadata(&path).unwrap().len() == 0 {
+            thread::yield_now();
+        }
+        fs::rename(&path, &old).unwrap();
+        log.reopen().unwrap();
+        logger.log(&line(4), &record());
+        logger.flush();
+        assert!(log.close(BOUND));
+        assert_eq!(fs::read_to_string(old).unwrap(), "xx\n");
+        assert_eq!(fs::read_to_string(path).unwrap(), "xxx\n");
+    }
+
+    #[test]
+    fn a_log_that_is_off_costs_and_keeps_nothing() {
+        let log = AccessLog::start_with(None, Target::Off, Arc::default()).unwrap();
+        let mut logger = log.logger();
+        logger.log(&line(10), &record());
+        assert!(!logger.is_enabled() && !logger.is_pending());
+        assert_eq!(dropped(&log), 0);
+        assert!(log.set_target(Target::File("/nonexistent/folder/log".into())).is_err());
+        assert!(log.close(BOUND));
+    }
 }

@@ -1,0 +1,82 @@
+//! Records for tests.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+use super::record::{AccessRecord, NO_HEADERS};
+use crate::telemetry::Flags;
+
+/// A request of which nothing is known that need not be.
+pub(super) fn record() -> AccessRecord<'static> {
+    AccessRecord {
+        start: UNIX_EPOCH + Duration::from_millis(1_767_323_045_678),
+        method: "GET",
+        path: "/",
+        original_path: None,
+        authority: "reviews",
+        scheme: "http",
+        request_headers: NO_HEADERS,
+        response_headers: NO_HEADERS,
+        response_trailers: NO_HEADERS,
+        protocol: Version::HTTP_11,
+        status: 0,
+        flags: Flags::NONE,
+        details: None,
+        connection_termination_details: None,
+        upstream_transport_failure_reason: None,
+        bytes_received: 0,
+        bytes_sent: 0,
+        duration: None,
+        request_duration: None,
+        response_duration: None,
+        response_tx_duration: None,
+        upstream_host: None,
+        upstream_cluster: None,
+        upstream_local_address: None,
+        attempt_count: 0,
+        downstream_local_address: None,
+        downstream_remote_address: None,
+        downstream_direct_remote_address: None,
+        server_name: None,
+        route_name: None,
+        virtual_host_name: None,
+    }
+}
+
+/// Fields of a head.
+pub(super) fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+    let field =
+        |(name, value): &(&'static str, &'static str)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+    fields.iter().map(field).collect()
+}
+
+/// A request that a back end has answered.
+pub(super) fn answered<'a>(request: &'a HeaderMap, response: &'a HeaderMap) -> AccessRecord<'a> {
+    let address = |text: &str| text.parse().ok();
+    AccessRecord {
+        method: "POST",
+        path: "/logged?x=1",
+        authority: "log.example",
+        request_headers: request,
+        response_headers: response,
+        status: 200,
+        details: Some("via_upstream"),
+        bytes_received: 5,
+        bytes_sent: 812,
+        duration: Some(Duration::from_micros(7_900)),
+        request_duration: Some(Duration::from_millis(1)),
+        response_duration: Some(Duration::from_millis(6)),
+        response_tx_duration: Some(Duration::from_millis(2)),
+        upstream_host: Some("127.0.0.31:9080"),
+        upstream_cluster: Some("outbound|9080||one.default.svc.cluster.local"),
+        upstream_local_address: address("127.0.0.1:40000"),
+        attempt_count: 1,
+        downstream_local_address: address("127.0.0.1:8080"),
+        downstream_remote_address: address("10.1.2.3:0"),
+        downstream_direct_remote_address: address("127.0.0.1:50000"),
+        route_name: Some("default"),
+        virtual_host_name: Some("log.example:80"),
+        ..record()
+    }
+}
