@@ -1,12 +1,14 @@
 //! Line formats: compiled once, then written for each request.
 
+use std::marker::PhantomData;
+
 use ::http::{HeaderMap, HeaderName};
 use config_model::model::{AccessLogFormat, Format, Piece};
 
 use super::record::{AccessRecord, CapturedHeaders};
 use super::text::{escaped_json, escaped_text};
 use super::time::Timestamps;
-use super::value::{Head, Operation, Value};
+use super::value::{Head, Lookup, Operation, RawSink, Sink};
 
 /// A compiled access-log format.
 #[derive(Debug, Clone)]
@@ -19,15 +21,32 @@ pub struct LineFormat {
 
 #[derive(Debug, Clone)]
 enum Layout {
-    Text(Vec<Step>),
+    Text(Template),
     Json(Vec<JsonField>),
 }
 
-/// A part of a line.
+/// Values and the text around them.
+#[derive(Debug, Clone, Default)]
+struct Template {
+    steps: Vec<Step>,
+    /// After the last value.
+    end: Literal,
+}
+
+/// A value and the text before it.
 #[derive(Debug, Clone)]
-enum Step {
-    Literal(Vec<u8>),
-    Value(Operation, Option<usize>),
+struct Step {
+    lead: Literal,
+    operation: Operation,
+    /// How many bytes of the value are written at most.
+    cut: Option<usize>,
+}
+
+/// Text that stands as it is. Most of it is a blank and a quote or two, so eight bytes, which are one store, mostly do.
+#[derive(Debug, Clone)]
+enum Literal {
+    Short([u8; 8], usize),
+    Long(Vec<u8>),
 }
 
 #[derive(Debug, Clone)]
@@ -35,7 +54,14 @@ struct JsonField {
     /// `{"start_time":` or `,"method":`
     lead: Vec<u8>,
     /// A single command keeps its type; anything else is a string.
-    steps: Vec<Step>,
+    template: Template,
+}
+
+/// What a worker keeps from line to line.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    times: Timestamps,
+    cut: Vec<u8>,
 }
 
 impl LineFormat {
@@ -43,13 +69,10 @@ impl LineFormat {
     pub fn new(format: &AccessLogFormat) -> Self {
         let layout = match format {
             AccessLogFormat::Text(format) => {
-                let mut steps = steps(format);
-                if !format.as_str().ends_with('\n') {
-                    steps.push(Step::Literal(b"\n".to_vec()));
-                }
-                Layout::Text(steps)
+                let line_feed = if format.as_str().ends_with('\n') { "" } else { "\n" };
+                Layout::Text(Template::new(format, line_feed, |out, text| out.extend_from_slice(text)))
             }
-            AccessLogFormat::Json(fields) => Layout::Json(fields.iter().enumerate().map(json_field).collect()),
+            AccessLogFormat::Json(fields) => Layout::Json(fields.iter().enumerate().map(JsonField::new).collect()),
         };
         let (request, response) = (names(&layout, Head::Request), names(&layout, Head::Response));
         let reads_trailers = lookups(&layout).any(|lookup| lookup.head == Head::Trailers);
@@ -72,13 +95,13 @@ impl LineFormat {
     }
 
     /// Appends the line for `record`, with its line feed.
-    pub(super) fn write(&self, out: &mut Vec<u8>, times: &mut Timestamps, record: &AccessRecord<'_>) {
+    pub(super) fn write(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
         match &self.layout {
-            Layout::Text(steps) => write_steps(out, times, steps, record, escaped_text),
+            Layout::Text(template) => template.write::<TextEscape>(out, scratch, record),
             Layout::Json(fields) => {
                 for field in fields {
                     out.extend_from_slice(&field.lead);
-                    write_json(out, times, &field.steps, record);
+                    field.write(out, scratch, record);
                 }
                 out.extend_from_slice(if fields.is_empty() { b"{}\n" } else { b"}\n" });
             }
@@ -86,35 +109,177 @@ impl LineFormat {
     }
 }
 
-fn steps(format: &Format) -> Vec<Step> {
-    let step = |piece: &Piece| match piece {
-        Piece::Literal(text) => Step::Literal(text.as_bytes().to_vec()),
-        Piece::Command(command, length) => Step::Value(Operation::new(command), *length),
-    };
-    format.pieces().iter().map(step).collect()
+impl Default for Literal {
+    fn default() -> Self {
+        Self::Short([0; 8], 0)
+    }
 }
 
-fn json_field((place, (name, format)): (usize, &(String, Format))) -> JsonField {
-    let mut lead = vec![if place == 0 { b'{' } else { b',' }, b'"'];
-    escaped_json(&mut lead, name.as_bytes());
-    lead.extend_from_slice(b"\":");
-    let mut steps = steps(format);
-    for step in &mut steps {
-        if let Step::Literal(text) = step {
-            let plain = std::mem::take(text);
-            escaped_json(text, &plain);
+impl Literal {
+    fn new(text: &[u8]) -> Self {
+        let mut short = [0; 8];
+        match short.get_mut(..text.len()) {
+            Some(place) => {
+                place.copy_from_slice(text);
+                Self::Short(short, text.len())
+            }
+            None => Self::Long(text.to_vec()),
         }
     }
-    JsonField { lead, steps }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Short(text, length) => {
+                let start = out.len();
+                out.extend_from_slice(text);
+                out.truncate(start + length);
+            }
+            Self::Long(text) => out.extend_from_slice(text),
+        }
+    }
 }
 
-fn lookups(layout: &Layout) -> impl Iterator<Item = &super::value::Lookup> {
+impl Template {
+    /// `end` comes after all of `format`, whose literal parts `escape` writes.
+    fn new(format: &Format, end: &str, escape: impl Fn(&mut Vec<u8>, &[u8])) -> Self {
+        let (mut steps, mut literal) = (Vec::new(), Vec::new());
+        for piece in format.pieces() {
+            match piece {
+                Piece::Literal(text) => escape(&mut literal, text.as_bytes()),
+                Piece::Command(command, cut) => {
+                    steps.push(Step { lead: Literal::new(&literal), operation: Operation::new(command), cut: *cut });
+                    literal.clear();
+                }
+            }
+        }
+        literal.extend_from_slice(end.as_bytes());
+        Self { steps, end: Literal::new(&literal) }
+    }
+
+    fn write<E: Escape>(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
+        for step in &self.steps {
+            step.lead.write(out);
+            match step.cut {
+                None => {
+                    let mut sink = LineSink::<E> { out, times: &mut scratch.times, escape: PhantomData };
+                    step.operation.evaluate(record, &mut sink);
+                }
+                Some(length) => step.write_cut::<E>(out, scratch, record, length),
+            }
+        }
+        self.end.write(out);
+    }
+}
+
+impl Step {
+    /// Cut first, then escaped, so that no escape is cut.
+    fn write_cut<E: Escape>(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>, length: usize) {
+        scratch.cut.clear();
+        let mut sink = RawSink::new(&mut scratch.cut);
+        self.operation.evaluate(record, &mut sink);
+        if sink.is_absent {
+            out.push(b'-');
+        } else {
+            E::escape(out, scratch.cut.get(..length).unwrap_or(&scratch.cut));
+        }
+    }
+}
+
+impl JsonField {
+    fn new((place, (name, format)): (usize, &(String, Format))) -> Self {
+        let mut lead = vec![if place == 0 { b'{' } else { b',' }, b'"'];
+        escaped_json(&mut lead, name.as_bytes());
+        lead.extend_from_slice(b"\":");
+        Self { lead, template: Template::new(format, "", escaped_json) }
+    }
+
+    fn write(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
+        match (&self.template.steps[..], &self.template.end) {
+            ([Step { lead: Literal::Short(_, 0), operation, cut: None }], Literal::Short(_, 0)) => {
+                operation.evaluate(record, &mut JsonSink { out, times: &mut scratch.times });
+            }
+            _ => {
+                out.push(b'"');
+                self.template.write::<JsonEscape>(out, scratch, record);
+                out.push(b'"');
+            }
+        }
+    }
+}
+
+/// How bytes are written within a line.
+trait Escape {
+    fn escape(out: &mut Vec<u8>, bytes: &[u8]);
+}
+
+struct TextEscape;
+struct JsonEscape;
+
+impl Escape for TextEscape {
+    fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
+        escaped_text(out, bytes);
+    }
+}
+
+impl Escape for JsonEscape {
+    fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
+        escaped_json(out, bytes);
+    }
+}
+
+/// Writes values between other text.
+struct LineSink<'a, E> {
+    out: &'a mut Vec<u8>,
+    times: &'a mut Timestamps,
+    escape: PhantomData<E>,
+}
+
+impl<E: Escape> Sink for LineSink<'_, E> {
+    fn parts(&mut self) -> (&mut Vec<u8>, &mut Timestamps) {
+        (self.out, self.times)
+    }
+
+    fn absent(&mut self) {
+        self.out.push(b'-');
+    }
+
+    fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
+        E::escape(out, bytes);
+    }
+}
+
+/// Writes a value of a JSON object.
+struct JsonSink<'a> {
+    out: &'a mut Vec<u8>,
+    times: &'a mut Timestamps,
+}
+
+impl Sink for JsonSink<'_> {
+    fn parts(&mut self) -> (&mut Vec<u8>, &mut Timestamps) {
+        (self.out, self.times)
+    }
+
+    fn absent(&mut self) {
+        self.out.extend_from_slice(b"null");
+    }
+
+    fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
+        escaped_json(out, bytes);
+    }
+
+    fn quote(&mut self) {
+        self.out.push(b'"');
+    }
+}
+
+fn lookups(layout: &Layout) -> impl Iterator<Item = &Lookup> {
     let (text, json) = match layout {
-        Layout::Text(steps) => (steps.as_slice(), &[][..]),
+        Layout::Text(template) => (template.steps.as_slice(), &[][..]),
         Layout::Json(fields) => (&[][..], fields.as_slice()),
     };
-    text.iter().chain(json.iter().flat_map(|field| &field.steps)).filter_map(|step| match step {
-        Step::Value(Operation::Lookup(lookup), _) => Some(lookup),
+    let steps = text.iter().chain(json.iter().flat_map(|field| &field.template.steps));
+    steps.filter_map(|step| match &step.operation {
+        Operation::Lookup(lookup) => Some(lookup),
         _ => None,
     })
 }
@@ -129,34 +294,208 @@ fn names(layout: &Layout, head: Head) -> Vec<HeaderName> {
     names
 }
 
-fn write_steps(
-    out: &mut Vec<u8>,
-    times: &mut Timestamps,
-    steps: &[Step],
-    record: &AccessRecord<'_>,
-    escape: fn(&mut Vec<u8>, &[u8]),
-) {
-    for step in steps {
-        match step {
-            Step::Literal(text) => out.extend_from_slice(text),
-            Step::Value(operation, cut) => match (operation.value(record), cut) {
-                (Value::Absent, _) => out.push(b'-'),
-                (value, None) => value.write(out, times, escape),
-                (value, Some(length)) => value.write_cut(out, times, escape, *length),
-            },
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use regex::Regex;
+    use serde_json::{Value as Json, json};
 
-fn write_json(out: &mut Vec<u8>, times: &mut Timestamps, steps: &[Step], record: &AccessRecord<'_>) {
-    if let [Step::Value(operation, _)] = steps {
-        match operation.value(record) {
-            Value::Absent => return out.extend_from_slice(b"null"),
-            value @ Value::Number(_) => return value.write(out, times, escaped_json),
-            _ => {}
+    use super::super::samples::{answered, headers, record};
+    use super::*;
+    use crate::telemetry::Flags;
+
+    fn text_format(format: &str) -> LineFormat {
+        LineFormat::new(&AccessLogFormat::Text(Format::parse(format).unwrap()))
+    }
+
+    fn line(format: &LineFormat, record: &AccessRecord<'_>) -> String {
+        let mut out = Vec::new();
+        format.write(&mut out, &mut Scratch::default(), record);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn json_format(fields: &[(&str, &str)]) -> LineFormat {
+        let field = |(name, format): &(&str, &str)| ((*name).to_owned(), Format::parse(format).unwrap());
+        LineFormat::new(&AccessLogFormat::Json(fields.iter().map(field).collect()))
+    }
+
+    fn request_fields() -> HeaderMap {
+        headers(&[
+            ("user-agent", "probe/1"),
+            ("x-request-id", "11111111-2222-4333-8444-555555555555"),
+            ("x-forwarded-for", "10.1.2.3"),
+        ])
+    }
+
+    #[test]
+    fn an_answered_request_is_one_line_of_istios_default() {
+        let (request, response) = (request_fields(), headers(&[("x-envoy-upstream-service-time", "6")]));
+        let format = LineFormat::new(&AccessLogFormat::Text(Format::istio_default()));
+        let line = line(&format, &answered(&request, &response));
+        let expected = r#"[2026-01-02T03:04:05.678Z] "POST /logged?x=1 HTTP/1.1" 200 - via_upstream - "-" 5 812 7 6 "10.1.2.3" "probe/1" "11111111-2222-4333-8444-555555555555" "log.example" "127.0.0.31:9080" outbound|9080||one.default.svc.cluster.local 127.0.0.1:40000 127.0.0.1:8080 10.1.2.3:0 - default"#;
+        assert_eq!(line, format!("{expected}\n"));
+        let contract = r#"^\[\d{4}-\d\d-\d\dT[^\]]+\] "POST /logged\?x=1 HTTP/1\.1" 200 - \S+ \S+ "-" 5 \d+ \d+ \d+ "[^"]*" "probe/1" "[^"]+" "log\.example" "127\.0\.0\.31:\d+""#;
+        assert!(Regex::new(contract).unwrap().is_match(&line));
+    }
+
+    #[test]
+    fn what_is_absent_is_a_dash() {
+        let format = LineFormat::new(&AccessLogFormat::Text(Format::istio_default()));
+        let refused = AccessRecord {
+            status: 503,
+            flags: Flags::UPSTREAM_CONNECTION_FAILURE | Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED,
+            details: Some("upstream_reset_before_response_started{remote connection failure}"),
+            upstream_transport_failure_reason: Some("delayed connect error: 111"),
+            ..record()
+        };
+        let expected = r#"[2026-01-02T03:04:05.678Z] "GET / HTTP/1.1" 503 UF,URX upstream_reset_before_response_started{remote_connection_failure} - "delayed_connect_error:_111" 0 0 - - "-" "-" "-" "reviews" "-" - - - - - -"#;
+        assert_eq!(line(&format, &refused), format!("{expected}\n"));
+    }
+
+    #[test]
+    fn every_command_has_a_value() {
+        let (request, response) = (request_fields(), headers(&[("x-version", "v2")]));
+        let trailers = headers(&[("grpc-status", "14")]);
+        let full = AccessRecord {
+            response_trailers: &trailers,
+            original_path: Some("/before?secret=1"),
+            server_name: Some("shop.example"),
+            ..answered(&request, &response)
+        };
+        for (format, value) in [
+            ("%START_TIME(%s.%3f)%", "1767323045.678"),
+            ("%REQ(:METHOD)% %REQ(:path)% %REQ(:authority)% %REQ(:scheme)%", "POST /logged?x=1 log.example http"),
+            ("%REQ(HOST)%", "log.example"),
+            ("%REQ(user-agent)%|%REQ(missing)%|%REQ(missing?user-agent)%", "probe/1|-|probe/1"),
+            ("%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%", "/before?secret=1"),
+            ("%REQ_WITHOUT_QUERY(X-ENVOY-ORIGINAL-PATH?:PATH)%", "/before"),
+            ("%REQ_WITHOUT_QUERY(:PATH)%|%REQ_WITHOUT_QUERY(user-agent)%", "/logged|probe/1"),
+            ("%RESP(x-version)%|%RESP(:STATUS)%|%RESP(:path)%", "v2|200|-"),
+            ("%TRAILER(grpc-status)%|%TRAILER(x-version)%", "14|-"),
+            ("%PROTOCOL%|%RESPONSE_CODE%|%RESPONSE_FLAGS%|%RESPONSE_CODE_DETAILS%", "HTTP/1.1|200|-|via_upstream"),
+            ("%BYTES_RECEIVED%|%BYTES_SENT%", "5|812"),
+            ("%DURATION%|%REQUEST_DURATION%|%RESPONSE_DURATION%|%RESPONSE_TX_DURATION%", "7|1|6|2"),
+            ("%UPSTREAM_HOST%|%UPSTREAM_LOCAL_ADDRESS%", "127.0.0.31:9080|127.0.0.1:40000"),
+            ("%UPSTREAM_CLUSTER%", "outbound|9080||one.default.svc.cluster.local"),
+            ("%UPSTREAM_REQUEST_ATTEMPT_COUNT%", "1"),
+            ("%DOWNSTREAM_LOCAL_ADDRESS%|%DOWNSTREAM_LOCAL_PORT%", "127.0.0.1:8080|8080"),
+            ("%DOWNSTREAM_REMOTE_ADDRESS%|%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "10.1.2.3:0|10.1.2.3"),
+            ("%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%", "127.0.0.1:50000"),
+            ("%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", "127.0.0.1"),
+            ("%REQUESTED_SERVER_NAME%|%ROUTE_NAME%|%VIRTUAL_HOST_NAME%", "shop.example|default|log.example:80"),
+            ("%CONNECTION_TERMINATION_DETAILS%|%UPSTREAM_TRANSPORT_FAILURE_REASON%", "-|-"),
+            ("100%% %REQ(user-agent):3% %DURATION:1% %RESPONSE_CODE:2%", "100% pro 7 20"),
+        ] {
+            assert_eq!(line(&text_format(format), &full), format!("{value}\n"), "{format}");
+        }
+        assert_ne!(line(&text_format("%HOSTNAME%"), &full), "-\n");
+    }
+
+    #[test]
+    fn a_client_cannot_set_the_original_path() {
+        let request = headers(&[("x-envoy-original-path", "/forged")]);
+        let response = HeaderMap::new();
+        let line = line(&text_format("%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"), &answered(&request, &response));
+        assert_eq!(line, "/logged?x=1\n");
+    }
+
+    #[test]
+    fn a_text_gets_a_line_feed_if_it_has_none() {
+        assert_eq!(line(&text_format("a\n"), &record()), "a\n");
+        assert_eq!(line(&text_format("a"), &record()), "a\n");
+        assert_eq!(line(&text_format(""), &record()), "\n");
+    }
+
+    #[test]
+    fn json_keeps_order_and_types_and_writes_null_for_what_is_absent() {
+        let (request, response) = (request_fields(), HeaderMap::new());
+        let format = json_format(&[
+            ("start_time", "%START_TIME%"),
+            ("response_code", "%RESPONSE_CODE%"),
+            ("flags", "%RESPONSE_FLAGS%"),
+            ("duration", "%DURATION%"),
+            ("sni", "%REQUESTED_SERVER_NAME%"),
+            ("mixed \"text\"", "took %DURATION% ms, sni %REQUESTED_SERVER_NAME% \"\\"),
+            ("agent", "%REQ(user-agent)%"),
+            ("literal", "1"),
+            ("empty", ""),
+        ]);
+        let text = line(&format, &answered(&request, &response));
+        let expected = concat!(
+            r#"{"start_time":"2026-01-02T03:04:05.678Z","response_code":200,"flags":"-","duration":7,"sni":null,"#,
+            r#""mixed \"text\"":"took 7 ms, sni - \"\\","agent":"probe/1","literal":"1","empty":""}"#,
+            "\n"
+        );
+        assert_eq!(text, expected);
+        let read: Json = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["mixed \"text\""], json!("took 7 ms, sni - \"\\"));
+        assert_eq!(line(&json_format(&[]), &record()), "{}\n");
+    }
+
+    #[test]
+    fn the_fields_that_a_line_needs_can_be_kept_from_a_head_that_leaves() {
+        let (request, response) =
+            (request_fields(), headers(&[("x-envoy-upstream-service-time", "6"), ("date", "now")]));
+        let format = LineFormat::new(&AccessLogFormat::Text(Format::istio_default()));
+        let (kept_request, kept_response) = (format.capture_request(&request), format.capture_response(&response));
+        let whole = answered(&request, &response);
+        let kept = AccessRecord { request_headers: &kept_request, response_headers: &kept_response, ..whole };
+        assert_eq!(line(&format, &kept), line(&format, &whole));
+        assert!(!format.reads_trailers());
+        assert!(text_format("%TRAILER(grpc-status)%").reads_trailers());
+    }
+
+    #[test]
+    fn a_line_allocates_nothing_once_its_buffer_has_grown() {
+        let (request, response) = (request_fields(), headers(&[("x-envoy-upstream-service-time", "6")]));
+        let record = answered(&request, &response);
+        let format = LineFormat::new(&AccessLogFormat::Text(Format::istio_default()));
+        let (mut out, mut scratch) = (Vec::new(), Scratch::default());
+        format.write(&mut out, &mut scratch, &record);
+        let allocations = allocation_counter::measure(|| {
+            for _ in 0..100 {
+                out.clear();
+                format.write(&mut out, &mut scratch, &record);
+            }
+        });
+        assert_eq!(allocations.count_total, 0);
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_breaks_a_line_or_its_json(agent in prop::collection::vec(0x20u8..=0xff, 0..40), path in "/[ -~]{0,20}") {
+            let mut request = HeaderMap::new();
+            if let Ok(value) = http::HeaderValue::from_bytes(&agent) {
+                request.insert("user-agent", value);
+            }
+            let record = AccessRecord { path: &path, request_headers: &request, ..record() };
+            let text = line(&LineFormat::new(&AccessLogFormat::Text(Format::istio_default())), &record);
+            prop_assert_eq!(text.matches('\n').count(), 1);
+            let quotes = text.replace("\\\\", "").replace("\\\"", "").matches('"').count();
+            prop_assert_eq!(quotes, 14);
+            let json = line(&json_format(&[("agent", "%REQ(user-agent)%"), ("path", "<%REQ(:path)%>")]), &record);
+            let read: Json = serde_json::from_str(&json).unwrap();
+            prop_assert_eq!(&read["path"], &json!(format!("<{path}>")));
         }
     }
-    out.push(b'"');
-    write_steps(out, times, steps, record, escaped_json);
-    out.push(b'"');
+
+    #[test]
+    fn a_header_value_is_not_escaped_and_nothing_where_there_is_nothing() {
+        let (request, response) = (headers(&[("x-user", "\"jane\"")]), HeaderMap::new());
+        let record = answered(&request, &response);
+        for (format, value) in [
+            ("%REQ(x-user)%", "\"jane\""),
+            ("%REQ(absent)%", ""),
+            ("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "10.1.2.3"),
+            ("%START_TIME%", "2026-01-02T03:04:05.678Z"),
+        ] {
+            let mut out = Vec::new();
+            for piece in Format::parse(format).unwrap().pieces() {
+                if let Piece::Command(command, _) = piece {
+                    record.write_command(command, &mut out);
+                }
+            }
+            assert_eq!(String::from_utf8(out).unwrap(), value, "{format}");
+        }
+    }
 }

@@ -10,9 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::format::LineFormat;
+use super::format::{LineFormat, Scratch};
 use super::record::AccessRecord;
-use super::time::Timestamps;
 use crate::telemetry::Metrics;
 use crate::telemetry::shard::lock;
 
@@ -117,7 +116,7 @@ impl AccessLog {
         AccessLogger {
             buffer: Vec::with_capacity(BUFFER_BYTES + BUFFER_BYTES / 4),
             lines: 0,
-            times: Timestamps::default(),
+            scratch: Scratch::default(),
             queue: self.queue.clone(),
             shared: Arc::clone(&self.shared),
         }
@@ -163,7 +162,7 @@ impl AccessLog {
 pub struct AccessLogger {
     buffer: Vec<u8>,
     lines: u64,
-    times: Timestamps,
+    scratch: Scratch,
     queue: SyncSender<Batch>,
     shared: Arc<Shared>,
 }
@@ -179,7 +178,7 @@ impl AccessLogger {
         if !self.is_enabled() {
             return;
         }
-        format.write(&mut self.buffer, &mut self.times, record);
+        format.write(&mut self.buffer, &mut self.scratch, record);
         self.lines += 1;
         if self.buffer.len() >= BUFFER_BYTES {
             self.flush();

@@ -3,9 +3,15 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
-/// Appends a number.
+/// Appends a number. Short ones, of which a line has many, are written without a call.
 pub(super) fn number(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    let digit = |place: u64| b'0' + (number / place % 10) as u8;
+    match number {
+        0..10 => out.push(digit(1)),
+        10..100 => out.extend_from_slice(&[digit(10), digit(1)]),
+        100..1000 => out.extend_from_slice(&[digit(100), digit(10), digit(1)]),
+        _ => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+    }
 }
 
 /// Appends a number with at least `digits` digits.
@@ -16,16 +22,34 @@ pub(super) fn padded(out: &mut Vec<u8>, number: u64, digits: usize) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// Every octet with a dot behind it, and its length.
+static OCTETS: [([u8; 4], usize); 256] = {
+    let mut octets = [([b'.'; 4], 0); 256];
+    let mut octet = 0;
+    while octet < octets.len() {
+        let digits = [b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8];
+        octets[octet] = match octet {
+            0..10 => ([digits[2], b'.', 0, 0], 2),
+            10..100 => ([digits[1], digits[2], b'.', 0], 3),
+            _ => ([digits[0], digits[1], digits[2], b'.'], 4),
+        };
+        octet += 1;
+    }
+    octets
+};
+
 /// Appends an address.
 pub(super) fn ip(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
-            for (place, octet) in address.octets().into_iter().enumerate() {
-                if place > 0 {
-                    out.push(b'.');
+            for octet in address.octets() {
+                if let Some((text, length)) = OCTETS.get(usize::from(octet)) {
+                    let start = out.len();
+                    out.extend_from_slice(text);
+                    out.truncate(start + length);
                 }
-                number(out, octet.into());
             }
+            out.pop();
         }
         // Writing to a vector cannot fail.
         IpAddr::V6(address) => drop(write!(out, "{address}")),
@@ -45,14 +69,24 @@ pub(super) fn socket_address(out: &mut Vec<u8>, address: SocketAddr) {
     number(out, address.port().into());
 }
 
-/// Whether a byte may need escaping: quotes, backslashes, control characters, and what is not ASCII.
-const fn special(byte: u8) -> bool {
-    byte < 0x20 || byte >= 0x7f || byte == b'"' || byte == b'\\'
-}
-
-/// Without an early return, so that the compiler makes vector code of it.
+/// Whether any byte may need escaping: a quote, a backslash, a control character, or what is not ASCII. Eight at a time; what
+/// stands in the high bit of each byte is the answer for it, once no byte has a high bit of its own.
 fn any_special(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |found, &byte| found | special(byte))
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
+    let special = |word: u64| {
+        let quote = below(word ^ (ONES * u64::from(b'"')), 1);
+        let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
+        let delete = word.wrapping_add(ONES);
+        (word | below(word, 0x20) | quote | backslash | delete) & HIGH
+    };
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().any(|byte| !(0x20..0x7f).contains(byte) || *byte == b'"' || *byte == b'\\');
+    };
+    // The last eight, some of which may be among the others too.
+    let (words, _) = bytes.as_chunks::<8>();
+    words.iter().fold(special(u64::from_ne_bytes(*last)), |found, word| found | special(u64::from_ne_bytes(*word))) != 0
 }
 
 /// Appends bytes for a line of text: quotes and backslashes with a backslash, control characters and what is not UTF-8 as
@@ -121,7 +155,9 @@ mod tests {
 
     #[test]
     fn addresses_are_written_as_the_standard_library_does() {
-        for address in ["127.0.0.31:9080", "0.0.0.0:0", "255.10.1.99:65535", "[::1]:80", "[2001:db8::7]:443"] {
+        for address in
+            ["127.0.0.31:9080", "9.10.99.100:1", "0.0.0.0:0", "255.10.1.99:65535", "[::1]:80", "[2001:db8::7]:443"]
+        {
             assert_eq!(written(|out| socket_address(out, address.parse().unwrap())), address);
         }
     }
@@ -134,6 +170,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_needs_escaping_is_seen_wherever_it_stands(bytes in prop::collection::vec(0x18u8..=0x84, 0..30)) {
+            let special = |byte: &u8| !(0x20..0x7f).contains(byte) || b"\"\\".contains(byte);
+            prop_assert_eq!(any_special(&bytes), bytes.iter().any(special));
+            let plain: Vec<u8> = bytes.into_iter().filter(|byte| !special(byte)).collect();
+            prop_assert!(!any_special(&plain));
+        }
+
         #[test]
         fn a_json_string_reads_back_as_the_text_it_was(bytes in any::<Vec<u8>>()) {
             let json = written(|out| {

@@ -82,7 +82,7 @@ fn since_epoch(time: SystemTime) -> Duration {
 #[derive(Debug, Default)]
 pub(super) struct Timestamps {
     second: Option<u64>,
-    prefix: Vec<u8>,
+    text: [u8; 24],
 }
 
 impl Timestamps {
@@ -91,17 +91,23 @@ impl Timestamps {
         let since = since_epoch(time);
         if self.second != Some(since.as_secs()) {
             self.second = Some(since.as_secs());
-            self.prefix.clear();
-            let civil = Civil::new(since.as_secs());
-            civil.write(&mut self.prefix, 'F', since);
-            self.prefix.push(b'T');
-            civil.write(&mut self.prefix, 'T', since);
-            self.prefix.push(b'.');
+            self.renew(since);
         }
-        out.extend_from_slice(&self.prefix);
         let millis = since.subsec_millis();
         let digit = |place: u32| b'0' + (millis / place % 10) as u8;
-        out.extend_from_slice(&[digit(100), digit(10), digit(1), b'Z']);
+        let [.., hundreds, tens, ones, _] = &mut self.text;
+        (*hundreds, *tens, *ones) = (digit(100), digit(10), digit(1));
+        out.extend_from_slice(&self.text);
+    }
+
+    fn renew(&mut self, since: Duration) {
+        let mut text = Vec::with_capacity(self.text.len());
+        let civil = Civil::new(since.as_secs());
+        civil.write(&mut text, 'F', since);
+        text.push(b'T');
+        civil.write(&mut text, 'T', since);
+        text.extend_from_slice(b".000Z");
+        self.text.iter_mut().zip(text).for_each(|(place, byte)| *place = byte);
     }
 }
 

@@ -1,9 +1,10 @@
 //! Commands, compiled and evaluated: one evaluator for log lines and for header values.
 //! Source: Envoy, "Access logging", command operators.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use ::http::{HeaderName, Version};
 use config_model::model::Command;
@@ -13,27 +14,105 @@ use super::text;
 use super::time::{TimeFormat, Timestamps};
 use crate::telemetry::Flags;
 
-/// What a command yields for one request.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Value<'a> {
-    /// Nothing: `-` in text, `null` in JSON.
-    Absent,
-    /// Bytes as they came, from a client perhaps.
-    Bytes(&'a [u8]),
-    /// Text whose blanks are written as underscores.
-    Words(&'a str),
+/// Takes what a command yields and writes it in its own way.
+pub(super) trait Sink {
+    /// Where to, and the times written before.
+    fn parts(&mut self) -> (&mut Vec<u8>, &mut Timestamps);
+
+    /// There is no value.
+    fn absent(&mut self);
+
+    /// Writes bytes that a client or a back end may have chosen.
+    fn escape(out: &mut Vec<u8>, bytes: &[u8]);
+
+    /// Comes before and after every value but a number.
+    fn quote(&mut self) {}
+
+    /// Writes what is no number, with `write`.
+    fn quoted(&mut self, write: impl FnOnce(&mut Vec<u8>, &mut Timestamps)) {
+        self.quote();
+        let (out, times) = self.parts();
+        write(out, times);
+        self.quote();
+    }
+
+    /// A text or nothing.
+    fn text(&mut self, text: Option<&[u8]>) {
+        match text {
+            Some(text) => self.quoted(|out, _| Self::escape(out, text)),
+            None => self.absent(),
+        }
+    }
+
+    /// A text whose blanks are written as underscores, or nothing.
+    fn words(&mut self, words: Option<&str>) {
+        let Some(words) = words else { return self.absent() };
+        self.quoted(|out, _| {
+            let start = out.len();
+            Self::escape(out, words.as_bytes());
+            let written = out.get_mut(start..).unwrap_or_default();
+            written.iter_mut().filter(|byte| **byte == b' ').for_each(|byte| *byte = b'_');
+        });
+    }
+
     /// A number.
-    Number(u64),
-    /// Response flags.
-    Flags(Flags),
-    /// An address and port.
-    Address(SocketAddr),
-    /// An address.
-    Ip(IpAddr),
-    /// A time in the usual format.
-    Time(SystemTime),
-    /// A time in a format of its own.
-    FormattedTime(SystemTime, &'a TimeFormat),
+    fn number(&mut self, number: u64) {
+        text::number(self.parts().0, number);
+    }
+
+    /// Milliseconds, or nothing.
+    fn millis(&mut self, duration: Option<Duration>) {
+        match duration {
+            Some(duration) => {
+                self.number(duration.as_secs().wrapping_mul(1000).wrapping_add(duration.subsec_millis().into()));
+            }
+            None => self.absent(),
+        }
+    }
+
+    /// An address and port, or nothing.
+    fn address(&mut self, address: Option<SocketAddr>) {
+        match address {
+            Some(address) => self.quoted(|out, _| text::socket_address(out, address)),
+            None => self.absent(),
+        }
+    }
+
+    /// The address alone, or nothing.
+    fn ip(&mut self, address: Option<SocketAddr>) {
+        match address {
+            Some(address) => self.quoted(|out, _| text::ip(out, address.ip())),
+            None => self.absent(),
+        }
+    }
+}
+
+/// Writes values as they are, nothing for what is absent.
+pub(super) struct RawSink<'a> {
+    pub(super) out: &'a mut Vec<u8>,
+    pub(super) times: Timestamps,
+    /// Whether there was no value.
+    pub(super) is_absent: bool,
+}
+
+impl<'a> RawSink<'a> {
+    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out, times: Timestamps::default(), is_absent: false }
+    }
+}
+
+impl Sink for RawSink<'_> {
+    fn parts(&mut self) -> (&mut Vec<u8>, &mut Timestamps) {
+        (self.out, &mut self.times)
+    }
+
+    fn absent(&mut self) {
+        self.is_absent = true;
+    }
+
+    fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
+        out.extend_from_slice(bytes);
+    }
 }
 
 /// A header field that a command names.
@@ -44,7 +123,6 @@ enum Field {
     OriginalPath,
     Authority,
     Scheme,
-    Status,
     Header(HeaderName),
     /// A name that no field can have.
     Impossible,
@@ -83,7 +161,6 @@ impl Field {
             ":path" => Self::Path,
             ":authority" | "host" => Self::Authority,
             ":scheme" => Self::Scheme,
-            ":status" => Self::Status,
             "x-envoy-original-path" => Self::OriginalPath,
             _ => HeaderName::from_bytes(name.as_bytes()).map_or(Self::Impossible, Self::Header),
         }
@@ -103,37 +180,30 @@ impl Lookup {
         })
     }
 
-    fn value<'a>(&self, record: &AccessRecord<'a>) -> Value<'a> {
-        let first = self.read(&self.field, record);
-        let value = match (first, &self.alternative) {
-            (Value::Absent, Some(alternative)) => self.read(alternative, record),
-            _ => first,
-        };
+    fn value<'a>(&self, record: &AccessRecord<'a>) -> Option<&'a [u8]> {
+        let value = self.read(&self.field, record).or_else(|| self.read(self.alternative.as_ref()?, record));
         match value {
-            Value::Bytes(bytes) if self.without_query => {
-                let end = memchr::memchr(b'?', bytes).unwrap_or(bytes.len());
-                Value::Bytes(bytes.get(..end).unwrap_or(bytes))
-            }
+            Some(bytes) if self.without_query => bytes.split(|byte| *byte == b'?').next(),
             _ => value,
         }
     }
 
-    fn read<'a>(&self, field: &Field, record: &AccessRecord<'a>) -> Value<'a> {
+    fn read<'a>(&self, field: &Field, record: &AccessRecord<'a>) -> Option<&'a [u8]> {
         let headers = match self.head {
             Head::Request => record.request_headers,
             Head::Response => record.response_headers,
             Head::Trailers => record.response_trailers,
         };
-        match (field, self.head) {
-            (Field::Method, Head::Request) => Value::Bytes(record.method.as_bytes()),
-            (Field::Path, Head::Request) => Value::Bytes(record.path.as_bytes()),
-            (Field::OriginalPath, Head::Request) => bytes(record.original_path),
-            (Field::Authority, Head::Request) => Value::Bytes(record.authority.as_bytes()),
-            (Field::Scheme, Head::Request) => Value::Bytes(record.scheme.as_bytes()),
-            (Field::Status, Head::Response) if record.status != 0 => Value::Number(record.status.into()),
-            (Field::Header(name), _) => headers.first(name).map_or(Value::Absent, Value::Bytes),
-            _ => Value::Absent,
-        }
+        let text = match (field, self.head) {
+            (Field::Header(name), _) => return headers.first(name),
+            (Field::Method, Head::Request) => record.method,
+            (Field::Path, Head::Request) => record.path,
+            (Field::OriginalPath, Head::Request) => record.original_path?,
+            (Field::Authority, Head::Request) => record.authority,
+            (Field::Scheme, Head::Request) => record.scheme,
+            _ => return None,
+        };
+        Some(text.as_bytes())
     }
 }
 
@@ -145,6 +215,7 @@ impl Operation {
         match command {
             Command::Request(name, other) => lookup(Head::Request, name, other, false),
             Command::RequestWithoutQuery(name, other) => lookup(Head::Request, name, other, true),
+            Command::Response(name, _) if **name == *":status" => Self::Other(Command::ResponseCode),
             Command::Response(name, other) => lookup(Head::Response, name, other, false),
             Command::Trailer(name, other) => lookup(Head::Trailers, name, other, false),
             Command::StartTime(Some(format)) => Self::Time(TimeFormat::new(format)),
@@ -153,146 +224,87 @@ impl Operation {
         }
     }
 
-    pub(super) fn value<'a>(&'a self, record: &AccessRecord<'a>) -> Value<'a> {
+    /// Gives the value for `record` to `sink`.
+    pub(super) fn evaluate(&self, record: &AccessRecord<'_>, sink: &mut impl Sink) {
         match self {
-            Self::Lookup(lookup) => lookup.value(record),
-            Self::Time(format) => Value::FormattedTime(record.start, format),
-            Self::Hostname(name) => Value::Bytes(name.as_bytes()),
-            Self::Other(command) => record.value(command),
+            Self::Lookup(lookup) => sink.text(lookup.value(record)),
+            Self::Time(format) => sink.quoted(|out, _| format.write(out, record.start)),
+            Self::Hostname(name) => sink.text(Some(name.as_bytes())),
+            Self::Other(command) => evaluate(command, record, sink),
         }
     }
 }
 
-impl<'a> AccessRecord<'a> {
-    /// Writes what `command` yields, as it is, without any escaping; false if that is nothing. For header values.
-    pub fn write_command(&self, command: &Command, out: &mut Vec<u8>) -> bool {
-        let operation = Operation::new(command);
-        let value = operation.value(self);
-        value.write(out, &mut Timestamps::default(), Vec::extend_from_slice);
-        value != Value::Absent
-    }
-
-    /// What a command yields that reads no header field and needs nothing compiled.
-    fn value(&self, command: &Command) -> Value<'a> {
-        match command {
-            Command::StartTime(_) => Value::Time(self.start),
-            Command::Protocol => bytes(protocol(self.protocol)),
-            Command::ResponseCode => Value::Number(self.status.into()),
-            Command::ResponseFlags => Value::Flags(self.flags),
-            Command::ResponseCodeDetails => self.details.map_or(Value::Absent, Value::Words),
-            Command::ConnectionTerminationDetails => bytes(self.connection_termination_details),
-            Command::UpstreamTransportFailureReason => {
-                self.upstream_transport_failure_reason.map_or(Value::Absent, Value::Words)
-            }
-            Command::BytesReceived => Value::Number(self.bytes_received),
-            Command::BytesSent => Value::Number(self.bytes_sent),
-            Command::Duration => millis(self.duration),
-            Command::RequestDuration => millis(self.request_duration),
-            Command::ResponseDuration => millis(self.response_duration),
-            Command::ResponseTxDuration => millis(self.response_tx_duration),
-            Command::RouteName => bytes(self.route_name),
-            Command::VirtualHostName => bytes(self.virtual_host_name),
-            Command::RequestedServerName => bytes(self.server_name),
-            _ => self.peer_value(command),
-        }
-    }
-
-    fn peer_value(&self, command: &Command) -> Value<'a> {
-        let (remote, direct) = (self.downstream_remote_address, self.downstream_direct_remote_address);
-        match command {
-            Command::UpstreamHost => bytes(self.upstream_host),
-            Command::UpstreamCluster => bytes(self.upstream_cluster),
-            Command::UpstreamLocalAddress => address(self.upstream_local_address),
-            Command::UpstreamRequestAttemptCount => Value::Number(self.attempt_count.into()),
-            Command::DownstreamLocalAddress => address(self.downstream_local_address),
-            Command::DownstreamLocalPort => {
-                self.downstream_local_address.map_or(Value::Absent, |address| Value::Number(address.port().into()))
-            }
-            Command::DownstreamRemoteAddress => address(remote),
-            Command::DownstreamRemoteAddressWithoutPort => ip(remote),
-            Command::DownstreamDirectRemoteAddress => address(direct),
-            Command::DownstreamDirectRemoteAddressWithoutPort => ip(direct),
-            _ => Value::Absent,
-        }
+impl AccessRecord<'_> {
+    /// Appends what `command` yields, nothing where there is nothing, without any escaping: for header values.
+    pub fn write_command(&self, command: &Command, out: &mut Vec<u8>) {
+        Operation::new(command).evaluate(self, &mut RawSink::new(out));
     }
 }
 
-fn bytes(text: Option<&str>) -> Value<'_> {
-    text.map_or(Value::Absent, |text| Value::Bytes(text.as_bytes()))
+/// Gives the value of a command that reads no header field and needs nothing compiled.
+fn evaluate(command: &Command, record: &AccessRecord<'_>, sink: &mut impl Sink) {
+    match command {
+        Command::StartTime(_) => sink.quoted(|out, times| times.write(out, record.start)),
+        Command::Protocol => sink.text(protocol(record.protocol).map(str::as_bytes)),
+        Command::ResponseCode => sink.number(record.status.into()),
+        Command::ResponseFlags => sink.quoted(|out, _| write_flags(out, record.flags)),
+        Command::ResponseCodeDetails => sink.words(record.details),
+        Command::ConnectionTerminationDetails => sink.text(record.connection_termination_details.map(str::as_bytes)),
+        Command::UpstreamTransportFailureReason => sink.words(record.upstream_transport_failure_reason),
+        Command::BytesReceived => sink.number(record.bytes_received),
+        Command::BytesSent => sink.number(record.bytes_sent),
+        Command::Duration => sink.millis(record.duration),
+        Command::RequestDuration => sink.millis(record.request_duration),
+        Command::ResponseDuration => sink.millis(record.response_duration),
+        Command::ResponseTxDuration => sink.millis(record.response_tx_duration),
+        Command::RouteName => sink.text(record.route_name.map(str::as_bytes)),
+        Command::VirtualHostName => sink.text(record.virtual_host_name.map(str::as_bytes)),
+        Command::RequestedServerName => sink.text(record.server_name.map(str::as_bytes)),
+        _ => evaluate_peer(command, record, sink),
+    }
 }
 
-fn millis<'a>(duration: Option<Duration>) -> Value<'a> {
-    duration.map_or(Value::Absent, |duration| {
-        Value::Number(duration.as_secs().wrapping_mul(1000).wrapping_add(duration.subsec_millis().into()))
-    })
-}
-
-fn address<'a>(address: Option<SocketAddr>) -> Value<'a> {
-    address.map_or(Value::Absent, Value::Address)
-}
-
-fn ip<'a>(address: Option<SocketAddr>) -> Value<'a> {
-    address.map_or(Value::Absent, |address| Value::Ip(address.ip()))
+/// Of the two connections.
+fn evaluate_peer(command: &Command, record: &AccessRecord<'_>, sink: &mut impl Sink) {
+    match command {
+        Command::UpstreamHost => sink.text(record.upstream_host.map(str::as_bytes)),
+        Command::UpstreamCluster => sink.text(record.upstream_cluster.map(str::as_bytes)),
+        Command::UpstreamLocalAddress => sink.address(record.upstream_local_address),
+        Command::UpstreamRequestAttemptCount => sink.number(record.attempt_count.into()),
+        Command::DownstreamLocalAddress => sink.address(record.downstream_local_address),
+        Command::DownstreamLocalPort => match record.downstream_local_address {
+            Some(address) => sink.number(address.port().into()),
+            None => sink.absent(),
+        },
+        Command::DownstreamRemoteAddress => sink.address(record.downstream_remote_address),
+        Command::DownstreamRemoteAddressWithoutPort => sink.ip(record.downstream_remote_address),
+        Command::DownstreamDirectRemoteAddress => sink.address(record.downstream_direct_remote_address),
+        Command::DownstreamDirectRemoteAddressWithoutPort => sink.ip(record.downstream_direct_remote_address),
+        _ => sink.absent(),
+    }
 }
 
 fn protocol(version: Version) -> Option<&'static str> {
-    [
-        (Version::HTTP_11, "HTTP/1.1"),
-        (Version::HTTP_2, "HTTP/2"),
-        (Version::HTTP_10, "HTTP/1.0"),
-        (Version::HTTP_3, "HTTP/3"),
-    ]
-    .into_iter()
-    .find_map(|(known, text)| (known == version).then_some(text))
+    match version {
+        Version::HTTP_11 => Some("HTTP/1.1"),
+        Version::HTTP_2 => Some("HTTP/2"),
+        Version::HTTP_10 => Some("HTTP/1.0"),
+        Version::HTTP_3 => Some("HTTP/3"),
+        _ => None,
+    }
 }
 
+/// Read once: it is asked for on the request path too.
 fn hostname() -> Arc<str> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim_end().into()
-}
-
-impl Value<'_> {
-    /// Appends the value; `escape` writes what a client or a back end may have chosen.
-    pub(super) fn write(&self, out: &mut Vec<u8>, times: &mut Timestamps, escape: impl Fn(&mut Vec<u8>, &[u8])) {
-        match self {
-            Self::Absent => {}
-            Self::Bytes(bytes) => escape(out, bytes),
-            Self::Words(words) => {
-                let start = out.len();
-                escape(out, words.as_bytes());
-                let written = out.get_mut(start..).unwrap_or_default();
-                written.iter_mut().filter(|byte| **byte == b' ').for_each(|byte| *byte = b'_');
-            }
-            Self::Number(value) => text::number(out, *value),
-            Self::Flags(flags) => write_flags(out, *flags),
-            Self::Address(address) => text::socket_address(out, *address),
-            Self::Ip(address) => text::ip(out, *address),
-            Self::Time(time) => times.write(out, *time),
-            Self::FormattedTime(time, format) => format.write(out, *time),
-        }
-    }
-
-    /// The value cut to `length` bytes.
-    pub(super) fn write_cut(
-        &self,
-        out: &mut Vec<u8>,
-        times: &mut Timestamps,
-        escape: impl Fn(&mut Vec<u8>, &[u8]),
-        length: usize,
-    ) {
-        if let Self::Bytes(bytes) = self {
-            escape(out, bytes.get(..length).unwrap_or(bytes));
-        } else {
-            let start = out.len();
-            self.write(out, times, escape);
-            out.truncate(out.len().min(start + length));
-        }
-    }
+    static NAME: OnceLock<Arc<str>> = OnceLock::new();
+    let read = || fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim_end().into();
+    Arc::clone(NAME.get_or_init(read))
 }
 
 fn write_flags(out: &mut Vec<u8>, flags: Flags) {
     if flags.is_empty() {
-        out.push(b'-');
+        return out.push(b'-');
     }
     for (place, name) in flags.names().enumerate() {
         if place > 0 {
