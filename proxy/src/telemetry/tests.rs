@@ -1,8 +1,8 @@
 //! Metrics from record to exposition.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -55,6 +55,11 @@ fn record(series: &SeriesId) -> RequestRecord<'_> {
 
 type Labels = BTreeMap<String, String>;
 
+static SAMPLE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r#"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)$"#).unwrap());
+static LABEL: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r#"([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)"#).unwrap());
+
 /// One exposition, read as strictly as a test needs.
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Exposition {
@@ -64,17 +69,15 @@ struct Exposition {
 
 impl Exposition {
     fn parse(text: &str) -> Self {
-        let sample = Regex::new(r#"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)$"#).unwrap();
-        let label = Regex::new(r#"([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)"#).unwrap();
         let mut read = Self::default();
         for line in text.lines() {
             if let Some(kind) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = kind.split_once(' ').unwrap();
                 assert!(read.types.insert(name.into(), kind.into()).is_none(), "{name} comes twice");
             } else if !line.starts_with("# HELP ") {
-                let parts = sample.captures(line).unwrap_or_else(|| panic!("not a sample: {line}"));
+                let parts = SAMPLE.captures(line).unwrap_or_else(|| panic!("not a sample: {line}"));
                 let text = parts.get(2).map_or("", |labels| labels.as_str());
-                let labels: Labels = label.captures_iter(text).map(|pair| (pair[1].into(), pair[2].into())).collect();
+                let labels: Labels = LABEL.captures_iter(text).map(|pair| (pair[1].into(), pair[2].into())).collect();
                 assert_eq!(labels.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>(), {
                     if text.is_empty() { 0 } else { text.len() + 1 }
                 });
