@@ -134,8 +134,9 @@ fn port(item: Item<'_, VirtualService>, named: &Named<'_>, service: Service<'_>,
     let numbers: Vec<String> = ports.iter().map(|port| port.number.to_string()).collect();
     match port {
         Some(port) => {
-            let is_there = ports.iter().any(|known| known.number == *port.number);
-            if !is_there && !(ports.is_empty() && service.external_name().is_some()) {
+            // A name elsewhere has whatever ports it has.
+            let is_open = ports.is_empty() && service.external_name().is_some();
+            if !is_open && ports.iter().all(|known| known.number != *port.number) {
                 let name = format!("{}:{}", host.value, port.number.value);
                 let hint = Some(format!("the service has port {}", numbers.join(", ")));
                 let field = format!("{}.port.number", named.field);

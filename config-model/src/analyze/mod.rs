@@ -72,3 +72,6 @@ fn selector_text(selector: &Labels) -> String {
 fn did_you_mean(name: &str) -> String {
     format!("did you mean {name}?")
 }
+
+#[cfg(test)]
+mod tests;

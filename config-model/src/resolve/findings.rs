@@ -20,9 +20,9 @@ pub(super) fn duplicate(first: &Resource, second: &Resource) -> Diagnostic {
 }
 
 /// An address that can't be bound.
-pub(super) fn unusable_bind(origin: Origin, bind: &str) -> Diagnostic {
+pub(super) fn unusable_bind(origin: &Origin, bind: &str) -> Diagnostic {
     let message = format!("bind {bind:?} is no IP address; the server is left out");
-    Diagnostic::new(Code::NotHonoured, Level::Warning, &origin, message)
+    Diagnostic::new(Code::NotHonoured, Level::Warning, origin, message)
 }
 
 fn delegate(root: Source<'_>) -> Origin {

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt};
 
 use crate::diagnostic::Diagnostic;
-use crate::model::{Listener, Route, RouteConfiguration, RouteConfigurationIndex};
+use crate::model::{Cluster, Listener, Route, RouteConfiguration, RouteConfigurationIndex};
 use crate::name::{self, HostPattern};
 use crate::origin::Origin;
 use crate::resource::{Gateway, Server, VirtualService};
 
 use super::clusters::Clusters;
 use super::names::{self, ServerHost};
-use super::routes::{self, Translated};
+use super::routes;
 use super::set::{Item, ResourceSet};
 use super::virtual_hosts::{Block, BlockIndex, VirtualHosts};
 use super::visibility::Visibility;
@@ -74,7 +74,7 @@ fn sockets<'a>(gateways: &[Item<'a, Gateway>], diagnostics: &mut Vec<Diagnostic>
         let bind = &*server.bind.value;
         let ip = if bind.is_empty() { Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) } else { bind.parse::<IpAddr>() };
         let Ok(ip) = ip else {
-            diagnostics.push(findings::unusable_bind(gateway.origin(server.bind.position), bind));
+            diagnostics.push(findings::unusable_bind(&gateway.origin(server.bind.position), bind));
             continue;
         };
         let address = SocketAddr::new(ip, *port.number);
@@ -127,6 +127,12 @@ impl<'a> Bindings<'a> {
             }
         }
         Self { bound, by_gateway }
+    }
+
+    /// The VirtualServices of a server's Gateway, in order.
+    fn of(&self, server: &GatewayServer<'a>) -> impl Iterator<Item = &Bound<'a>> {
+        let indexes = self.by_gateway.get(&server.name()).into_iter().flatten();
+        indexes.filter_map(|&index| self.bound.get(index))
     }
 }
 
@@ -191,40 +197,72 @@ pub(crate) fn server_hosts<'a>(server: &GatewayServer<'a>) -> impl Iterator<Item
     server.server.hosts.iter().map(move |host| ServerHost::parse(&host.value, namespace))
 }
 
-/// Routes that were built already, with the place that they are for where the place matters.
-#[derive(Default)]
-struct Built<'a> {
-    routes: Vec<Vec<Arc<Route>>>,
-    origins: Vec<Origin>,
-    by_virtual_service: HashMap<usize, Vec<(Option<u16>, Option<(&'a str, &'a str)>, Option<BlockIndex>)>>,
+/// The routes of a VirtualService, and the port and the Gateway that they are for where these make a difference.
+struct Known<'a> {
+    port: Option<u16>,
+    gateway: Option<(&'a str, &'a str)>,
+    /// `None` if there are none.
+    block: Option<BlockIndex>,
 }
 
-impl<'a> Built<'a> {
-    /// The routes of `bound` at `place`; `None` if it has none there.
-    fn block(
-        &mut self,
-        index: usize,
-        bound: &Bound<'a>,
-        place: &Place<'a>,
-        translate: impl FnOnce() -> Translated,
-    ) -> Option<BlockIndex> {
-        let known = self.by_virtual_service.entry(index).or_default();
-        let fits = |(port, gateway, _): &&(Option<u16>, Option<(&str, &str)>, _)| {
-            port.is_none_or(|port| port == place.port) && gateway.is_none_or(|gateway| gateway == place.gateway)
-        };
-        if let Some((_, _, block)) = known.iter().find(fits) {
-            return *block;
+impl Known<'_> {
+    fn fits(&self, place: &Place<'_>) -> bool {
+        self.port.is_none_or(|port| port == place.port) && self.gateway.is_none_or(|gateway| gateway == place.gateway)
+    }
+}
+
+/// Routes as they are built, each VirtualService's once for all places where they are the same.
+struct Build<'a> {
+    proxy: &'a Proxy,
+    rules: routes::Rules<'a>,
+    clusters: Clusters<'a>,
+    routes: Vec<Vec<Arc<Route>>>,
+    origins: Vec<Origin>,
+    by_virtual_service: HashMap<u32, Vec<Known<'a>>>,
+}
+
+impl<'a> Build<'a> {
+    /// Adds what `server` serves to the hosts of its socket.
+    fn server(&mut self, server: &GatewayServer<'a>, bindings: &Bindings<'a>, virtual_hosts: &mut VirtualHosts) {
+        let server_hosts = ServerHosts::new(server);
+        let place = Place { port: server.port, gateway: server.name() };
+        for bound in bindings.of(server) {
+            let namespace = bound.item.namespace();
+            for host in bound.hosts.iter().flat_map(|host| server_hosts.intersections(host, namespace)) {
+                let Some(block) = self.block(bound.item, &place) else { continue };
+                if server.redirects() {
+                    virtual_hosts.redirect(host.clone(), server.origin());
+                }
+                virtual_hosts.add(host, block);
+            }
         }
-        let translated = translate();
+        for host in self::server_hosts(server).filter(|_| server.redirects()) {
+            virtual_hosts.redirect(host.pattern, server.origin());
+        }
+    }
+
+    /// The routes of `item` at `place`; `None` if it has none there.
+    fn block(&mut self, item: Item<'a, VirtualService>, place: &Place<'a>) -> Option<BlockIndex> {
+        let known = self.by_virtual_service.entry(item.index).or_default();
+        if let Some(known) = known.iter().find(|known| known.fits(place)) {
+            return known.block;
+        }
+        let translated = self.rules.translate(item, place, self.proxy, &mut self.clusters);
         let block = (!translated.routes.is_empty()).then_some(BlockIndex(self.routes.len()));
         let port = translated.depends_on_port.then_some(place.port);
         let gateway = translated.depends_on_gateway.then_some(place.gateway);
-        known.push((port, gateway, block));
+        known.push(Known { port, gateway, block });
         if block.is_some() {
             self.routes.push(translated.routes);
-            self.origins.push(bound.item.own_origin());
+            self.origins.push(item.own_origin());
         }
         block
+    }
+
+    fn finish(mut self) -> (Vec<Block>, Vec<Cluster>) {
+        let clusters = self.clusters.finish(&mut self.routes);
+        let routes = self.routes.into_iter().zip(self.origins);
+        (routes.map(|(routes, origin)| Block { routes: routes.into(), origin }).collect(), clusters)
     }
 }
 
@@ -235,48 +273,33 @@ pub(super) struct Served {
     pub(super) route_configurations: Vec<RouteConfiguration>,
 }
 
-/// The listeners and virtual hosts of a gateway; the clusters that its routes need are added to `clusters`.
+/// The listeners and virtual hosts of a gateway, and the clusters that its routes need.
 pub(super) fn serve<'a>(
     resources: &'a ResourceSet,
     proxy: &'a Proxy,
-    mut clusters: Clusters<'a>,
+    clusters: Clusters<'a>,
     diagnostics: &mut Vec<Diagnostic>,
-) -> (Served, Vec<crate::model::Cluster>) {
+) -> (Served, Vec<Cluster>) {
     let gateways = selected(resources, proxy);
     let sockets = sockets(&gateways, diagnostics);
     let bindings = Bindings::new(resources, proxy, &gateways);
-    let mut rules = routes::Rules::new(resources);
-    let mut built = Built::default();
+    let mut build = Build {
+        proxy,
+        rules: routes::Rules::new(resources),
+        clusters,
+        routes: Vec::new(),
+        origins: Vec::new(),
+        by_virtual_service: HashMap::new(),
+    };
     let mut hosts = Vec::with_capacity(sockets.len());
     for socket in &sockets {
         let mut virtual_hosts = VirtualHosts::default();
         for server in &socket.servers {
-            let server_hosts = ServerHosts::new(server);
-            let place = Place { port: server.port, gateway: server.name() };
-            for &index in bindings.by_gateway.get(&server.name()).into_iter().flatten() {
-                let Some(bound) = bindings.bound.get(index) else { continue };
-                let namespace = bound.item.namespace();
-                for host in bound.hosts.iter().flat_map(|host| server_hosts.intersections(host, namespace)) {
-                    let translate = || rules.translate(bound.item, &place, proxy, &mut clusters);
-                    if let Some(block) = built.block(index, bound, &place, translate) {
-                        if server.redirects() {
-                            virtual_hosts.redirect(host.clone(), server.origin());
-                        }
-                        virtual_hosts.add(host, block);
-                    }
-                }
-            }
-            if server.redirects() {
-                for host in self::server_hosts(server) {
-                    virtual_hosts.redirect(host.pattern, server.origin());
-                }
-            }
+            build.server(server, &bindings, &mut virtual_hosts);
         }
         hosts.push(virtual_hosts);
     }
-    let clusters = clusters.finish(&mut built.routes);
-    let routes = built.routes.into_iter().zip(built.origins);
-    let blocks: Vec<Block> = routes.map(|(routes, origin)| Block { routes: routes.into(), origin }).collect();
+    let (blocks, clusters) = build.finish();
     (served(&sockets, hosts, &blocks), clusters)
 }
 

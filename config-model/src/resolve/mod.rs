@@ -80,3 +80,6 @@ pub fn resolve(resources: &ResourceSet, proxy: &Proxy) -> Resolution {
     let gateway::Served { listeners, route_configurations } = served;
     Resolution { model: Model { listeners, route_configurations, clusters, mesh }, diagnostics }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
