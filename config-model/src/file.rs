@@ -1,6 +1,5 @@
 //! One file of a configuration folder: its documents, read and checked. Start at [`ParsedFile::parse`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::decode::{Path, Report};
@@ -41,12 +40,13 @@ impl ParsedFile {
     /// the same place are not read again, and their resources are the same `Arc`s.
     pub fn parse(name: &str, text: &str, previous: Option<&Self>) -> Self {
         let known = previous.filter(|file| *file.name == *name).map(|file| &file.sections[..]).unwrap_or_default();
-        let known: HashMap<u32, &Arc<ParsedSection>> = known.iter().map(|section| (section.line, section)).collect();
+        let mut known = known.iter().peekable();
         let name: Arc<str> = Arc::from(name);
         let mut file = Self { name: Arc::clone(&name), ..Self::default() };
         for section in sections(text) {
             let ordinal = u32::try_from(file.resources.len()).unwrap_or(u32::MAX);
-            let parsed = match known.get(&section.line) {
+            while known.next_if(|known| known.line < section.line).is_some() {}
+            let parsed = match known.peek() {
                 Some(known) if known.is_of(section, ordinal) => Arc::clone(known),
                 _ => Arc::new(read_section(&name, section, ordinal)),
             };

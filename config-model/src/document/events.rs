@@ -2,10 +2,11 @@
 //! depth, and nodes that come from aliases.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
+use super::fields::Fields;
 use super::scalar::{key_text, resolve};
 use super::{Key, Node, SyntaxError, Value};
 use crate::origin::Position;
@@ -168,7 +169,7 @@ impl<'t> Builder<'t> {
         for (value, value_span) in merged {
             self.merge(value, &value_span, &mut fields)?;
         }
-        let node = Node { position: self.position(span), value: Value::Mapping(fields.list) };
+        let node = Node { position: self.position(span), value: Value::Mapping(fields.into_list()) };
         Ok(Built { node, nodes, height, merge_key: false })
     }
 
@@ -211,33 +212,5 @@ fn tagged(tag: &str, text: &str) -> Option<Value<'static>> {
         ("int", value @ Value::Int(_)) | ("float", value @ Value::Float(_)) => Some(value),
         ("bool", value @ Value::Bool(_)) | ("null", value @ Value::Null) => Some(value),
         _ => None,
-    }
-}
-
-/// Fields of a mapping, none of them twice.
-#[derive(Default)]
-pub(super) struct Fields<'t> {
-    pub(super) list: Vec<(Key<'t>, Node<'t>)>,
-    names: HashSet<Cow<'t, str>, foldhash::fast::RandomState>,
-}
-
-impl<'t> Fields<'t> {
-    /// Mappings of the API are small: comparing is quicker than hashing.
-    const SMALL: usize = 16;
-
-    /// Whether the key was new, and so has been taken.
-    pub(super) fn insert(&mut self, key: Key<'t>, value: Node<'t>) -> bool {
-        let new = if self.list.len() < Self::SMALL {
-            !self.list.iter().any(|(known, _)| known.name == key.name)
-        } else {
-            if self.names.is_empty() {
-                self.names.extend(self.list.iter().map(|(known, _)| known.name.clone()));
-            }
-            self.names.insert(key.name.clone())
-        };
-        if new {
-            self.list.push((key, value));
-        }
-        new
     }
 }

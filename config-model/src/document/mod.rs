@@ -2,6 +2,8 @@
 //! and go-yaml: a bare `yes`, `no`, `on`, `off`, `y` or `n` is a boolean, as a map key too. Start at [`parse`].
 
 mod events;
+mod fields;
+mod quick;
 mod scalar;
 mod split;
 
@@ -59,7 +61,7 @@ impl Key<'_> {
 
 /// Reads the documents of a section, of which there is mostly one; `line` is the number of its first line in the file.
 pub fn parse(text: &str, line: u32) -> Result<Vec<Node<'_>>, SyntaxError> {
-    events::parse(text, line)
+    quick::parse(text, line).map_or_else(|| events::parse(text, line), Ok)
 }
 
 /// Why text is not YAML that Kubernetes would read.
@@ -128,3 +130,6 @@ fn shorten(text: &str) -> Cow<'_, str> {
         None => text.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Splits a file at its document markers, so that each document can be read, and read again, by itself.
 
+use memchr::{memchr_iter, memmem};
+
 /// A document's text and where it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Section<'t> {
@@ -11,23 +13,22 @@ pub struct Section<'t> {
 
 /// The documents of a file. A file with directives (`%YAML`) is one section, as those belong to the document behind them.
 pub fn sections(text: &str) -> Vec<Section<'_>> {
-    let mut sections = Vec::new();
-    let mut begin = 0;
-    let (mut line, mut first_line) = (1, 1);
-    let mut offset = 0;
-    while let Some(rest) = text.get(offset..).filter(|rest| !rest.is_empty()) {
-        match rest.as_bytes() {
-            [b'%', ..] => return vec![Section { text, line: 1 }],
-            [b'-', b'-', b'-', after @ ..] if offset > begin && ends_marker(after) => {
-                sections.push(Section { text: text.get(begin..offset).unwrap_or_default(), line: first_line });
-                (begin, first_line) = (offset, line);
-            }
-            _ => {}
-        }
-        offset += memchr::memchr(b'\n', rest.as_bytes()).map_or(rest.len(), |end| end + 1);
-        line += 1;
+    let bytes = text.as_bytes();
+    if bytes.first() == Some(&b'%') || memmem::find(bytes, b"\n%").is_some() {
+        return vec![Section { text, line: 1 }];
     }
-    sections.push(Section { text: text.get(begin..).unwrap_or_default(), line: first_line });
+    let mut sections = Vec::new();
+    let (mut begin, mut line) = (0, 1);
+    for line_feed in memmem::find_iter(bytes, b"\n---") {
+        let marker = line_feed + 1;
+        if bytes.get(marker + 3..).is_none_or(ends_marker) {
+            let text = text.get(begin..marker).unwrap_or_default();
+            sections.push(Section { text, line });
+            begin = marker;
+            line += u32::try_from(memchr_iter(b'\n', text.as_bytes()).count()).unwrap_or(u32::MAX);
+        }
+    }
+    sections.push(Section { text: text.get(begin..).unwrap_or_default(), line });
     sections
 }
 

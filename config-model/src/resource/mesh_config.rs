@@ -11,13 +11,14 @@ use crate::origin::Position;
 pub fn read_mesh_config(mesh: &Text, section: Section<'_>, report: &mut Report) -> Option<MeshConfig> {
     let data = Path::ROOT.field("data");
     let at = data.field("mesh");
-    let block = block_scalar(mesh.position, section);
+    let is_block = is_block_scalar(mesh.position, section);
     // The lines of a block scalar are lines of the file, moved to the right; of any other form only the beginning is known.
-    let place = |position: Position| match block {
-        Some(indent) => Position { column: position.column.saturating_add(indent), ..position },
-        None => mesh.position,
+    let indent = mesh.position.column.saturating_sub(1);
+    let place = |position: Position| match is_block {
+        true => Position { column: position.column.saturating_add(indent), ..position },
+        false => mesh.position,
     };
-    match parse(&mesh.value, mesh.position.line.saturating_add(1)) {
+    match parse(&mesh.value, mesh.position.line) {
         Ok(documents) => {
             let mut document = documents.into_iter().next()?;
             document.relocate(&place);
@@ -31,12 +32,12 @@ pub fn read_mesh_config(mesh: &Text, section: Section<'_>, report: &mut Report) 
     }
 }
 
-/// The indentation of the block scalar whose `|` or `>` stands at `position`, if one does.
-fn block_scalar(position: Position, section: Section<'_>) -> Option<u32> {
-    let mut lines = section.text.lines().skip(position.line.checked_sub(section.line)? as usize);
-    let header = lines.next()?.chars().nth(position.column.checked_sub(1)? as usize);
-    let first = lines.find(|line| !line.trim().is_empty()).filter(|_| matches!(header, Some('|' | '>')))?;
-    u32::try_from(first.len() - first.trim_start_matches(' ').len()).ok()
+/// Whether the text at `position` is a block scalar: `|` or `>` ends the line above it.
+fn is_block_scalar(position: Position, section: Section<'_>) -> bool {
+    let lines_above = position.line.saturating_sub(section.line) as usize;
+    let above = section.text.lines().take(lines_above).filter(|line| !line.trim().is_empty()).last();
+    let header = above.map(|line| line.split_once(" #").map_or(line, |(header, _)| header).trim_end());
+    header.is_some_and(|header| header.trim_end_matches(['-', '+']).ends_with(['|', '>']))
 }
 
 object! {

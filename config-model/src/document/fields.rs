@@ -1,0 +1,39 @@
+//! Fields of a mapping while it is read.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use super::{Key, Node};
+
+/// Fields of a mapping, none of them twice.
+#[derive(Default)]
+pub(super) struct Fields<'t> {
+    list: Vec<(Key<'t>, Node<'t>)>,
+    names: HashSet<Cow<'t, str>, foldhash::fast::RandomState>,
+}
+
+impl<'t> Fields<'t> {
+    /// Mappings of the API are small: comparing is quicker than hashing.
+    const SMALL: usize = 16;
+
+    /// Whether the key was new, and so has been taken.
+    pub(super) fn insert(&mut self, key: Key<'t>, value: Node<'t>) -> bool {
+        let new = if self.list.len() < Self::SMALL {
+            !self.list.iter().any(|(known, _)| known.name == key.name)
+        } else {
+            if self.names.is_empty() {
+                self.names.extend(self.list.iter().map(|(known, _)| known.name.clone()));
+            }
+            self.names.insert(key.name.clone())
+        };
+        if new {
+            self.list.push((key, value));
+        }
+        new
+    }
+
+    /// The fields in the order in which they came.
+    pub(super) fn into_list(self) -> Vec<(Key<'t>, Node<'t>)> {
+        self.list
+    }
+}
