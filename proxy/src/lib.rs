@@ -3,6 +3,7 @@
 mod admin;
 pub mod cli;
 pub mod control;
+mod demo;
 mod http;
 mod listener;
 pub mod process;

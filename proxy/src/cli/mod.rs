@@ -3,14 +3,16 @@
 
 mod check;
 mod configuration;
+mod demo;
 mod findings;
+mod gateway;
 mod list;
 mod listing;
 mod manual;
+pub(crate) mod request;
+mod route;
 mod table;
-#[allow(dead_code, reason = "the route command comes next")]
 pub(crate) mod terminal;
-#[allow(dead_code, reason = "the gateway command comes next")]
 mod value;
 pub(crate) mod words;
 
@@ -23,7 +25,7 @@ use terminal::{Failure, Terminal};
 pub(crate) use value::Color;
 use value::OutputFormat;
 
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDEGATE_COMMIT"), ")");
+pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDEGATE_COMMIT"), ")");
 const LONG_VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\ncommit: ",
@@ -59,8 +61,11 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Gateway(gateway::GatewayArguments),
+    Demo(demo::DemoArguments),
     #[command(visible_aliases = ["analyze", "validate"])]
     Check(check::CheckArguments),
+    Route(route::RouteArguments),
     #[command(flatten)]
     List(list::ListCommand),
     /// Lists what a configuration comes to, by istioctl's name for it
@@ -73,7 +78,10 @@ pub(crate) enum Command {
 impl Command {
     fn run(self, terminal: &Terminal) -> Result<ExitCode, Failure> {
         match self {
+            Self::Gateway(arguments) => arguments.run()?,
+            Self::Demo(arguments) => arguments.run(terminal.color())?,
             Self::Check(arguments) => return arguments.run(terminal),
+            Self::Route(arguments) => arguments.run(terminal)?,
             Self::List(list) | Self::ProxyConfig(list) => list.run(terminal)?,
             Self::Completion(arguments) => terminal.write(&arguments.render())?,
             Self::Man(arguments) => terminal.write(&arguments.render()?)?,

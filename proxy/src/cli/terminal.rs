@@ -41,6 +41,11 @@ impl Terminal {
         Self { color }
     }
 
+    /// When colours are used.
+    pub(crate) fn color(&self) -> Color {
+        self.color
+    }
+
     /// Writes `text` to standard output. A reader that has gone away, as `head` does, is no failure.
     pub(crate) fn write(&self, text: &str) -> Result<(), Failure> {
         let mut stream = AutoStream::new(io::stdout().lock(), self.color.choice());

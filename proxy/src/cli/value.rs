@@ -5,23 +5,18 @@ use std::time::Duration;
 use clap::ValueEnum;
 use config_model::name::Labels;
 
-/// How an answer is written.
+/// How an answer is written: for people, or for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputFormat {
-    /// For people.
     Text,
-    /// For programs.
     Json,
 }
 
-/// When colours are used.
+/// When colours are used: `Auto` means on a terminal, unless NO_COLOR is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set.
     Auto,
-    /// Always.
     Always,
-    /// Never.
     Never,
 }
 

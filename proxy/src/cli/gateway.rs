@@ -1,0 +1,105 @@
+//! `gateway`: the arguments of the data plane at the mesh's edge.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use config_model::name::Labels;
+
+use super::value::{self, PortMapping};
+use super::{Failure, VERSION};
+use crate::control::PortMap;
+use crate::process::{self, GatewayOptions};
+use crate::telemetry::Target;
+use tracing::level_filters::LevelFilter;
+
+/// Serves the Gateways of a configuration folder
+///
+/// The folder is watched: a changed file is in force within half a second, and no request fails because of it. A file with an
+/// error is refused whole and the last good version of it stays in force; at start an error ends the program with status 1.
+/// SIGTERM or Ctrl-C finishes the requests in flight and ends with status 0; a second one ends at once. SIGHUP reads the folder anew.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidegate gateway --config ./config --port-map 80:8080
+      Serve Gateways with selector istio: ingressgateway; what they have on port 80 is bound on 8080
+  tidegate gateway --config ./config --labels istio=egressgateway --admin 127.0.0.1:15000 --workers 2
+  tidegate gateway --config ./config --access-log off --drain 30s")]
+pub(crate) struct GatewayArguments {
+    /// The folder of YAML files (.yaml, .yml)
+    #[arg(long, env = "TIDEGATE_CONFIG", value_name = "DIR")]
+    config: PathBuf,
+    /// The proxy's own namespace
+    #[arg(long, env = "TIDEGATE_NAMESPACE", value_name = "NS", default_value = "default")]
+    namespace: String,
+    /// The proxy's labels, which Gateways select
+    #[arg(long, env = "TIDEGATE_LABELS", value_name = "K=V,...", default_value = "istio=ingressgateway", value_parser = value::labels)]
+    labels: Labels,
+    /// The admin address: /ready, /stats/prometheus, /config_dump and more
+    #[arg(long, env = "TIDEGATE_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:15000")]
+    admin: SocketAddr,
+    /// Data threads; one for each core that may be used if not given
+    #[arg(long, env = "TIDEGATE_WORKERS", value_name = "N")]
+    workers: Option<NonZeroU16>,
+    /// The access log: - for standard output, off, or a file; MeshConfig stands before this
+    #[arg(long, env = "TIDEGATE_ACCESS_LOG", value_name = "-|off|FILE", default_value = "-")]
+    access_log: String,
+    /// Binds another port than the Gateway says, 0 for any that is free (repeatable)
+    #[arg(long, env = "TIDEGATE_PORT_MAP", value_name = "GATEWAY:BOUND", value_delimiter = ',', value_parser = value::port_mapping)]
+    port_map: Vec<PortMapping>,
+    /// How long requests in flight may take after SIGTERM
+    #[arg(long, env = "TIDEGATE_DRAIN", value_name = "DURATION", default_value = "10s", value_parser = value::duration)]
+    drain: Duration,
+    /// What is logged to standard error
+    #[arg(long, env = "TIDEGATE_LOG_LEVEL", value_name = "LEVEL", value_enum, default_value = "info")]
+    log_level: LogLevel,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Off => Self::OFF,
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+impl GatewayArguments {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let level = self.log_level.into();
+        process::run(self.options(), level).map_err(|error| Failure(error.to_string()))
+    }
+
+    fn options(self) -> GatewayOptions {
+        let cores = || available_parallelism().map_or(1, usize::from);
+        GatewayOptions {
+            config: self.config,
+            namespace: self.namespace,
+            labels: self.labels,
+            admin: self.admin,
+            workers: self.workers.map_or_else(cores, |workers| usize::from(workers.get())),
+            access_log: Target::parse(&self.access_log),
+            port_map: PortMap::new(self.port_map.into_iter().map(|mapping| (mapping.from, mapping.to))),
+            drain: self.drain,
+            version: VERSION.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! `route`: where a request would go, and why. The same table answers that routes traffic.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use config_model::model::{ClusterTarget, Endpoint, Listener, Model};
+use http::Uri;
+use routing::Table;
+use routing::explain::{Explanation, Inquiry, Outcome, explain};
+use routing::normalize::{PathRefusal, normalize};
+use serde::Serialize;
+
+use super::configuration::{ConfigurationArguments, Understood};
+use super::request::{self, Request};
+use super::terminal::{DIM, ERROR, paint};
+use super::{Failure, OutputFormat, Terminal};
+
+/// Explains where a request would go: host, every rule that is passed over and why, split, subset and its endpoints
+///
+/// Ends with status 0 whatever the answer is, a 404 too.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidegate route ./config http://shop.example/reviews/7
+  tidegate route ./config --method POST http://shop.example/orders -H 'end-user: jason' -H 'cookie: user=1'
+  tidegate route ./config --listener 8080 http://shop.example/ --draw 0.93 --output json")]
+pub(crate) struct RouteArguments {
+    #[command(flatten)]
+    configuration: ConfigurationArguments,
+    /// The URL, or only its path if a host header is given
+    url: Uri,
+    /// The method
+    #[arg(long, short = 'X', default_value = "GET", value_name = "M")]
+    method: String,
+    /// A header of the request (repeatable)
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = request::header)]
+    headers: Vec<(String, String)>,
+    /// Port of the Gateway's server where the request comes in; that of the URL, or the only one, if not given
+    #[arg(long, value_name = "PORT")]
+    listener: Option<u16>,
+    /// Where the draw of a split falls, from 0 to just below 1
+    #[arg(long, default_value_t = 0.0, value_name = "X", value_parser = draw)]
+    draw: f64,
+    /// How the explanation is written
+    #[arg(long, short, value_enum, default_value = "text", env = "TIDEGATE_OUTPUT")]
+    output: OutputFormat,
+}
+
+fn draw(text: &str) -> Result<f64, String> {
+    let draw = text.parse().ok().filter(|draw| (0.0..1.0).contains(draw));
+    draw.ok_or_else(|| "expected a number from 0 to just below 1, as in 0.5".to_owned())
+}
+
+/// The explanation with what only the folder knows.
+#[derive(Debug, Serialize)]
+struct Answer<'m> {
+    #[serde(flatten)]
+    explanation: Explanation,
+    /// By name of the cluster.
+    endpoints: BTreeMap<String, &'m [Endpoint]>,
+}
+
+/// A path that no rule gets to see.
+#[derive(Debug, Serialize)]
+struct Refused {
+    request: String,
+    status: u16,
+    reason: String,
+}
+
+impl RouteArguments {
+    pub(crate) fn run(&self, terminal: &Terminal) -> Result<(), Failure> {
+        let Understood { model, endpoints } = self.configuration.understand()?;
+        let listener = self.listener(&model)?;
+        let mut request = Request::new(&self.method, &self.url, &self.headers).map_err(Failure)?;
+        let text = match self.explain(&model, listener, &mut request) {
+            Ok(explanation) => self.render(&Answer::new(explanation, &endpoints)),
+            Err(refusal) => self.render_refusal(&request, refusal),
+        };
+        terminal.write(&text)
+    }
+
+    fn explain(&self, model: &Model, listener: &Listener, request: &mut Request) -> Result<Explanation, PathRefusal> {
+        let path = self.url.path().to_owned();
+        let path = normalize(path.as_bytes(), model.mesh.path_normalization)?;
+        request.show_path(path.matching());
+        // A fraction of 1 as one of 2^64; the cast saturates.
+        let draw = (self.draw * 2f64.powi(64)) as u64;
+        let inquiry = Inquiry { configuration: listener.routes, head: request, path: &path, draw };
+        Ok(explain(model, &Table::compile(model), &inquiry))
+    }
+
+    /// The listener where the request comes in.
+    fn listener<'m>(&self, model: &'m Model) -> Result<&'m Listener, Failure> {
+        let of_port = |port: u16| model.listeners.iter().find(move |listener| listener.address.port() == port);
+        let default_port = if self.url.scheme_str() == Some("https") { 443 } else { 80 };
+        let ports: Vec<String> = model.listeners.iter().map(|listener| listener.address.port().to_string()).collect();
+        let ports = ports.join(", ");
+        match (self.listener, &model.listeners[..]) {
+            (_, []) => Err(Failure(
+                "there is no listener: no Gateway's selector matches the proxy's labels (--labels)".to_owned(),
+            )),
+            (Some(port), _) => {
+                of_port(port).ok_or_else(|| Failure(format!("no listener has port {port}; there is {ports}")))
+            }
+            (None, [only]) => Ok(only),
+            (None, _) => of_port(self.url.port_u16().unwrap_or(default_port))
+                .ok_or_else(|| Failure(format!("which listener? Name one of {ports} with --listener"))),
+        }
+    }
+
+    fn render(&self, answer: &Answer<'_>) -> String {
+        match self.output {
+            OutputFormat::Text => answer.text(),
+            OutputFormat::Json => serde_json::to_string_pretty(answer).unwrap_or_default() + "\n",
+        }
+    }
+
+    fn render_refusal(&self, request: &Request, refusal: PathRefusal) -> String {
+        let refused = Refused { request: request.describe(), status: 400, reason: refusal.to_string() };
+        match self.output {
+            OutputFormat::Text => format!("{}\n\nanswer {}: {refusal}\n", refused.request, paint(ERROR, "400")),
+            OutputFormat::Json => serde_json::to_string_pretty(&refused).unwrap_or_default() + "\n",
+        }
+    }
+}
+
+impl<'m> Answer<'m> {
+    fn new(explanation: Explanation, endpoints: &'m [Vec<Endpoint>]) -> Self {
+        let mut of_clusters = BTreeMap::new();
+        if let Outcome::Forward { destinations, .. } = &explanation.outcome {
+            for share in destinations {
+                let ClusterTarget::Known(index) = share.target else { continue };
+                let of_cluster = endpoints.get(index.0 as usize).map_or(&[][..], |endpoints| endpoints);
+                of_clusters.insert(share.cluster.clone(), of_cluster);
+            }
+        }
+        Self { explanation, endpoints: of_clusters }
+    }
+
+    fn text(&self) -> String {
+        let mut text = self.explanation.to_text(true);
+        for (cluster, endpoints) in &self.endpoints {
+            text += &format!("endpoints of {cluster}\n");
+            if endpoints.is_empty() {
+                text += &format!("  {}\n", paint(ERROR, "none: 503 no healthy upstream"));
+            }
+            for endpoint in *endpoints {
+                let health = match endpoint.health {
+                    config_model::model::Health::Ready => String::new(),
+                    config_model::model::Health::NotReady => paint(ERROR, "  not ready"),
+                };
+                let workload = format!("{} {}", endpoint.workload.name, endpoint.workload.version);
+                text += &format!("  {}{health}  {}\n", endpoint.address, paint(DIM, workload));
+            }
+        }
+        text
+    }
+}
