@@ -14,7 +14,7 @@ mod tests;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -62,34 +62,49 @@ pub(crate) struct Identity {
 #[derive(Debug)]
 pub(crate) struct Admin {
     address: SocketAddr,
-    _end: oneshot::Sender<Infallible>,
+    /// A second handle, to be passed to a successor.
+    socket: Option<TcpListener>,
+    end: Option<oneshot::Sender<Infallible>>,
 }
 
 impl Admin {
-    /// Binds `address` and serves on a thread of its own.
+    /// Serves what comes in on `listener`, on a thread of its own.
     ///
     /// # Errors
-    /// If the address can't be bound, or the system refuses a thread.
-    pub(crate) fn start(address: SocketAddr, context: Context) -> io::Result<Self> {
-        let listener = std::net::TcpListener::bind(address)?;
+    /// If the system refuses a thread or a descriptor.
+    pub(crate) fn start(listener: TcpListener, context: Context) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        let bound = listener.local_addr()?;
+        let (address, socket) = (listener.local_addr()?, listener.try_clone()?);
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
             if let Err(error) = serve(listener, context, ended) {
                 tracing::error!(target: "admin", "the admin can't run: {error}");
             }
         })?;
-        Ok(Self { address: bound, _end: end })
+        Ok(Self { address, socket: Some(socket), end: Some(end) })
     }
 
     /// What was bound.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// A handle of the listening socket.
+    ///
+    /// # Errors
+    /// If it is closed, or there are no descriptors left.
+    pub(crate) fn socket(&self) -> io::Result<TcpListener> {
+        self.socket.as_ref().map_or_else(|| Err(io::ErrorKind::NotConnected.into()), TcpListener::try_clone)
+    }
+
+    /// Ends it now.
+    pub(crate) fn close(&mut self) {
+        self.socket = None;
+        self.end = None;
+    }
 }
 
-fn serve(listener: std::net::TcpListener, context: Context, ended: oneshot::Receiver<Infallible>) -> io::Result<()> {
+fn serve(listener: TcpListener, context: Context, ended: oneshot::Receiver<Infallible>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;

@@ -192,7 +192,7 @@ proptest! {
 fn started() -> (Admin, SocketAddr) {
     let fixture = Fixture::new();
     fixture.context.status.reach(State::Live);
-    let admin = Admin::start((Ipv4Addr::LOCALHOST, 0).into(), fixture.context).unwrap();
+    let admin = Admin::start(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), fixture.context).unwrap();
     let address = admin.address();
     (admin, address)
 }

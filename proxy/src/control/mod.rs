@@ -13,6 +13,7 @@ mod pipeline;
 mod sockets;
 mod status;
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -33,11 +34,21 @@ use files::Outcome;
 use pipeline::{Built, Pipeline};
 use sockets::{Opened, Sockets};
 
-pub use sockets::{BindError, PortMap};
+pub use sockets::{BindError, Handles, PortMap};
 pub use status::{Applied, ListenerStatus, State, Status};
 
 /// How often a listener that could not be bound is tried again.
 const BIND_AGAIN: Duration = Duration::from_secs(1);
+
+/// What the control thread is given by the process, besides what the command line says.
+pub(crate) struct Means {
+    /// Sockets of the process before this one.
+    pub(crate) inherited: Vec<TcpListener>,
+    /// Where handles of all sockets are kept.
+    pub(crate) handles: Handles,
+    /// Connections that may be open at once.
+    pub(crate) connections_max: usize,
+}
 
 /// The control thread's state.
 pub(crate) struct Control {
@@ -62,7 +73,7 @@ impl Control {
         options: GatewayOptions,
         status: Arc<Status>,
         metrics: Metrics,
-        connections_max: usize,
+        means: Means,
     ) -> Result<Self, StartError> {
         let mut folder = Folder::new(&options.config);
         let changes = first_look(&mut folder)?;
@@ -73,8 +84,9 @@ impl Control {
         refuse_errors(&outcome)?;
         let surroundings = Surroundings { metrics: &metrics, port_map: &options.port_map };
         let built = pipeline.build(&surroundings, None).await;
-        let mut sockets = Sockets::new(options.workers, options.port_map.clone());
+        let mut sockets = Sockets::new(options.workers, options.port_map.clone(), means.handles, means.inherited);
         let opened = sockets.open(&addresses(&built.snapshot.model));
+        sockets.forget_inherited();
         refuse_failures(&opened)?;
         let target = log_target(&options, &built.snapshot.model);
         let access_log = Arc::new(AccessLog::start(target, &metrics).map_err(StartError::AccessLog)?);
@@ -84,7 +96,7 @@ impl Control {
             snapshots: Arc::clone(&store),
             metrics: Arc::new(metrics.clone()),
             access_log: Arc::clone(&access_log),
-            connections_per_worker: connections_max.div_ceil(options.workers.max(1)).max(1),
+            connections_per_worker: means.connections_max.div_ceil(options.workers.max(1)).max(1),
         };
         let workers = Workers::start(options.workers, &Arc::new(shared))?;
         let (tell, scans) = channel(1);

@@ -1,11 +1,12 @@
 //! Listening sockets: one for each worker and address, sharing the port, opened and closed as the configuration asks.
 //!
-//! The process owns them, and keeps a second handle of each, so that it can pass them to a successor. Start at
-//! [`Sockets::open`].
+//! The process owns them, and keeps a second handle of each, so that it can pass them to a successor (see
+//! [`crate::process`]). Start at [`Sockets::open`].
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -92,22 +93,36 @@ impl BindError {
     }
 }
 
+/// Second handles of the sockets that are open, by address as the Gateway says it. Copies share them.
+#[derive(Debug, Clone, Default)]
+pub struct Handles(Arc<Mutex<BTreeMap<SocketAddr, Vec<TcpListener>>>>);
+
+impl Handles {
+    /// A third handle of each socket.
+    ///
+    /// # Errors
+    /// If there are no descriptors left.
+    pub fn duplicate(&self) -> io::Result<Vec<TcpListener>> {
+        self.lock().values().flatten().map(TcpListener::try_clone).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Vec<TcpListener>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Sockets that are open, and those that should be, by address as the Gateway says it.
 #[derive(Debug)]
 pub(super) struct Sockets {
     port_map: PortMap,
     /// Sockets for an address: one for each worker.
     count: usize,
-    open: BTreeMap<SocketAddr, Open>,
+    /// The address as bound.
+    open: BTreeMap<SocketAddr, SocketAddr>,
+    handles: Handles,
     failed: BTreeMap<SocketAddr, BindError>,
     /// From the process before this one, by bound address.
     inherited: BTreeMap<SocketAddr, Vec<TcpListener>>,
-}
-
-#[derive(Debug)]
-struct Open {
-    bound: SocketAddr,
-    handles: Vec<TcpListener>,
 }
 
 /// What [`Sockets::open`] did.
@@ -120,18 +135,21 @@ pub(super) struct Opened {
 }
 
 impl Sockets {
-    /// None yet; `count` for each address to come.
-    pub(super) fn new(count: usize, port_map: PortMap) -> Self {
-        Self { port_map, count, open: BTreeMap::new(), failed: BTreeMap::new(), inherited: BTreeMap::new() }
-    }
-
-    /// Takes over listening sockets of another process: they are used before any is made.
-    pub(super) fn inherit(&mut self, sockets: impl IntoIterator<Item = TcpListener>) {
-        for socket in sockets {
+    /// None yet; `count` for each address to come. `inherited` ones, of the process before this one, are used before any is
+    /// made. Their handles are kept in `handles`.
+    pub(super) fn new(count: usize, port_map: PortMap, handles: Handles, inherited: Vec<TcpListener>) -> Self {
+        let mut by_address: BTreeMap<SocketAddr, Vec<TcpListener>> = BTreeMap::new();
+        for socket in inherited {
             if let Ok(bound) = socket.local_addr() {
-                self.inherited.entry(bound).or_default().push(socket);
+                by_address.entry(bound).or_default().push(socket);
             }
         }
+        Self { port_map, count, open: BTreeMap::new(), handles, failed: BTreeMap::new(), inherited: by_address }
+    }
+
+    /// Closes what was inherited and is of no use.
+    pub(super) fn forget_inherited(&mut self) {
+        self.inherited.clear();
     }
 
     /// Opens those of `wanted` that are not open. An address that failed is tried again with each call.
@@ -160,13 +178,17 @@ impl Sockets {
     /// Lets go of those that are open and not among `wanted`, and returns them: their workers still hold them.
     pub(super) fn close_all_but(&mut self, wanted: &[SocketAddr]) -> Vec<SocketAddr> {
         let gone = self.open.keys().copied().filter(|address| !wanted.contains(address)).collect::<Vec<_>>();
-        gone.iter().for_each(|address| drop(self.open.remove(address)));
+        let mut handles = self.handles.lock();
+        for address in &gone {
+            self.open.remove(address);
+            handles.remove(address);
+        }
         gone
     }
 
     /// What is open: the address as the Gateway says it, then as bound.
     pub(super) fn bound(&self) -> impl Iterator<Item = (SocketAddr, SocketAddr)> {
-        self.open.iter().map(|(&address, open)| (address, open.bound))
+        self.open.iter().map(|(&address, &bound)| (address, bound))
     }
 
     /// What should be open and isn't.
@@ -174,50 +196,50 @@ impl Sockets {
         self.failed.iter().map(|(&address, error)| (address, error))
     }
 
-    /// Every socket, to be passed to a successor.
-    pub(super) fn handles(&self) -> impl Iterator<Item = &TcpListener> {
-        self.open.values().flat_map(|open| &open.handles)
-    }
-
     fn open_one(&mut self, wanted: SocketAddr) -> Result<Vec<TcpListener>, BindError> {
-        let bound = self.port_map.apply(wanted);
-        if let Some((&other, _)) = self.open.iter().find(|(_, open)| open.bound == bound) {
-            return Err(BindError::MappedTwice { wanted, bound, other });
+        let address = self.port_map.apply(wanted);
+        if let Some((&other, _)) = self.open.iter().find(|(_, bound)| **bound == address) {
+            return Err(BindError::MappedTwice { wanted, bound: address, other });
         }
-        let inherited = self.inherited.remove(&bound).unwrap_or_default();
-        let shares_port = self.open.values().any(|open| open.bound.port() == bound.port());
-        let open = Open::new(bound, self.count, inherited, shares_port)
-            .map_err(|error| BindError::new(wanted, bound, &error))?;
-        let sockets = open.duplicate().map_err(|error| BindError::new(wanted, bound, &error))?;
-        self.open.insert(wanted, open);
+        let inherited = self.inherited.remove(&address).unwrap_or_default();
+        let shares_port = self.open.values().any(|bound| bound.port() == address.port());
+        let sockets = listen_all(address, self.count, inherited, shares_port);
+        let opened = sockets.and_then(|(bound, sockets)| {
+            let handles = sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
+            self.handles.lock().insert(wanted, handles);
+            Ok((bound, sockets))
+        });
+        let (bound, sockets) = opened.map_err(|error| BindError::new(wanted, address, &error))?;
+        self.open.insert(wanted, bound);
         Ok(sockets)
     }
 }
 
-impl Open {
-    /// Sockets at `address`, `count` of them, `inherited` ones first. `shares_port`: this process listens on the port with
-    /// another address already.
-    fn new(address: SocketAddr, count: usize, inherited: Vec<TcpListener>, shares_port: bool) -> io::Result<Self> {
-        let mut handles = inherited;
-        let mut bound = address;
-        if handles.is_empty() {
-            if !shares_port {
-                probe(address)?;
-            }
-            let first = listen(address)?;
-            // Port 0 has become one that the others share.
-            bound = first.local_addr()?;
-            handles.push(first);
+/// `count` sockets at `address`, `inherited` ones first, and what they are bound to. `shares_port`: this process listens on
+/// the port with another address already.
+fn listen_all(
+    address: SocketAddr,
+    count: usize,
+    inherited: Vec<TcpListener>,
+    shares_port: bool,
+) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    let mut sockets = inherited;
+    let mut bound = address;
+    if sockets.is_empty() {
+        if !shares_port {
+            probe(address)?;
         }
-        while handles.len() < count {
-            handles.push(listen(bound)?);
-        }
-        Ok(Self { bound, handles })
+        let first = listen(address)?;
+        // Port 0 has become one that the others share.
+        bound = first.local_addr()?;
+        sockets.push(first);
     }
-
-    fn duplicate(&self) -> io::Result<Vec<TcpListener>> {
-        self.handles.iter().map(TcpListener::try_clone).collect()
+    // A socket too many would take connections that no worker accepts.
+    sockets.truncate(count);
+    while sockets.len() < count {
+        sockets.push(listen(bound)?);
     }
+    Ok((bound, sockets))
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
@@ -256,9 +278,13 @@ mod tests {
         (Ipv4Addr::LOCALHOST, port).into()
     }
 
+    fn new<const N: usize>(count: usize, ports: [(u16, u16); N]) -> Sockets {
+        Sockets::new(count, PortMap::new(ports), Handles::default(), Vec::new())
+    }
+
     /// Sockets that bind any free port for Gateway ports 80 and 81.
     fn sockets() -> Sockets {
-        Sockets::new(2, PortMap::new([(80, 0), (81, 0)]))
+        new(2, [(80, 0), (81, 0)])
     }
 
     fn bound(sockets: &Sockets, port: u16) -> SocketAddr {
@@ -297,7 +323,7 @@ mod tests {
             stranger.bind(&address(0).into()).unwrap();
             stranger.listen(1).unwrap();
             let taken = stranger.local_addr().unwrap().as_socket().unwrap();
-            let mut sockets = Sockets::new(1, PortMap::new([(80, taken.port())]));
+            let mut sockets = new(1, [(80, taken.port())]);
             let opened = sockets.open(&[address(80)]);
             let error = BindError::InUse { wanted: address(80), bound: taken };
             assert_eq!(opened.failures, [(address(80), error)]);
@@ -334,9 +360,10 @@ mod tests {
         let mut before = sockets();
         let held = before.open(&[address(80)]);
         let bound_before = bound(&before, 80);
-        let mut after = Sockets::new(2, PortMap::new([(80, bound_before.port())]));
-        after.inherit(before.handles().map(|handle| handle.try_clone().unwrap()));
+        let inherited = before.handles.duplicate().unwrap();
         drop((before, held));
+        let map = PortMap::new([(80, bound_before.port())]);
+        let mut after = Sockets::new(2, map, Handles::default(), inherited);
         let _waiting = TcpStream::connect(bound_before).unwrap();
         let opened = after.open(&[address(80)]);
         assert_eq!(opened.sockets[0].1.len(), 2);

@@ -1,7 +1,7 @@
 //! A gateway from its start to its end, whoever asks for either.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::{Levels, limits};
 use crate::admin::{self, Admin, Identity};
-use crate::control::{BindError, Control, PortMap, Status};
+use crate::control::{BindError, Control, Handles, Means, PortMap, Status};
 use crate::telemetry::{self, Metrics};
 
 /// Everything that the command line says.
@@ -108,6 +108,8 @@ pub struct Gateway {
     admin: Admin,
     status: Arc<Status>,
     orders: UnboundedSender<Order>,
+    /// Of all listening sockets but the admin's.
+    handles: Handles,
     ended: oneshot::Receiver<()>,
 }
 
@@ -117,8 +119,17 @@ impl Gateway {
     /// # Errors
     /// If any part can't start; then nothing of it goes on.
     pub fn start(options: GatewayOptions, levels: Option<Levels>) -> Result<Self, StartError> {
+        Self::start_with(options, levels, Vec::new())
+    }
+
+    /// The same, with listening sockets of the process before this one, the admin's perhaps among them.
+    pub(super) fn start_with(
+        options: GatewayOptions,
+        levels: Option<Levels>,
+        mut inherited: Vec<TcpListener>,
+    ) -> Result<Self, StartError> {
         let status = Arc::new(Status::new(Instant::now(), SystemTime::now()));
-        let metrics = Metrics::new(control_source(&options), &options.version);
+        let metrics = Metrics::new(own_workload(&options), &options.version);
         let (orders, inbox) = unbounded_channel();
         let context = admin::Context {
             status: Arc::clone(&status),
@@ -127,18 +138,40 @@ impl Gateway {
             levels,
             identity: identity(&options),
         };
-        // First, so that whoever waits for us is told that we are coming.
-        let admin = Admin::start(options.admin, context)
-            .map_err(|error| StartError::Admin { address: options.admin, error })?;
-        let (end, ended) = oneshot::channel();
-        let (ready, started) = sync_channel(1);
-        let shared = Arc::clone(&status);
-        thread::Builder::new().name("control".to_owned()).spawn(move || {
-            control(options, shared, metrics, inbox, &ready);
-            let _ = end.send(());
-        })?;
-        started.recv().map_err(|_| io::Error::other("the control thread has ended"))??;
-        Ok(Self { admin, status, orders, ended })
+        let address = options.admin;
+        let start_admin = |listener: Option<TcpListener>| {
+            let started = listener.map_or_else(|| TcpListener::bind(address), Ok);
+            started
+                .and_then(|listener| Admin::start(listener, context))
+                .map_err(|error| StartError::Admin { address, error })
+        };
+        let handles = Handles::default();
+        let position = inherited.iter().position(|socket| socket.local_addr().is_ok_and(|bound| bound == address));
+        let (admin, ended) = match position.map(|position| inherited.remove(position)) {
+            // While our predecessor serves, it is its admin that should answer.
+            Some(listener) => {
+                let ended = start_control(options, &status, metrics, inbox, means(&handles, inherited))?;
+                (start_admin(Some(listener))?, ended)
+            }
+            // First, so that whoever waits for us is told that we are coming.
+            None => {
+                let admin = start_admin(None)?;
+                (admin, start_control(options, &status, metrics, inbox, means(&handles, inherited))?)
+            }
+        };
+        Ok(Self { admin, status, orders, handles, ended })
+    }
+
+    /// A handle of every listening socket, the admin's first.
+    pub(super) fn sockets(&self) -> io::Result<Vec<TcpListener>> {
+        let mut sockets = vec![self.admin.socket()?];
+        sockets.extend(self.handles.duplicate()?);
+        Ok(sockets)
+    }
+
+    /// Leaves the admin's address to another process.
+    pub(super) fn close_admin(&mut self) {
+        self.admin.close();
     }
 
     /// Where the admin listens.
@@ -163,8 +196,8 @@ impl Gateway {
     }
 
     /// Waits until it has ended, which it does when told.
-    pub async fn ended(self) {
-        let _ = self.ended.await;
+    pub async fn ended(&mut self) {
+        let _ = (&mut self.ended).await;
     }
 
     /// Drains it and waits for its end. Not for asynchronous code, which it would block.
@@ -174,29 +207,41 @@ impl Gateway {
     }
 }
 
-/// The control thread. Tells `ready` how the start went, then follows the folder until it is told to end.
-fn control(
+fn means(handles: &Handles, inherited: Vec<TcpListener>) -> Means {
+    Means { inherited, handles: handles.clone(), connections_max: limits::connections_max() }
+}
+
+/// Starts the control thread, and waits until the first configuration is in force. What is returned tells of its end.
+fn start_control(
     options: GatewayOptions,
-    status: Arc<Status>,
+    status: &Arc<Status>,
     metrics: Metrics,
     orders: UnboundedReceiver<Order>,
-    ready: &std::sync::mpsc::SyncSender<Result<(), StartError>>,
-) {
-    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-        Ok(runtime) => runtime,
-        Err(error) => return drop(ready.send(Err(error.into()))),
-    };
-    runtime.block_on(async {
-        match Control::start(options, status, metrics, limits::connections_max()).await {
-            Ok(control) => {
-                let _ = ready.send(Ok(()));
-                control.run(orders).await;
+    means: Means,
+) -> Result<oneshot::Receiver<()>, StartError> {
+    let (end, ended) = oneshot::channel();
+    let (ready, started) = sync_channel(1);
+    let status = Arc::clone(status);
+    thread::Builder::new().name("control".to_owned()).spawn(move || {
+        let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(ready.send(Err(error.into()))),
+        };
+        runtime.block_on(async {
+            match Control::start(options, status, metrics, means).await {
+                Ok(control) => {
+                    let _ = ready.send(Ok(()));
+                    control.run(orders).await;
+                }
+                Err(error) => drop(ready.send(Err(error))),
             }
-            Err(error) => drop(ready.send(Err(error))),
-        }
-    });
-    // A look-up of a name may hang; nobody waits for its answer any more.
-    runtime.shutdown_background();
+        });
+        // A look-up of a name may hang; nobody waits for its answer any more.
+        runtime.shutdown_background();
+        let _ = end.send(());
+    })?;
+    started.recv().map_err(|_| io::Error::other("the control thread has ended"))??;
+    Ok(ended)
 }
 
 fn identity(options: &GatewayOptions) -> Identity {
@@ -210,7 +255,7 @@ fn identity(options: &GatewayOptions) -> Identity {
 }
 
 /// Our own workload, as metrics name it: a gateway knows of itself what its labels say.
-fn control_source(options: &GatewayOptions) -> config_model::model::Workload {
+fn own_workload(options: &GatewayOptions) -> config_model::model::Workload {
     let label = |names: &[&str], default: &str| -> Arc<str> {
         names.iter().find_map(|name| options.labels.get(*name)).map_or_else(|| default.into(), Arc::clone)
     };

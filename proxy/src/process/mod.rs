@@ -6,6 +6,7 @@
 mod gateway;
 mod limits;
 mod log;
+mod replace;
 mod run;
 mod summary;
 #[cfg(test)]

@@ -1,40 +1,47 @@
 //! The program `tidegate gateway`: a gateway, its log on standard error, and what signals mean to it.
 
 use std::io;
+use std::pin::Pin;
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinHandle;
 use tracing::level_filters::LevelFilter;
 
 use super::gateway::{Gateway, GatewayOptions, Order, StartError};
 use super::log::Log;
+use super::replace::{Inheritance, Program, replace};
 use super::{limits, summary};
 
 /// Runs a gateway until it is told to end. SIGTERM and SIGINT drain, a second one of either ends now, SIGHUP reads the folder
-/// again. SIGPIPE is ignored by Rust's runtime.
+/// again, SIGUSR2 replaces the program in place. SIGPIPE is ignored by Rust's runtime.
 ///
 /// # Errors
 /// If the gateway can't start: the caller prints why, and ends with status 1.
 pub fn run(options: GatewayOptions, level: LevelFilter) -> Result<(), StartError> {
     limits::raise_descriptors();
     let log = Log::start(level)?;
-    let result = Builder::new_current_thread().enable_io().build().map_err(StartError::from).and_then(|runtime| {
-        runtime.block_on(async {
-            // Before anything else: a signal that comes while we start must not end us without a drain.
-            let signals = Signals::new()?;
-            let gateway = Gateway::start(options, Some(log.levels().clone()))?;
-            summary::log(&gateway);
-            let orders = gateway.orders();
-            tokio::select! {
-                () = gateway.ended() => {}
-                () = signals.obey(&orders) => {}
-            }
-            Ok(())
-        })
-    });
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    let result = runtime.block_on(gateway(options, &log));
+    // A replacement that has not come to its end is not waited for.
+    runtime.shutdown_background();
     log.flush();
     result
+}
+
+async fn gateway(options: GatewayOptions, log: &Log) -> Result<(), StartError> {
+    // Before anything else: a signal that comes while we start must not end us without a drain.
+    let signals = Signals::new()?;
+    let program = Program::this()?;
+    let mut inheritance = Inheritance::take()?;
+    let inherited = inheritance.as_mut().map(Inheritance::sockets).unwrap_or_default();
+    let gateway = Gateway::start_with(options, Some(log.levels().clone()), inherited)?;
+    if let Some(inheritance) = inheritance {
+        inheritance.ready();
+    }
+    summary::log(&gateway);
+    Running { gateway, program, end: Order::DrainAndEnd, replacement: None }.obey(signals).await;
+    Ok(())
 }
 
 /// The signals that mean something.
@@ -42,6 +49,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    replace: Signal,
 }
 
 impl Signals {
@@ -50,20 +58,70 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            replace: signal(SignalKind::user_defined2())?,
         })
     }
+}
 
-    /// Turns signals into orders, for ever.
-    async fn obey(mut self, orders: &UnboundedSender<Order>) {
-        let mut end = Order::DrainAndEnd;
+struct Running {
+    gateway: Gateway,
+    program: Program,
+    /// What the next signal to end means.
+    end: Order,
+    /// A replacement under way.
+    replacement: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Running {
+    /// Does what signals say, until the gateway has ended.
+    async fn obey(mut self, mut signals: Signals) {
         loop {
-            let order = tokio::select! {
-                _ = self.terminate.recv() => std::mem::replace(&mut end, Order::End),
-                _ = self.interrupt.recv() => std::mem::replace(&mut end, Order::End),
-                _ = self.hang_up.recv() => Order::Reread,
-            };
-            // Fails when the gateway has ended, of which its own end tells.
-            let _ = orders.send(order);
+            tokio::select! {
+                () = self.gateway.ended() => return,
+                _ = signals.terminate.recv() => self.end(),
+                _ = signals.interrupt.recv() => self.end(),
+                _ = signals.hang_up.recv() => self.gateway.order(Order::Reread),
+                _ = signals.replace.recv() => self.replace(),
+                result = finished(&mut self.replacement) => self.replaced(result),
+            }
         }
+    }
+
+    fn end(&mut self) {
+        self.gateway.order(std::mem::replace(&mut self.end, Order::End));
+    }
+
+    fn replace(&mut self) {
+        if self.replacement.is_some() || self.end == Order::End {
+            return tracing::warn!(target: "process", "not replaced: we are being replaced, or ending, already");
+        }
+        match self.gateway.sockets() {
+            Ok(sockets) => {
+                tracing::info!(target: "process", "starting a successor, which takes over {} sockets", sockets.len());
+                let program = self.program.clone();
+                self.replacement = Some(tokio::task::spawn_blocking(move || replace(&program, &sockets)));
+            }
+            Err(error) => tracing::error!(target: "process", "not replaced: {error}"),
+        }
+    }
+
+    fn replaced(&mut self, result: io::Result<()>) {
+        self.replacement = None;
+        match result {
+            Ok(()) => {
+                tracing::info!(target: "process", "the successor serves");
+                self.gateway.close_admin();
+                self.end();
+            }
+            Err(error) => tracing::error!(target: "process", "not replaced, and serving on: {error}"),
+        }
+    }
+}
+
+/// Waits for the end of a replacement; for ever, if none is under way.
+async fn finished(replacement: &mut Option<JoinHandle<io::Result<()>>>) -> io::Result<()> {
+    match replacement {
+        Some(replacement) => Pin::new(replacement).await.unwrap_or_else(|error| Err(io::Error::other(error))),
+        None => std::future::pending().await,
     }
 }

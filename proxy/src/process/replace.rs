@@ -1,0 +1,213 @@
+//! Replacement in place: the program on disk takes over our listening sockets, and once it serves, we drain.
+//!
+//! The two processes talk over a pair of Unix sockets, whose one end is the successor's standard input. We send every listening
+//! socket by SCM_RIGHTS, the admin's too, in messages of at most [`BATCH`], then [`END`]; it answers [`READY`]. What waits in the
+//! queue of a socket is not lost, since the socket never closes. Source: PROMISES.md, section 5. Start at [`replace`], and at
+//! [`Inheritance::take`] for the successor's side.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::cmsg_space;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+
+/// Tells a successor that its standard input is the way to its predecessor.
+const VARIABLE: &str = "TIDEGATE_TAKES_OVER";
+/// How long a successor may take to be ready.
+const LIMIT: Duration = Duration::from_secs(30);
+/// Sockets in one message; the kernel takes at most 253.
+const BATCH: usize = 64;
+/// The byte that goes with sockets.
+const SOCKETS: u8 = b'S';
+/// There are no more sockets.
+const END: u8 = b'E';
+/// The successor serves.
+const READY: u8 = b'R';
+
+/// The program as it was started: what a successor is started with, too.
+#[derive(Debug, Clone)]
+pub(super) struct Program {
+    path: PathBuf,
+    arguments: Vec<OsString>,
+}
+
+impl Program {
+    /// To be asked at the start: once the file on disk is another, the system no longer tells its name.
+    pub(super) fn this() -> io::Result<Self> {
+        Ok(Self { path: env::current_exe()?, arguments: env::args_os().skip(1).collect() })
+    }
+
+    fn start(&self, stdin: UnixStream) -> io::Result<Child> {
+        let stdin = Stdio::from(OwnedFd::from(stdin));
+        Command::new(&self.path).args(&self.arguments).env(VARIABLE, "1").stdin(stdin).spawn()
+    }
+}
+
+/// Starts `program`, hands `sockets` over, and waits until it is ready. If it isn't within half a minute, or ends, it is
+/// killed, and nothing has changed for us.
+pub(super) fn replace(program: &Program, sockets: &[TcpListener]) -> io::Result<()> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let mut child = program.start(theirs)?;
+    let handed_over = hand_over(&ours, sockets, LIMIT);
+    if handed_over.is_err() {
+        // It may have ended by itself, which is as well.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    handed_over
+}
+
+fn hand_over(mut stream: &UnixStream, sockets: &[TcpListener], limit: Duration) -> io::Result<()> {
+    stream.set_write_timeout(Some(limit))?;
+    stream.set_read_timeout(Some(limit))?;
+    for batch in sockets.chunks(BATCH) {
+        send(stream, batch)?;
+    }
+    stream.write_all(&[END])?;
+    let mut answer = [0];
+    stream.read_exact(&mut answer).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => io::Error::other("the successor has ended"),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::Error::other(format!("the successor was not ready within {limit:?}"))
+        }
+        _ => error,
+    })?;
+    if answer == [READY] { Ok(()) } else { Err(io::Error::other("the successor does not know what it is")) }
+}
+
+fn send(stream: &UnixStream, sockets: &[TcpListener]) -> io::Result<()> {
+    let descriptors: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(BATCH))];
+    let mut rights = SendAncillaryBuffer::new(&mut space);
+    if !rights.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(io::Error::other("too many sockets for one message"));
+    }
+    sendmsg(stream, &[IoSlice::new(&[SOCKETS])], &mut rights, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// What a successor was given.
+#[derive(Debug)]
+pub(super) struct Inheritance {
+    sockets: Vec<TcpListener>,
+    predecessor: UnixStream,
+}
+
+impl Inheritance {
+    /// What this process was given by a predecessor, if it has one.
+    pub(super) fn take() -> io::Result<Option<Self>> {
+        if env::var_os(VARIABLE).is_none() {
+            return Ok(None);
+        }
+        Self::receive(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?)).map(Some)
+    }
+
+    fn receive(predecessor: UnixStream) -> io::Result<Self> {
+        predecessor.set_read_timeout(Some(LIMIT))?;
+        let mut sockets = Vec::new();
+        loop {
+            let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(BATCH))];
+            let mut rights = RecvAncillaryBuffer::new(&mut space);
+            let mut byte = [0];
+            let flags = RecvFlags::CMSG_CLOEXEC;
+            let received = recvmsg(&predecessor, &mut [IoSliceMut::new(&mut byte)], &mut rights, flags)?;
+            for message in rights.drain() {
+                if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                    sockets.extend(descriptors.map(TcpListener::from));
+                }
+            }
+            match (received.bytes, byte) {
+                (1, [SOCKETS]) => {}
+                (1, [END]) => return Ok(Self { sockets, predecessor }),
+                _ => return Err(io::Error::other("the predecessor did not hand over its sockets")),
+            }
+        }
+    }
+
+    /// The sockets, each once.
+    pub(super) fn sockets(&mut self) -> Vec<TcpListener> {
+        std::mem::take(&mut self.sockets)
+    }
+
+    /// Tells the predecessor that we serve. If it is gone, we serve all the same.
+    pub(super) fn ready(mut self) {
+        let _ = self.predecessor.write_all(&[READY]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+    use std::thread;
+
+    use super::*;
+
+    fn listeners(count: usize) -> Vec<TcpListener> {
+        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_successor_gets_every_socket_and_what_waits_in_its_queue() {
+        let sockets = listeners(2 * BATCH + 3);
+        let addresses: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        let _waiting = TcpStream::connect(addresses[0]).unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let successor = thread::spawn(move || {
+            let mut inheritance = Inheritance::receive(theirs).unwrap();
+            let sockets = inheritance.sockets();
+            inheritance.ready();
+            sockets
+        });
+        hand_over(&ours, &sockets, LIMIT).unwrap();
+        drop(sockets);
+        let inherited = successor.join().unwrap();
+        let again: Vec<_> = inherited.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        assert_eq!(again, addresses);
+        assert!(inherited[0].accept().is_ok(), "the connection that waited is still there");
+    }
+
+    #[test]
+    fn a_successor_that_ends_or_stays_silent_has_not_taken_over() {
+        let sockets = listeners(1);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let successor = thread::spawn(move || drop(Inheritance::receive(theirs).unwrap()));
+        let error = hand_over(&ours, &sockets, LIMIT).unwrap_err().to_string();
+        assert!(error.contains("has ended"), "{error}");
+        successor.join().unwrap();
+
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let error = hand_over(&ours, &sockets, Duration::from_millis(10)).unwrap_err().to_string();
+        assert!(error.contains("not ready within"), "{error}");
+    }
+
+    #[test]
+    fn a_predecessor_that_ends_half_way_leaves_nothing_to_inherit() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        send(&ours, &listeners(1)).unwrap();
+        drop(ours);
+        assert!(Inheritance::receive(theirs).is_err());
+    }
+
+    #[test]
+    fn a_program_that_can_not_be_started_is_no_successor() {
+        let program = Program { path: "/nowhere/at/all".into(), arguments: Vec::new() };
+        assert_eq!(replace(&program, &[]).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_program_that_ends_at_once_is_no_successor() {
+        let program = Program { path: "/bin/true".into(), arguments: Vec::new() };
+        assert!(replace(&program, &listeners(1)).is_err());
+    }
+}
