@@ -9,8 +9,8 @@ use foldhash::{HashMap, HashSet};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::cells::{BOUNDS, ClusterCells, HistogramSum, RequestSum};
-use super::metrics::{DestinationLabels, State, split_requests};
+use super::cells::{BOUNDS, ClusterCells, HistogramSum, RequestCells, RequestSum};
+use super::metrics::{ClusterLabel, DestinationLabels, Share, SplitLabels, State, split_requests};
 use super::names::Slot;
 use super::shard::{Outcome, RequestProtocol, SharedShard, lock};
 
@@ -126,12 +126,8 @@ impl Collector for IstioCollector {
 
 fn requests(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 4] {
     let mut sums: HashMap<(Slot, Outcome), RequestSum> = HashMap::default();
-    for shard in shards {
-        for (slot, outcomes) in lock(&shard.requests).iter() {
-            for (outcome, cells) in outcomes {
-                sums.entry((*slot, *outcome)).or_default().add(cells);
-            }
-        }
+    for (slot, outcome, cells) in shards.iter().flat_map(|shard| request_cells(shard)) {
+        sums.entry((slot, outcome)).or_default().add(&cells);
     }
     let destinations = destinations(state);
     let mut metrics = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
@@ -151,6 +147,15 @@ fn requests(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 4] {
         family(REQUEST_BYTES, request_bytes),
         family(RESPONSE_BYTES, response_bytes),
     ]
+}
+
+/// All cells, listed first and read later: a worker may be waiting to enter new ones.
+fn request_cells(shard: &SharedShard) -> Vec<(Slot, Outcome, Arc<RequestCells>)> {
+    let mut all = Vec::new();
+    for (slot, outcomes) in lock(&shard.requests).iter() {
+        all.extend(outcomes.iter().map(|(outcome, cells)| (*slot, *outcome, Arc::clone(cells))));
+    }
+    all
 }
 
 fn destinations(state: &State) -> HashMap<Slot, DestinationLabels> {
@@ -207,12 +212,11 @@ fn outcome_labels(outcome: Outcome) -> [LabelPair; 5] {
 }
 
 fn clusters(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 6] {
-    let clusters = lock(&state.clusters);
     let read = |slot: Slot, value: fn(&ClusterCells) -> u64| -> f64 {
         shards.iter().filter_map(|shard| lock(&shard.clusters).get(&slot).map(|cells| value(cells))).sum::<u64>() as f64
     };
     let mut metrics: [Vec<Metric>; 6] = Default::default();
-    for (name, slot, _) in clusters.names.iter() {
+    for (name, slot, endpoints) in cluster_names(state) {
         let labels = || vec![label("cluster_name", &name.0)];
         let [requests, retries, overflow, connections, active, healthy] = &mut metrics;
         let opened = read(slot, |cells| cells.connections_opened.get());
@@ -222,7 +226,6 @@ fn clusters(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 6] {
         overflow.push(counter_metric(labels(), read(slot, |cells| cells.pending_overflow.get())));
         connections.push(counter_metric(labels(), opened));
         active.push(gauge_metric(labels(), (opened - closed).max(0.0)));
-        let endpoints = clusters.healthy.get(&slot).copied().unwrap_or_default();
         healthy.push(gauge_metric(labels(), endpoints as f64));
     }
     let [requests, retries, overflow, connections, active, healthy] = metrics;
@@ -234,6 +237,13 @@ fn clusters(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 6] {
         family(CLUSTER_ACTIVE, active),
         family(CLUSTER_HEALTHY, healthy),
     ]
+}
+
+/// Every cluster and how many of its endpoints take traffic; listed first, as a snapshot may be waiting to be built.
+fn cluster_names(state: &State) -> Vec<(ClusterLabel, Slot, u64)> {
+    let clusters = lock(&state.clusters);
+    let healthy = |slot: Slot| clusters.healthy.get(&slot).copied().unwrap_or_default();
+    clusters.names.iter().map(|(name, slot, _)| (name.clone(), slot, healthy(slot))).collect()
 }
 
 fn listeners(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 2] {
@@ -254,22 +264,16 @@ fn listeners(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 2] {
 }
 
 fn splits(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 3] {
-    let splits = lock(&state.splits);
-    let (mut totals, mut configured, mut observed) = (Vec::new(), Vec::new(), Vec::new());
-    let mut held = HashSet::default();
-    for (labels, slot, is_held) in splits.names.iter() {
-        let requests = split_requests(shards, slot);
-        totals.push(counter_metric(split_labels(&labels.route, &labels.destination), requests as f64));
-        if is_held {
-            held.insert(slot);
-        }
-    }
-    for (route, shares) in &splits.routes {
-        if !shares.iter().all(|share| held.contains(&share.slot)) {
-            continue;
-        }
-        let requests: Vec<u64> =
-            shares.iter().map(|share| split_requests(shards, share.slot).saturating_sub(share.base)).collect();
+    let (destinations, routes) = split_names(state);
+    let total = |(labels, slot): &(SplitLabels, Slot)| {
+        let requests = split_requests(shards, *slot);
+        counter_metric(split_labels(&labels.route, &labels.destination), requests as f64)
+    };
+    let totals = destinations.iter().map(total).collect();
+    let (mut configured, mut observed) = (Vec::new(), Vec::new());
+    for (route, shares) in &routes {
+        let since_change = |share: &Share| split_requests(shards, share.slot).saturating_sub(share.base);
+        let requests: Vec<u64> = shares.iter().map(since_change).collect();
         let all: u64 = requests.iter().sum();
         for (share, requests) in shares.iter().zip(requests) {
             let labels = split_labels(route, &share.destination);
@@ -280,6 +284,18 @@ fn splits(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 3] {
         }
     }
     [family(SPLIT_REQUESTS, totals), family(SPLIT_CONFIGURED, configured), family(SPLIT_OBSERVED, observed)]
+}
+
+type Routes = Vec<(Arc<str>, Vec<Share>)>;
+
+/// Every destination, and the routes that are in force; listed first, as a snapshot may be waiting to be built.
+fn split_names(state: &State) -> (Vec<(SplitLabels, Slot)>, Routes) {
+    let splits = lock(&state.splits);
+    let held: HashSet<Slot> = splits.names.iter().filter(|(_, _, held)| *held).map(|(_, slot, _)| slot).collect();
+    let in_force = |shares: &Vec<Share>| shares.iter().all(|share| held.contains(&share.slot));
+    let routes = splits.routes.iter().filter(|(_, shares)| in_force(shares));
+    let routes = routes.map(|(route, shares)| (Arc::clone(route), shares.clone())).collect();
+    (splits.names.iter().map(|(labels, slot, _)| (labels.clone(), slot)).collect(), routes)
 }
 
 fn split_labels(route: &str, destination: &str) -> Vec<LabelPair> {

@@ -225,20 +225,7 @@ impl Metrics {
             .iter()
             .map(|(name, _)| splits.names.id(&SplitLabels { route: Arc::clone(route), destination: Arc::clone(name) }))
             .collect();
-        let mut shares: Vec<Share> = Vec::with_capacity(ids.len());
-        for (id, (name, configured)) in ids.iter().zip(destinations) {
-            match shares.iter_mut().find(|share| share.slot == id.slot) {
-                Some(share) => share.configured += configured,
-                None => {
-                    shares.push(Share {
-                        destination: Arc::clone(name),
-                        slot: id.slot,
-                        configured: *configured,
-                        base: 0,
-                    });
-                }
-            }
-        }
+        let mut shares = shares(&ids, destinations);
         let as_before = splits.routes.get(route).is_some_and(|before| same_shares(before, &shares));
         if !as_before {
             let shards = self.state.shards();
@@ -288,6 +275,20 @@ impl Metrics {
         debug_assert!(encoded.is_ok(), "no family is empty: {encoded:?}");
         text
     }
+}
+
+/// One share for each destination, even if it is listed twice.
+fn shares(ids: &[SplitDestinationId], destinations: &[(Arc<str>, f64)]) -> Vec<Share> {
+    let mut shares: Vec<Share> = Vec::with_capacity(ids.len());
+    for (id, (name, configured)) in ids.iter().zip(destinations) {
+        match shares.iter_mut().find(|share| share.slot == id.slot) {
+            Some(share) => share.configured += configured,
+            None => {
+                shares.push(Share { destination: Arc::clone(name), slot: id.slot, configured: *configured, base: 0 });
+            }
+        }
+    }
+    shares
 }
 
 fn same_shares(before: &[Share], after: &[Share]) -> bool {

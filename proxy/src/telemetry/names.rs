@@ -134,6 +134,8 @@ impl<K: Clone + Eq + Hash> Names<K> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn names(limit: usize) -> Names<&'static str> {
@@ -197,5 +199,50 @@ mod tests {
         let new = names.id(&"b").slot;
         assert_eq!(new.index, old.index);
         assert_ne!(new.tenant, old.tenant);
+    }
+
+    /// One of four label sets is asked for, let go, or time passes.
+    #[derive(Debug, Clone)]
+    enum Event {
+        Hold(usize),
+        Release(usize),
+        Sweep(u64),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            (0usize..4).prop_map(Event::Hold),
+            (0usize..4).prop_map(Event::Release),
+            (0u64..400).prop_map(Event::Sweep),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_held_stays_and_no_two_label_sets_share_a_slot(events in prop::collection::vec(event(), 0..80)) {
+            let all = ["a", "b", "c", "d"];
+            let (mut names, start) = (names(10), Instant::now());
+            let mut held: [Option<Id<&'static str>>; 4] = Default::default();
+            let mut seconds = 0;
+            for event in events {
+                match event {
+                    Event::Hold(which) => held[which] = Some(names.id(&all[which])),
+                    Event::Release(which) => held[which] = None,
+                    Event::Sweep(passed) => {
+                        seconds += passed;
+                        let freed = names.sweep(start + Duration::from_secs(seconds));
+                        prop_assert!(held.iter().flatten().all(|id| !freed.contains(&id.slot)));
+                    }
+                }
+                let known = labels(&names);
+                let slots: std::collections::BTreeSet<_> = names.iter().map(|(_, slot, _)| slot.index).collect();
+                prop_assert_eq!(slots.len(), known.len());
+                for (label, id) in all.iter().zip(&held) {
+                    let held_slot = id.as_ref().map(|id| (id.slot, true));
+                    let slot = names.iter().find(|(known, ..)| *known == label).map(|(_, slot, held)| (slot, held));
+                    prop_assert_eq!(slot.filter(|(_, held)| *held), held_slot);
+                }
+            }
+        }
     }
 }

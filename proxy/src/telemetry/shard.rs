@@ -236,3 +236,54 @@ impl Shard {
         self.listeners.with(listener.slot, &self.shared.listeners, |cells| cells.connections_closed.add(1));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::telemetry::DestinationLabels;
+    use crate::telemetry::names::Names;
+
+    proptest! {
+        #[test]
+        fn an_outcome_is_told_from_every_other_and_reads_back(
+            status in any::<u16>(),
+            bits in 0u32..1 << 30,
+            grpc_status in any::<Option<u8>>(),
+            is_grpc in any::<bool>(),
+        ) {
+            let labels = DestinationLabels::unknown();
+            let series = Names::new(1, labels.clone()).id(&labels);
+            let protocol = if is_grpc { RequestProtocol::Grpc } else { RequestProtocol::Http };
+            let outcome = Outcome::new(&RequestRecord {
+                series: &series,
+                split: None,
+                protocol,
+                status,
+                grpc_status,
+                flags: Flags::from_bits(bits),
+                duration: Duration::ZERO,
+                request_bytes: 0,
+                response_bytes: 0,
+            });
+            prop_assert_eq!((outcome.status(), outcome.flags()), (status, Flags::from_bits(bits)));
+            prop_assert_eq!(outcome.protocol(), protocol);
+            prop_assert_eq!(outcome.grpc_status(), grpc_status.filter(|_| is_grpc));
+            prop_assert_ne!(outcome, Outcome::OVERFLOW);
+        }
+    }
+
+    #[test]
+    fn a_slot_has_a_value_for_its_tenant_only() {
+        let mut local = Local(Vec::new());
+        let slot = Slot { index: 3, tenant: 1 };
+        local.put(slot, "a");
+        assert_eq!(local.get(slot), Some(&"a"));
+        assert_eq!(local.get(Slot { tenant: 2, ..slot }), None);
+        assert_eq!(local.get(Slot { index: 2, ..slot }), None);
+        assert_eq!(local.get(Slot { index: 4, ..slot }), None);
+        local.put(Slot { tenant: 2, ..slot }, "b");
+        assert_eq!(local.get(slot), None);
+    }
+}

@@ -242,6 +242,8 @@ fn a_hostile_back_end_cannot_make_series_without_end() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn shards_sum_to_what_was_recorded(
         requests in prop::collection::vec((0usize..3, 0usize..4, 0u64..5_000_000, 0u64..5000), 0..60)
@@ -296,6 +298,17 @@ fn reading_while_a_worker_writes_never_goes_back() {
         }
     });
     assert_eq!(exposed(&metrics).value("istio_requests_total", &[]), 2.0 * REQUESTS as f64);
+}
+
+#[test]
+fn what_a_worker_counted_outlives_it() {
+    let metrics = metrics();
+    let series = metrics.series(&destination("reviews"));
+    let mut shard = metrics.shard();
+    shard.record(&record(&series));
+    drop(shard);
+    metrics.shard().record(&record(&series));
+    assert_eq!(exposed(&metrics).value("istio_requests_total", &[]), 2.0);
 }
 
 #[test]

@@ -296,11 +296,12 @@ fn names(layout: &Layout, head: Head) -> Vec<HeaderName> {
 
 #[cfg(test)]
 mod tests {
+    use ::http::Version;
     use proptest::prelude::*;
     use regex::Regex;
     use serde_json::{Value as Json, json};
 
-    use super::super::samples::{answered, headers, record};
+    use super::super::tests::{answered, headers, record};
     use super::*;
     use crate::telemetry::Flags;
 
@@ -389,6 +390,38 @@ mod tests {
             assert_eq!(line(&text_format(format), &full), format!("{value}\n"), "{format}");
         }
         assert_ne!(line(&text_format("%HOSTNAME%"), &full), "-\n");
+    }
+
+    #[test]
+    fn versions_and_addresses_of_either_kind_are_written() {
+        let six = |text: &str| Some(text.parse().unwrap());
+        let request = AccessRecord {
+            downstream_remote_address: six("[2001:db8::7]:50000"),
+            downstream_local_address: six("[::1]:8080"),
+            ..record()
+        };
+        for (protocol, text) in [
+            (Version::HTTP_10, "HTTP/1.0"),
+            (Version::HTTP_11, "HTTP/1.1"),
+            (Version::HTTP_2, "HTTP/2"),
+            (Version::HTTP_3, "HTTP/3"),
+            (Version::HTTP_09, "-"),
+        ] {
+            assert_eq!(line(&text_format("%PROTOCOL%"), &AccessRecord { protocol, ..request }), format!("{text}\n"));
+        }
+        let addresses = "%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_LOCAL_PORT%";
+        assert_eq!(line(&text_format(addresses), &request), "[2001:db8::7]:50000 2001:db8::7 8080\n");
+        let json = json_format(&[("client", "%DOWNSTREAM_REMOTE_ADDRESS%"), ("port", "%DOWNSTREAM_LOCAL_PORT%")]);
+        assert_eq!(line(&json, &request), "{\"client\":\"[2001:db8::7]:50000\",\"port\":8080}\n");
+    }
+
+    #[test]
+    fn a_value_is_cut_before_it_is_escaped() {
+        let (request, response) = (headers(&[("user-agent", "a\"\"bcd")]), HeaderMap::new());
+        let record = answered(&request, &response);
+        assert_eq!(line(&text_format("<%REQ(user-agent):2%>"), &record), "<a\\\">\n");
+        assert_eq!(line(&text_format("<%REQ(absent):2%>"), &record), "<->\n");
+        assert_eq!(line(&json_format(&[("a", "%REQ(user-agent):2%")]), &record), "{\"a\":\"a\\\"\"}\n");
     }
 
     #[test]

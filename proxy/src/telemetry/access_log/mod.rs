@@ -6,9 +6,9 @@
 
 mod format;
 mod record;
-#[cfg(test)]
-mod samples;
 mod sink;
+#[cfg(test)]
+mod tests;
 mod text;
 mod time;
 mod value;

@@ -275,7 +275,7 @@ mod tests {
     use config_model::model::{AccessLogFormat, Format};
 
     use super::*;
-    use crate::telemetry::access_log::samples::record;
+    use crate::telemetry::access_log::tests::record;
 
     const BOUND: Duration = Duration::from_secs(20);
 
@@ -348,6 +348,40 @@ mod tests {
         drop(log);
         assert_eq!(read.join().unwrap() + counted, lines);
         assert_eq!(counted, dropped_at_first);
+    }
+
+    #[test]
+    fn lines_of_several_workers_are_not_mixed() {
+        let (log, reader) = piped();
+        let read = thread::spawn(move || {
+            let mut text = String::new();
+            io::BufReader::new(reader).read_to_string(&mut text).map(|_| text)
+        });
+        thread::scope(|scope| {
+            for letter in ["a", "b", "c"] {
+                let mut logger = log.logger();
+                let format = Format::parse(&letter.repeat(99)).unwrap();
+                let line = LineFormat::new(&AccessLogFormat::Text(format));
+                scope.spawn(move || (0..2000).for_each(|_| logger.log(&line, &record())));
+            }
+        });
+        assert!(log.close(BOUND));
+        let counted = dropped(&log);
+        drop(log);
+        let text = read.join().unwrap().unwrap();
+        let whole = |line: &str| ["a", "b", "c"].iter().any(|letter| line == letter.repeat(99));
+        assert!(text.lines().all(whole));
+        assert_eq!(text.lines().count() as u64 + counted, 6000);
+    }
+
+    #[test]
+    fn what_comes_after_the_end_is_counted_as_dropped() {
+        let (log, _reader) = piped();
+        let mut logger = log.logger();
+        assert!(log.close(BOUND));
+        logger.log(&line(10), &record());
+        logger.flush();
+        assert_eq!(dropped(&log), 1);
     }
 
     #[test]

@@ -294,6 +294,13 @@ mod tests {
 
     proptest! {
         #[test]
+        fn any_text_is_a_format_and_what_is_no_specifier_stays(text in "[%a-zA-Z0-9é ]{0,20}", seconds in any::<u32>()) {
+            let written = formatted(&text, at(seconds.into(), 0));
+            prop_assert!(text.contains('%') || written == text);
+            prop_assert_eq!(formatted(&text.replace('%', "%%"), at(seconds.into(), 0)), text);
+        }
+
+        #[test]
         fn days_follow_one_another(day in 0u64..200_000) {
             let (today, tomorrow) = (Civil::new(day * 86_400), Civil::new((day + 1) * 86_400));
             let next_month = tomorrow.day == 1 && today.day >= 28 && tomorrow.month == today.month % 12 + 1;

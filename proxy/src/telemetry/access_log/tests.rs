@@ -1,4 +1,4 @@
-//! Records for tests.
+//! Records for the tests of this folder.
 
 use std::time::{Duration, UNIX_EPOCH};
 
