@@ -5,11 +5,13 @@ use std::collections::HashSet;
 
 use super::{Key, Node};
 
+type Names<'t> = HashSet<Cow<'t, str>, foldhash::fast::RandomState>;
+
 /// Fields of a mapping, none of them twice.
 #[derive(Default)]
 pub(super) struct Fields<'t> {
     list: Vec<(Key<'t>, Node<'t>)>,
-    names: HashSet<Cow<'t, str>, foldhash::fast::RandomState>,
+    names: Option<Box<Names<'t>>>,
 }
 
 impl<'t> Fields<'t> {
@@ -21,10 +23,8 @@ impl<'t> Fields<'t> {
         let new = if self.list.len() < Self::SMALL {
             !self.list.iter().any(|(known, _)| known.name == key.name)
         } else {
-            if self.names.is_empty() {
-                self.names.extend(self.list.iter().map(|(known, _)| known.name.clone()));
-            }
-            self.names.insert(key.name.clone())
+            let names = || self.list.iter().map(|(known, _)| known.name.clone()).collect();
+            self.names.get_or_insert_with(|| Box::new(names())).insert(key.name.clone())
         };
         if new {
             self.list.push((key, value));

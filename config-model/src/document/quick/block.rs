@@ -15,10 +15,10 @@ impl<'t> Reader<'t> {
         if self.is_dash() {
             return self.deeper(Self::block_sequence);
         }
-        if self.is_key() {
-            return self.deeper(Self::block_mapping);
+        match self.key_end() {
+            Some(ends) => self.deeper(|reader| reader.block_mapping(ends)),
+            None => self.value(parent),
         }
-        self.value(parent)
     }
 
     /// A dash that begins an entry.
@@ -62,11 +62,12 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn block_mapping(&mut self) -> Option<Node<'t>> {
+    /// `ends` are those of the first key.
+    fn block_mapping(&mut self, mut ends: (usize, usize)) -> Option<Node<'t>> {
         let (position, column) = (self.position(), self.column());
         let mut fields = Fields::default();
         loop {
-            let key = self.key()?;
+            let key = self.key(ends)?;
             let value = self.field_value(column)?;
             if !fields.insert(key, value) {
                 return None;
@@ -74,18 +75,14 @@ impl<'t> Reader<'t> {
             if self.is_end() || self.column() < column {
                 return Some(Node { position, value: Value::Mapping(fields.into_list()) });
             }
-            if self.column() > column || self.is_dash() || !self.is_key() {
+            if self.column() > column {
                 return None;
             }
+            ends = self.key_end()?;
         }
     }
 
-    /// Whether a key and its colon stand here.
-    fn is_key(&self) -> bool {
-        self.key_end().is_some()
-    }
-
-    /// The bytes of the key that stands here, and of all up to behind its colon.
+    /// If a key stands here, the length of it, and of all up to behind its colon.
     fn key_end(&self) -> Option<(usize, usize)> {
         let length = match self.byte(0)? {
             b'"' | b'\'' => self.quoted_length()?,
@@ -96,8 +93,7 @@ impl<'t> Reader<'t> {
         (length <= 1000 && self.byte(colon) == Some(b':') && self.ends_token(colon + 1)).then_some((length, colon + 1))
     }
 
-    fn key(&mut self) -> Option<Key<'t>> {
-        let (length, end) = self.key_end()?;
+    fn key(&mut self, (length, end): (usize, usize)) -> Option<Key<'t>> {
         let position = self.position();
         let name = self.key_text(length)?;
         self.at += end;
@@ -108,7 +104,7 @@ impl<'t> Reader<'t> {
     fn field_value(&mut self, column: usize) -> Option<Node<'t>> {
         self.skip_spaces();
         if !matches!(self.byte(0), None | Some(b'\n' | b'#')) {
-            return if self.is_dash() || self.is_key() { None } else { self.value(Some(column)) };
+            return self.value(Some(column));
         }
         let more = self.next_content()?;
         let deeper = more && self.column() > column;
