@@ -52,7 +52,6 @@ codes! {
     UnknownKind = "TG0003", "Istio has no resource of this kind or version.";
     UnknownSetting = "TG0004", "MeshConfig has a field that is not read here.";
     DuplicateResource = "TG0005", "A resource of this kind, namespace and name exists already.";
-    TooLarge = "TG0006", "A document is too large, or too deep, to be read.";
 }
 
 impl Code {

@@ -35,7 +35,7 @@ fn marked(line: &str, column: usize) -> usize {
     let first = rest.next();
     let length = match first {
         Some(quote @ ('"' | '\'')) => rest.take_while(|&c| c != quote).count() + 2,
-        Some('[' | '{' | '|' | '>' | '-') | None => 1,
+        Some('[' | '{' | '|' | '>') | None => 1,
         Some(_) => 1 + rest.take_while(|&c| !matches!(c, ' ' | ',' | ':' | ']' | '}')).count(),
     };
     length.min(line.chars().count().saturating_sub(column.saturating_sub(1)).max(1))

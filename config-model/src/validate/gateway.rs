@@ -44,7 +44,7 @@ fn server(server: &Server, at: &Path<'_>, report: &mut Report) {
     }
     match &server.port {
         None => {
-            report.error(server.position, &at.field("port"), "is required", Some("write number, name and protocol"))
+            report.error(server.position, &at.field("port"), "is required", Some("write number, name and protocol"));
         }
         Some(port) => self::port(port, server, unix.is_some(), at, report),
     }

@@ -93,7 +93,9 @@ fn algorithm(hash: &ConsistentHashLb, at: &Path<'_>, report: &mut Report) {
 
 fn is_prime(number: u64) -> bool {
     let is_small = number < TABLE_SIZE_MAX;
-    is_small && number >= 2 && (2..).take_while(|factor| factor * factor <= number).all(|factor| number % factor != 0)
+    is_small
+        && number >= 2
+        && (2..).take_while(|factor| factor * factor <= number).all(|factor| !number.is_multiple_of(factor))
 }
 
 fn cookie(cookie: &HttpCookie, at: &Path<'_>, report: &mut Report) {

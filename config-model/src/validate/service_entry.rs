@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::{names, values};
 use crate::decode::{Path, Report};
-use crate::diagnostic::{Code, Level};
 use crate::origin::ResourceId;
 use crate::resource::{Resolution, ServiceEntry, WorkloadEntry};
 
@@ -72,13 +71,8 @@ fn ports(entry: &ServiceEntry, at: &Path<'_>, report: &mut Report) -> PortNames 
             let message = format_args!("{} is the number of an earlier port", port.number.value);
             report.error(port.number.position, &at.field("number"), message, Some("remove one of them"));
         }
-        let is_tcp = port.protocol.value.is_empty() || port.protocol.value.eq_ignore_ascii_case("TCP");
         if !port.protocol.value.is_empty() {
             values::protocol(&port.protocol, &at.field("protocol"), report);
-        }
-        if is_tcp && entry.addresses.is_empty() {
-            let text = ("is TCP, for which the service needs addresses".to_owned(), Some("write addresses".to_owned()));
-            report.add(Code::ServiceEntryAddressesRequired, Level::Warning, port.position, &at, text);
         }
         if port.target_port.value != 0 && entry.resolution.value == Resolution::None {
             let message = "has no effect with resolution NONE";
