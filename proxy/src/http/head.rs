@@ -132,6 +132,7 @@ fn check_upgrade(parts: &Parts) -> Result<(), Refusal> {
 
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
@@ -142,7 +143,7 @@ pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
         drop_connection_options(headers);
     }
-    for name in [header::UPGRADE, header::TRANSFER_ENCODING, KEEP_ALIVE, PROXY_CONNECTION] {
+    for name in [header::UPGRADE, header::TRANSFER_ENCODING, KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS] {
         headers.remove(name);
     }
     if headers.contains_key(header::TE) {
@@ -330,6 +331,7 @@ mod tests {
             ("x-once", "1"),
             ("keep-alive", "5"),
             ("proxy-connection", "keep-alive"),
+            ("http2-settings", "AAMAAABkAAQAAP__"),
             ("te", "gzip, Trailers"),
             ("upgrade", "h2c"),
             ("host", "a.example"),
