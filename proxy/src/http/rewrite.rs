@@ -26,8 +26,7 @@ pub(super) fn rewrite_head(
     target: &Target<'_>,
     record: &mut Record,
 ) -> Result<(), http::Error> {
-    let template = destination.authority.as_ref().or(route.authority.as_ref());
-    let authority = template.map(|template| template.value(&parts.headers, record));
+    let authority = destination.authority.as_ref().map(|template| template.value(&parts.headers, record));
     headers::apply(&[&route.request_headers, &destination.request_headers], &mut parts.headers, record);
     match authority {
         Some(authority) => drop(parts.headers.insert(header::HOST, authority)),
