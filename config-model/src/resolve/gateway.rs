@@ -123,7 +123,7 @@ impl<'a> Bindings<'a> {
                 }
             }
             if is_bound {
-                bound.push(Bound { item, hosts: hosts(item) });
+                bound.push(Bound { item, hosts: answered_hosts(item) });
             }
         }
         Self { bound, by_gateway }
@@ -139,6 +139,19 @@ impl<'a> Bindings<'a> {
 /// The hosts of a VirtualService, short ones completed.
 pub(crate) fn hosts(item: Item<'_, VirtualService>) -> Vec<HostPattern> {
     item.spec.hosts.iter().map(|host| HostPattern::parse(&names::full_host(host, item.namespace()))).collect()
+}
+
+/// The hosts of a VirtualService that a gateway answers for: a short one also as it is written. Istio's gateway answers for
+/// the completed name alone; who puts a short host behind a gateway means the one that clients send.
+fn answered_hosts(item: Item<'_, VirtualService>) -> Vec<HostPattern> {
+    let mut hosts = hosts(item);
+    let written = item.spec.hosts.iter().map(|host| HostPattern::parse(host));
+    for short in written {
+        if !hosts.contains(&short) {
+            hosts.push(short);
+        }
+    }
+    hosts
 }
 
 /// How a VirtualService stands among others for a proxy of `namespace`: those that only its own namespace sees go first,

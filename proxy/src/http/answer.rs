@@ -20,6 +20,7 @@ pub(super) struct Answer {
     details: Cow<'static, str>,
     body: Bytes,
     extra: Option<(HeaderName, HeaderValue)>,
+    close: bool,
     /// Whether it is an error, which gRPC tells in its own way.
     error: bool,
 }
@@ -27,16 +28,13 @@ pub(super) struct Answer {
 impl Answer {
     /// An error without words.
     pub(super) fn error(status: StatusCode, flags: Flags, details: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, flags, details: details.into(), body: Bytes::new(), extra: None, error: true }
+        Self { status, flags, details: details.into(), body: Bytes::new(), extra: None, close: false, error: true }
     }
 
     /// The answer to a request that is not routed.
     pub(super) fn refuse(refusal: Refusal) -> Self {
         let answer = Self::error(refusal.status, Flags::DOWNSTREAM_PROTOCOL_ERROR, refusal.details);
-        if refusal.close {
-            return answer.with_field(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        answer
+        if refusal.close { answer.and_close() } else { answer }
     }
 
     /// Sends the client elsewhere.
@@ -55,6 +53,11 @@ impl Answer {
         Self { body: body.into(), ..self }
     }
 
+    /// Says that the connection ends with it: what is left of the request is not read.
+    pub(super) fn and_close(self) -> Self {
+        Self { close: true, ..self }
+    }
+
     fn with_field(self, name: HeaderName, value: HeaderValue) -> Self {
         Self { extra: Some((name, value)), ..self }
     }
@@ -66,6 +69,9 @@ impl Answer {
         fields.extend(self.extra);
         headers::apply(mutations, &mut fields, &*record);
         sign(&mut fields);
+        if self.close || record.has_unread_body() {
+            fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         record.answered(status.as_u16(), self.flags, self.details);
         record.response_head(&fields);
         let body = if record.is_grpc() && self.error { Bytes::new() } else { self.body };

@@ -17,6 +17,9 @@ use crate::worker::{Deadline, Deadlines, Local};
 /// A body without a byte, either way.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 
+/// What is read of a body that nobody wants; a longer one costs the client its connection.
+const DISCARD_MAX: u64 = 64 * 1024;
+
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
@@ -61,6 +64,20 @@ impl Watched {
         silence.set_once(SILENCE_LIMIT);
         silence.register(cx.waker());
         Poll::Pending
+    }
+}
+
+/// Reads a body to its end without keeping it. Yields whether that end came within [`DISCARD_MAX`] bytes.
+pub(super) async fn discard(incoming: Incoming, local: &Local) -> bool {
+    let mut body = Watched::new(incoming, local);
+    let mut length = 0;
+    loop {
+        let over = body.incoming.size_hint().lower() > DISCARD_MAX || length > DISCARD_MAX;
+        match std::future::poll_fn(|cx| if over { Poll::Ready(None) } else { body.poll(cx) }).await {
+            Some(Ok(frame)) => length += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Some(Err(_)) => return false,
+            None => return !over,
+        }
     }
 }
 

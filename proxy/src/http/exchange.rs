@@ -7,17 +7,18 @@ use config_model::model::{RouteConfigurationIndex, Scheme};
 use http::header;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
+use http_body::Body;
 use hyper::body::Incoming;
 use routing::redirect::{self, Url};
 use routing::{Decision, DestinationEntry, RouteEntry};
 
 use super::answer::Answer;
-use super::body::ResponseBody;
+use super::body::{self, ResponseBody};
 use super::forward::{Forwarding, forward};
 use super::head::{Target, View, read_target, sanitize};
 use super::record::Record;
 use super::rewrite::rewrite_head;
-use crate::listener::Connection;
+use crate::listener::{Connection, Protocol};
 use crate::telemetry::Flags;
 use crate::worker::Pinned;
 
@@ -31,6 +32,7 @@ pub(crate) async fn exchange(
     let mut record = Record::begin(&connection, &pinned, &parts);
     match plan(&connection, &pinned, &mut parts, &mut record) {
         Plan::Answer(answer, route) => {
+            let answer = if discard(body, &connection, &parts).await { answer } else { answer.and_close() };
             let mutations = route.map(|route| &route.response_headers);
             Ok(answer.send(record, mutations.as_slice()))
         }
@@ -39,6 +41,16 @@ pub(crate) async fn exchange(
             Ok(forward(forwarding, parts, body, record).await)
         }
     }
+}
+
+/// Takes the body of a request that is answered without it, so that the connection can go on. Yields whether it can.
+async fn discard(body: Incoming, connection: &Connection, parts: &Parts) -> bool {
+    if connection.protocol() == Protocol::Http2 || body.is_end_stream() {
+        return true;
+    }
+    // Whoever waits for leave to send is better told to keep it.
+    let waits = parts.headers.contains_key(header::EXPECT);
+    !waits && body::discard(body, &connection.local).await
 }
 
 /// What is to be done with a request.

@@ -175,7 +175,6 @@ fn lists(value: &HeaderValue, token: &[u8]) -> bool {
 /// What an edge does to a stranger's request: steering fields go, the peer is appended, scheme and id are written anew.
 pub(crate) fn sanitize(headers: &mut HeaderMap, peer: IpAddr, scheme: Scheme, id: u128) {
     drop_hop_by_hop(headers);
-    headers.remove(header::EXPECT);
     headers.remove(FORWARDED_CLIENT_CERT);
     drop_steering(headers);
     append_forwarded_for(headers, peer);
@@ -354,7 +353,6 @@ mod tests {
             ("x-envoy-max-retries", "5"),
             ("x-envoy-retry-on", "5xx"),
             ("x-forwarded-client-cert", "By=me"),
-            ("expect", "100-continue"),
         ];
         let mut headers = parts("GET", "/", &fields).headers;
         sanitize(&mut headers, IpAddr::from([127, 0, 0, 1]), Scheme::Http, 7);

@@ -19,7 +19,7 @@ use routing::{DestinationEntry, DestinationIndex, RouteEntry, RouteIndex, Virtua
 use super::body::Progress;
 use super::head::Target;
 use super::response::is_grpc;
-use crate::listener::Connection;
+use crate::listener::{Connection, Protocol};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::{AccessRecord, CapturedHeaders, Flags, Headers, NO_HEADERS, RequestProtocol, RequestRecord};
 use crate::worker::{Local, Pinned};
@@ -165,6 +165,12 @@ impl Record {
     /// Where the progress of the request's body is seen.
     pub(super) fn upload(&mut self, upload: Option<Rc<Progress>>) {
         self.upload = upload;
+    }
+
+    /// Whether something of the request's body has not come, on a connection where the next request would follow it.
+    pub(super) fn has_unread_body(&self) -> bool {
+        let unread = self.upload.as_ref().is_some_and(|upload| !upload.complete.get());
+        unread && self.connection.protocol() == Protocol::Http1
     }
 
     /// A try begins.
