@@ -17,6 +17,7 @@ fn resource(kind: &str, spec: &str) -> String {
 /// The lines that are errors, without what all have in common: `line:column field: message; cure`.
 fn errors(kind: &str, spec: &str) -> Vec<String> {
     let file = ParsedFile::parse("main.yaml", &resource(kind, spec), None);
+    assert!(file.diagnostics.iter().all(|diagnostic| diagnostic.position.line > 0), "a place for everything: {spec}");
     let prefix = format!("Error [IST0106] ({kind} default/r main.yaml:");
     let errors = file.diagnostics.iter().filter(|diagnostic| diagnostic.level == Level::Error);
     errors.map(|error| error.to_string().strip_prefix(&prefix).expect("code and place").replacen(')', "", 1)).collect()
@@ -661,11 +662,7 @@ fn mesh_config_keeps_its_lines_within_the_config_map() {
         [
             "Error [IST0106] (ConfigMap istio-system/istio main.yaml:7:40) data.mesh.pathNormalization.normalization: unknown \
              value \"BASS\"; did you mean BASE?",
-            "Warning [TG0004] (ConfigMap istio-system/istio main.yaml:8:5) data.mesh.proxyListenPort: unknown field; known \
-             fields are accessLogFile, accessLogFormat, accessLogEncoding, pathNormalization, rootNamespace, trustDomain, \
-             trustDomainAliases, defaultServiceExportTo, defaultVirtualServiceExportTo, defaultDestinationRuleExportTo, \
-             outboundTrafficPolicy, connectTimeout, tcpKeepalive, h2UpgradePolicy, localityLbSetting, dnsRefreshRate, \
-             defaultHttpRetryPolicy, enableAutoMtls, enableTracing",
+            "Warning [TG0004] (ConfigMap istio-system/istio main.yaml:8:5) data.mesh.proxyListenPort: unknown field",
             "Error [IST0106] (ConfigMap istio-system/istio main.yaml:9:22) data.mesh.accessLogFormat: %BOGUS% is not a command \
              that is known here; write a percent sign that stands for itself as %%",
         ]

@@ -140,6 +140,7 @@ proptest! {
         let text = pieces.collect::<Vec<_>>().join("---\n");
         let again = ParsedFile::parse("a.yaml", &text, Some(&first));
         let fresh = ParsedFile::parse("a.yaml", &text, None);
+        prop_assert!(fresh.diagnostics.iter().all(|diagnostic| diagnostic.position.line > 0));
         prop_assert_eq!(again.resources, fresh.resources);
         prop_assert_eq!(again.diagnostics, fresh.diagnostics);
     }

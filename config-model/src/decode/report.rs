@@ -129,7 +129,9 @@ impl Report {
         };
         let code = if level == Level::Error { Code::SchemaValidation } else { Code::UnknownSetting };
         let near = suggest(&key.name, known).map(|near| format!("did you mean {near}?"));
-        let hint = near.or_else(|| Some(format!("known fields are {}", known.join(", "))));
+        // More names than this are no help.
+        let few = (known.len() <= 12).then(|| format!("known fields are {}", known.join(", ")));
+        let hint = near.or(few);
         self.add(code, level, key.position, &at.field(&key.name), ("unknown field".to_owned(), hint));
     }
 

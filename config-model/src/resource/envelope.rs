@@ -13,7 +13,7 @@ const NETWORKING: &str = "networking.istio.io";
 const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha3"];
 
 /// Kinds of Istio's groups that exist but aren't read.
-const UNREAD: [(&str, &str); 9] = [
+const UNREAD: [(&str, &str); 10] = [
     (NETWORKING, "EnvoyFilter"),
     (NETWORKING, "ProxyConfig"),
     (NETWORKING, "WorkloadGroup"),
@@ -23,6 +23,7 @@ const UNREAD: [(&str, &str); 9] = [
     ("telemetry.istio.io", "Telemetry"),
     ("extensions.istio.io", "WasmPlugin"),
     ("extensions.istio.io", "TrafficExtension"),
+    ("install.istio.io", "IstioOperator"),
 ];
 
 /// Makes the typed resource of a kind from a document.
@@ -107,10 +108,9 @@ fn spec<T: Decode + Default>(node: &Node<'_>, report: &mut Report) -> T {
             report.unknown_field(key, &Path::ROOT, &FIELDS, Unknown::Refuse);
         }
     }
-    match node.get("spec") {
-        Some(value) => Option::<T>::read(value, &at, report).unwrap_or_default(),
-        None => T::default(),
-    }
+    let empty = Node { position: node.position, value: Value::Mapping(Vec::new()) };
+    let value = node.get("spec").filter(|value| !value.is_null()).unwrap_or(&empty);
+    T::decode(value, &at, report).unwrap_or_default()
 }
 
 /// A resource of Kubernetes': fields that aren't read are left alone.

@@ -136,7 +136,7 @@ fn destinations(route: &[HttpRouteDestination], at: &Path<'_>, report: &mut Repo
         values::destination_of(entry.destination.as_ref(), entry.position, &at, report);
         headers::check(entry.headers.as_deref(), &at, report);
     }
-    values::weights(route.iter().map(|entry| &entry.weight), at, report);
+    values::weights(route.iter().map(|entry| (&entry.weight, entry.position)), at, report);
 }
 
 /// The authority is rewritten in one place only.

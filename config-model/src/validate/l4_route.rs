@@ -73,5 +73,5 @@ fn destinations(route: &[RouteDestination], position: Position, at: &Path<'_>, r
     for (index, entry) in route.iter().enumerate() {
         values::destination_of(entry.destination.as_ref(), entry.position, &at.index(index), report);
     }
-    values::weights(route.iter().map(|entry| &entry.weight), at, report);
+    values::weights(route.iter().map(|entry| (&entry.weight, entry.position)), at, report);
 }

@@ -178,12 +178,18 @@ pub(super) fn destination_of(
     }
 }
 
-/// Weights of destinations: none below zero, not all of several zero.
-pub(super) fn weights<'a>(weights: impl Iterator<Item = &'a Located<i32>> + Clone, at: &Path<'_>, report: &mut Report) {
-    for (index, weight) in weights.clone().enumerate() {
+/// Weights of destinations, each with the place of its destination: none below zero, not all of several zero.
+pub(super) fn weights<'a>(
+    weights: impl Iterator<Item = (&'a Located<i32>, Position)> + Clone,
+    at: &Path<'_>,
+    report: &mut Report,
+) {
+    for (index, (weight, _)) in weights.clone().enumerate() {
         not_negative(weight, &at.index(index).field("weight"), report);
     }
-    let sum: i64 = weights.clone().map(|weight| i64::from(weight.value)).sum();
-    let Some(first) = weights.clone().next().filter(|_| sum == 0 && weights.count() > 1) else { return };
-    report.error(first.position, at, "the weights of several destinations sum to 0", Some("give one of them a weight"));
+    let sum: i64 = weights.clone().map(|(weight, _)| i64::from(weight.value)).sum();
+    let is_split = weights.clone().count() > 1;
+    let Some((first, position)) = weights.into_iter().next().filter(|_| sum == 0 && is_split) else { return };
+    let message = "the weights of several destinations sum to 0";
+    report.error(place(first, position), at, message, Some("give one of them a weight"));
 }
