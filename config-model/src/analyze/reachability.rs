@@ -110,27 +110,45 @@ fn refer(item: Item<'_, VirtualService>, rule: usize, findings: &mut Findings<'_
     }
 }
 
-/// A path condition: its kind, its text, and whether case counts.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct PathKey {
-    kind: &'static str,
-    text: String,
+/// How a path is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum PathKind {
+    /// By a prefix of no length: every path.
+    Any,
+    Exact,
+    Prefix,
+    Regex,
+}
+
+/// A path condition: its kind, whether case counts, and its text, in lower case if it doesn't.
+#[derive(Debug)]
+struct PathCondition {
+    kind: PathKind,
     ignore_case: bool,
+    text: String,
 }
 
 /// A match entry as a path and a set of other conditions, each as one text.
 struct Conditions {
-    /// `None` takes every path.
-    path: Option<PathKey>,
+    path: PathCondition,
     /// Sorted.
     others: Vec<String>,
 }
 
-/// Entries that are not covered themselves, by path and by the first of their other conditions.
+/// Entries by the text of their paths, and then by the first of their other conditions.
+type ByText = HashMap<String, Bucket>;
+
+#[derive(Default)]
+struct Bucket {
+    bare: Vec<usize>,
+    by_first: HashMap<String, Vec<usize>>,
+}
+
+/// Entries that are not covered themselves.
 #[derive(Default)]
 struct Seen {
     entries: Vec<(Conditions, usize)>,
-    by_key: HashMap<(Option<PathKey>, Option<String>), Vec<usize>>,
+    by_path: HashMap<(PathKind, bool), ByText>,
 }
 
 impl Conditions {
@@ -185,60 +203,69 @@ fn condition(kind: &str, name: &str, value: &StringMatch) -> String {
     text
 }
 
-fn path(entry: &HttpMatchRequest) -> Option<PathKey> {
-    let ignore_case = *entry.ignore_uri_case;
-    let key = |kind, text: &str| {
+fn path(entry: &HttpMatchRequest) -> PathCondition {
+    let condition = |kind, ignore_case, text: &str| {
         let text = if ignore_case { text.to_ascii_lowercase() } else { text.to_owned() };
-        Some(PathKey { kind, text, ignore_case })
+        PathCondition { kind, ignore_case, text }
     };
-    match entry.uri.as_ref()? {
-        StringMatch::Exact(text) => key("exact", text),
-        StringMatch::Prefix(text) if *text.value == *"/" => None,
-        StringMatch::Prefix(text) => key("prefix", text),
-        StringMatch::Regex(pattern) if pattern.value.as_str() == ".*" => None,
+    let ignore_case = *entry.ignore_uri_case;
+    match &entry.uri {
+        Some(StringMatch::Exact(text)) => condition(PathKind::Exact, ignore_case, text),
+        Some(StringMatch::Prefix(text)) if *text.value != *"/" => condition(PathKind::Prefix, ignore_case, text),
         // Case always counts in an expression.
-        StringMatch::Regex(pattern) => {
-            Some(PathKey { kind: "regex", text: pattern.value.as_str().to_owned(), ignore_case: false })
+        Some(StringMatch::Regex(pattern)) if pattern.value.as_str() != ".*" => {
+            condition(PathKind::Regex, false, pattern.value.as_str())
         }
-        StringMatch::Present(_) => None,
+        _ => condition(PathKind::Any, false, ""),
     }
-}
-
-/// The paths that take everything that `path` takes: itself, every path, and prefixes of it.
-fn wider(path: Option<&PathKey>) -> Vec<Option<PathKey>> {
-    let mut wider = vec![None];
-    let Some(path) = path else { return wider };
-    wider.push(Some(path.clone()));
-    if path.kind != "regex" {
-        let lower = path.text.to_ascii_lowercase();
-        let ends = path.text.char_indices().map(|(start, character)| start + character.len_utf8());
-        for end in ends {
-            let prefix = |text: &str, ignore_case| {
-                text.get(..end).map(|text| PathKey { kind: "prefix", text: text.to_owned(), ignore_case })
-            };
-            wider.push(prefix(&lower, true));
-            if !path.ignore_case {
-                wider.push(prefix(&path.text, false));
-            }
-        }
-    }
-    wider
 }
 
 impl Seen {
     fn add(&mut self, conditions: Conditions, rule: usize) {
-        let key = (conditions.path.clone(), conditions.others.first().cloned());
-        self.by_key.entry(key).or_default().push(self.entries.len());
+        let PathCondition { kind, ignore_case, text } = &conditions.path;
+        let bucket = self.by_path.entry((*kind, *ignore_case)).or_default().entry(text.clone()).or_default();
+        let list = match conditions.others.first() {
+            Some(first) => bucket.by_first.entry(first.clone()).or_default(),
+            None => &mut bucket.bare,
+        };
+        list.push(self.entries.len());
         self.entries.push((conditions, rule));
     }
 
     /// The first rule with an entry that takes all that `later` takes.
     fn cover(&self, later: &Conditions) -> Option<usize> {
-        let firsts = || std::iter::once(None).chain(later.others.iter().cloned().map(Some));
-        let keys =
-            wider(later.path.as_ref()).into_iter().flat_map(|path| firsts().map(move |first| (path.clone(), first)));
-        let entries =
-            keys.filter_map(|key| self.by_key.get(&key)).flatten().filter_map(|&index| self.entries.get(index));
+        let buckets = self.wider(&later.path);
+        let indexes = buckets.into_iter().flat_map(|bucket| {
+            let firsts = later.others.iter().filter_map(|first| bucket.by_first.get(first));
+            firsts.flatten().chain(&bucket.bare)
+        });
+        let entries = indexes.filter_map(|&index| self.entries.get(index));
         entries.filter(|(conditions, _)| conditions.hold_for(later)).map(|(_, rule)| *rule).min()
+    }
+
+    /// Entries whose paths take everything that `path` takes: every path, the same one, and prefixes of it.
+    fn wider(&self, path: &PathCondition) -> Vec<&Bucket> {
+        let PathCondition { kind, ignore_case, text } = path;
+        let mut buckets = Vec::new();
+        let mut collect = |kind: PathKind, ignore_case: bool, text: &str| {
+            buckets.extend(self.by_path.get(&(kind, ignore_case)).and_then(|texts| texts.get(text)));
+        };
+        collect(PathKind::Any, false, "");
+        collect(*kind, *ignore_case, text);
+        if !matches!(kind, PathKind::Exact | PathKind::Prefix) {
+            return buckets;
+        }
+        let lower = text.to_ascii_lowercase();
+        for (start, character) in text.char_indices() {
+            let end = start + character.len_utf8();
+            let is_same = |ignores: bool| *kind == PathKind::Prefix && end == text.len() && ignores == *ignore_case;
+            for (ignores, text) in [(true, &lower), (false, text)] {
+                // A prefix that compares with case takes less than a path that doesn't.
+                if (ignores || !ignore_case) && !is_same(ignores) {
+                    collect(PathKind::Prefix, ignores, text.get(..end).unwrap_or(text));
+                }
+            }
+        }
+        buckets
     }
 }

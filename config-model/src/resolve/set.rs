@@ -32,6 +32,8 @@ struct Inner {
     names: NameIndex,
     /// ServiceEntries by each of their hosts, in lower case.
     entry_hosts: HashMap<Arc<str>, Vec<u32>>,
+    /// The first MeshConfig.
+    mesh_config: Option<u32>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -115,6 +117,7 @@ impl ResourceSet {
             all.sort_by_cached_key(|resource| key(resource));
         }
         let mut inner = Inner { resources: Vec::with_capacity(all.len()), ..Inner::default() };
+        inner.names.first.reserve(all.len());
         for resource in all {
             inner.add(resource);
         }
@@ -164,10 +167,8 @@ impl ResourceSet {
 
     /// The settings of the mesh, if there are any.
     pub(crate) fn mesh_config(&self) -> Option<(&Arc<Resource>, &MeshConfig)> {
-        self.inner.resources.iter().find_map(|resource| match &resource.spec {
-            Spec::MeshConfig(config) => Some((resource, &**config)),
-            _ => None,
-        })
+        let resource = self.inner.resources.get(self.inner.mesh_config? as usize)?;
+        if let Spec::MeshConfig(config) = &resource.spec { Some((resource, config)) } else { None }
     }
 
     /// The name among those of a kind that `name` could have been meant to be.
@@ -197,7 +198,11 @@ fn by_age<T>(left: &Item<'_, T>, right: &Item<'_, T>) -> std::cmp::Ordering {
 
 impl Inner {
     fn find(&self, kind: &str, namespace: &str, name: &str) -> Option<u32> {
-        self.names.candidates(hash(kind, namespace, name)).find(|&index| {
+        self.find_by_hash(hash(kind, namespace, name), (kind, namespace, name))
+    }
+
+    fn find_by_hash(&self, hash: u64, (kind, namespace, name): (&str, &str, &str)) -> Option<u32> {
+        self.names.candidates(hash).find(|&index| {
             let id = self.resources.get(index as usize).map(|resource| &resource.id);
             id.is_some_and(|id| id.kind == kind && *id.namespace == *namespace && *id.name == *name)
         })
@@ -206,21 +211,26 @@ impl Inner {
     fn add(&mut self, resource: Arc<Resource>) {
         let id = &resource.id;
         let Ok(index) = u32::try_from(self.resources.len()) else { return };
-        if let Some(first) = self.find(id.kind, &id.namespace, &id.name) {
+        let hash = hash(id.kind, &id.namespace, &id.name);
+        if let Some(first) = self.find_by_hash(hash, (id.kind, &id.namespace, &id.name)) {
             if let Some(first) = self.resources.get(first as usize) {
                 self.diagnostics.push(findings::duplicate(first, &resource));
             }
             return;
         }
-        self.names.insert(hash(id.kind, &id.namespace, &id.name), index);
+        self.names.insert(hash, index);
         self.by_kind.entry(id.kind).or_default().push(index);
-        if let Spec::ServiceEntry(entry) = &resource.spec {
-            for host in &entry.hosts {
-                let indexes = self.entry_hosts.entry(names::lower(host)).or_default();
-                if indexes.last() != Some(&index) {
-                    indexes.push(index);
+        match &resource.spec {
+            Spec::ServiceEntry(entry) => {
+                for host in &entry.hosts {
+                    let indexes = self.entry_hosts.entry(names::lower(host)).or_default();
+                    if indexes.last() != Some(&index) {
+                        indexes.push(index);
+                    }
                 }
             }
+            Spec::MeshConfig(_) => self.mesh_config = self.mesh_config.or(Some(index)),
+            _ => {}
         }
         self.resources.push(resource);
     }
