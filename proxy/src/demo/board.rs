@@ -49,9 +49,10 @@ impl Board {
         true
     }
 
-    /// Counts a request.
-    pub(crate) fn count(&mut self, outcome: Outcome) {
+    /// Counts a request that began at `asked`. One that began before the last change may have been routed by other shares.
+    pub(crate) fn count(&mut self, asked: Instant, outcome: Outcome) {
         match outcome {
+            Outcome::Answered(_) if asked < self.changed => self.answered_before += 1,
             Outcome::Answered(version) => {
                 for (known, count) in Version::ALL.into_iter().zip(&mut self.answered) {
                     *count += u64::from(known == version);
@@ -150,18 +151,23 @@ mod tests {
     #[test]
     fn counting_begins_again_when_the_shares_change_and_only_then() {
         let (mut board, now) = board();
-        board.count(Outcome::Answered(Version::V1));
+        board.count(now, Outcome::Answered(Version::V1));
         assert!(!board.configure(Some([0.5, 0.5, 0.0]), now));
         assert!(board.summary(now).contains("v1 configured 50% observed 100% (1)"));
-        assert!(board.configure(Some([0.1, 0.9, 0.0]), now));
-        assert!(board.summary(now).contains("v1 configured 10% observed 0% (0)"));
-        assert!(board.summary(now).contains("answers 1, failed 0"));
+        let later = now + Duration::from_secs(1);
+        assert!(board.configure(Some([0.1, 0.9, 0.0]), later));
+        board.count(now, Outcome::Answered(Version::V1));
+        board.count(later, Outcome::Answered(Version::V2));
+        assert!(
+            board.summary(later).contains("v1 configured 10% observed 0% (0)  v2 configured 90% observed 100% (1)")
+        );
+        assert!(board.summary(later).contains("answers 3, failed 0"));
     }
 
     #[test]
     fn a_failure_is_counted_and_its_reason_shown() {
         let (mut board, now) = board();
-        board.count(Outcome::Failed("503 no healthy upstream".to_owned()));
+        board.count(now, Outcome::Failed("503 no healthy upstream".to_owned()));
         assert_eq!(board.failed(), 1);
         assert!(board.summary(now).ends_with("failed 1 (last: 503 no healthy upstream)"));
         assert!(board.picture(now + Duration::from_secs(3)).iter().any(|line| line.contains("counted for 3 s")));

@@ -65,15 +65,25 @@ async fn play(options: &Options) -> Result<(), String> {
     let (sender, outcomes) = mpsc::channel(64);
     tokio::spawn(traffic::send(stage.entrance()?, sender));
     let board = show(&stage, &mut screen, outcomes, &mut end).await;
-    let Stage { gateway, .. } = stage;
+    // The folder goes last: one that is temporary must not seem to be emptied.
+    let Stage { gateway, folder: _folder, .. } = stage;
     let drained = tokio::task::spawn_blocking(move || gateway.stop()).await;
     drained.map_err(|error| format!("the gateway did not stop: {error}"))?;
-    screen.tell(&format!("Stopped. {} requests failed.", board.failed()));
+    screen.keep();
+    if !screen.live {
+        screen.tell(&board.summary(Instant::now()));
+    }
+    screen.tell(&format!("Stopped; {} requests failed.", board.failed()));
     Ok(())
 }
 
 /// Counts and draws until the end.
-async fn show(stage: &Stage, screen: &mut Screen, mut outcomes: mpsc::Receiver<Outcome>, end: &mut End) -> Board {
+async fn show(
+    stage: &Stage,
+    screen: &mut Screen,
+    mut outcomes: mpsc::Receiver<(Instant, Outcome)>,
+    end: &mut End,
+) -> Board {
     let mut board = Board::new(Instant::now());
     let mut news = News::default();
     let mut frames = time::interval(FRAME);
@@ -81,10 +91,10 @@ async fn show(stage: &Stage, screen: &mut Screen, mut outcomes: mpsc::Receiver<O
     frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            Some(outcome) = outcomes.recv() => board.count(outcome),
+            Some((asked, outcome)) = outcomes.recv() => board.count(asked, outcome),
             _ = frames.tick() => {
                 board.configure(stage.configured(), Instant::now());
-                for line in news.of(&stage.gateway.status().applied()) {
+                for line in news.of(&stage.gateway.status().applied(), stage.folder.path()) {
                     screen.tell(&line);
                 }
                 if screen.live {
@@ -93,9 +103,6 @@ async fn show(stage: &Stage, screen: &mut Screen, mut outcomes: mpsc::Receiver<O
             }
             _ = lines.tick(), if !screen.live => screen.tell(&board.summary(Instant::now())),
             () = end.reached() => {
-                if !screen.live {
-                    screen.tell(&board.summary(Instant::now()));
-                }
                 return board;
             }
         }

@@ -50,6 +50,11 @@ impl Screen {
         write(&format!("{erase}{NO_WRAP}{}\n{WRAP}", self.styled(&lines.join("\n"))));
     }
 
+    /// Lets the picture stand; what comes is written below it.
+    pub(crate) fn keep(&mut self) {
+        self.drawn = 0;
+    }
+
     fn erase(&mut self) -> String {
         match std::mem::take(&mut self.drawn) {
             0 => String::new(),

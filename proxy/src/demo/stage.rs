@@ -25,7 +25,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub(crate) struct Stage {
     endpoints: Vec<(Version, SocketAddr)>,
     service: SocketAddr,
-    folder: Folder,
+    /// The configuration.
+    pub(crate) folder: Folder,
     /// The gateway.
     pub(crate) gateway: Gateway,
 }
@@ -83,15 +84,18 @@ impl Stage {
   curl http://localhost:{service}{PATH}
 
 {}
-  sed -i 's/weight: 50/weight: 10/' {routes}
-  Break it, and the gateway tells what is wrong and goes on as before.
-  {}
+  sed -i.bak '/subset: v1/{{n;s/50/90/;}};/subset: v2/{{n;s/50/10/;}}' {routes}
+{}
+  sed -i.bak 's/prefix:/prefx:/' {routes}
+
+{}
 ",
             heading("The configuration, as it would be applied to a cluster:"),
             heading("Through the gateway, half of the answers are from v1 and half from v2:"),
             heading("Past it, as by a plain Kubernetes Service, all three versions answer:"),
-            heading("Change a weight while requests flow:"),
-            paint(DIM, format!("admin: http://{}/config_dump; Ctrl-C ends the demo", self.gateway.admin())),
+            heading("Change the weights while requests flow, and the split follows:"),
+            heading("Break the file, and what was in force stays in force:"),
+            paint(DIM, format!("The admin is on http://{}. Ctrl-C ends the demo.", self.gateway.admin())),
         ))
     }
 }

@@ -1,7 +1,7 @@
 //! Light traffic of the demo's own: one request after the other over one kept connection, as a browser would.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
@@ -30,19 +30,20 @@ pub(crate) enum Outcome {
     Failed(String),
 }
 
-/// Sends requests to `gateway` and tells how each ended, until nobody listens.
-pub(crate) async fn send(gateway: SocketAddr, outcomes: mpsc::Sender<Outcome>) {
+/// Sends requests to `gateway` and tells when each began and how it ended, until nobody listens.
+pub(crate) async fn send(gateway: SocketAddr, outcomes: mpsc::Sender<(Instant, Outcome)>) {
     let mut client = Client { gateway, connection: None };
     let mut ticks = time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        let asked = Instant::now();
         let outcome = match time::timeout(LIMIT, client.request()).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => client.failed(error.to_string()),
             Err(_) => client.failed(format!("no answer within {LIMIT:?}")),
         };
-        if outcomes.send(outcome).await.is_err() {
+        if outcomes.send((asked, outcome)).await.is_err() {
             return;
         }
     }
@@ -109,12 +110,13 @@ mod tests {
         let (sender, mut outcomes) = mpsc::channel(1);
         let server = tokio::spawn(reviews::serve(listener, Version::V3));
         tokio::spawn(send(address, sender));
-        assert_eq!(outcomes.recv().await, Some(Outcome::Answered(Version::V3)));
+        let (_, outcome) = outcomes.recv().await.unwrap();
+        assert_eq!(outcome, Outcome::Answered(Version::V3));
 
         let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let (sender, mut outcomes) = mpsc::channel(1);
         tokio::spawn(send(unused, sender));
-        assert!(matches!(outcomes.recv().await, Some(Outcome::Failed(_))));
+        assert!(matches!(outcomes.recv().await, Some((_, Outcome::Failed(_)))));
         server.abort();
     }
 }
