@@ -108,7 +108,7 @@ fn an_edited_weight_is_followed_and_a_broken_file_is_told_while_traffic_goes_on(
 
     replace(&even.replace("prefix:", "prefx:"));
     let error = demo.line("Error [IST0106]");
-    assert!(error.contains("virtual-service-reviews.yaml:12:9) spec.http[0].match[0].uri.prefx: "), "{error}");
+    assert!(error.contains("virtual-service-reviews.yaml:13:9) spec.http[0].match[0].uri.prefx: "), "{error}");
     assert!(error.ends_with("did you mean prefix?"), "{error}");
     assert_eq!(answers(&gateway, 20), [0, 20, 0]);
 

@@ -63,20 +63,24 @@ fn glob(pattern: &str, text: &str) -> bool {
 
 /// What was found, in the order of files and lines.
 #[derive(Debug)]
-pub(crate) struct Findings(Vec<Diagnostic>);
+pub(crate) struct Findings {
+    told: Vec<Diagnostic>,
+    suppressed: usize,
+}
 
 impl Findings {
     /// Sorts `found` and drops what is suppressed and what is there twice.
     pub(crate) fn new(mut found: Vec<Diagnostic>, suppressed: &[Suppression]) -> Self {
-        found.retain(|finding| !suppressed.iter().any(|suppression| suppression.takes(finding)));
         found.sort_by(|left, right| place(left).cmp(&place(right)));
         found.dedup();
-        Self(found)
+        let all = found.len();
+        found.retain(|finding| !suppressed.iter().any(|suppression| suppression.takes(finding)));
+        Self { suppressed: all - found.len(), told: found }
     }
 
     /// Whether any is at `threshold` or above.
     pub(crate) fn reach(&self, threshold: Level) -> bool {
-        self.0.iter().any(|finding| finding.level >= threshold)
+        self.told.iter().any(|finding| finding.level >= threshold)
     }
 
     /// For people. `texts` are the files that were read.
@@ -85,24 +89,28 @@ impl Findings {
             let source = texts.get(&finding.file).map_or("", |text| &**text);
             finding.render(source, true) + "\n\n"
         };
-        let findings: String = self.0.iter().map(render).collect();
+        let findings: String = self.told.iter().map(render).collect();
         findings + &self.summary(texts.len()) + "\n"
     }
 
     /// For programs.
     pub(crate) fn json(&self) -> String {
-        serde_json::to_string_pretty(&self.0).unwrap_or_default() + "\n"
+        serde_json::to_string_pretty(&self.told).unwrap_or_default() + "\n"
     }
 
     fn summary(&self, files: usize) -> String {
         let files = count(files, "file");
         let of = |level, word| {
-            let number = self.0.iter().filter(|finding| finding.level == level).count();
+            let number = self.told.iter().filter(|finding| finding.level == level).count();
             (number > 0).then(|| count(number, word))
         };
         let parts = [of(Level::Error, "error"), of(Level::Warning, "warning"), of(Level::Info, "remark")];
         let text = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
-        match self.0.iter().map(|finding| finding.level).max() {
+        let files = match self.suppressed {
+            0 => files,
+            suppressed => format!("{files}, {suppressed} suppressed"),
+        };
+        match self.told.iter().map(|finding| finding.level).max() {
             None => paint(GOOD, format!("No problems found in {files}.")),
             Some(Level::Error) => format!("{} in {files}.", paint(ERROR, text)),
             Some(_) => format!("{} in {files}.", paint(WARNING, text)),
@@ -149,7 +157,7 @@ mod tests {
             finding(Code::NotHonoured, Level::Warning, "a.yaml", 2),
             finding(Code::SchemaValidation, Level::Error, "a.yaml", 9),
         ];
-        let Findings(sorted) = Findings::new(found, &[]);
+        let sorted = Findings::new(found, &[]).told;
         let places: Vec<_> = sorted.iter().map(|finding| (&*finding.file, finding.position.line)).collect();
         assert_eq!(places, [("a.yaml", 2), ("a.yaml", 9), ("b.yaml", 1)]);
     }
@@ -169,7 +177,7 @@ mod tests {
         for (text, suppressed) in table {
             let found = vec![finding(Code::SchemaValidation, Level::Error, "a.yaml", 1)];
             let findings = Findings::new(found, &[text.parse().unwrap()]);
-            assert_eq!(findings.0.is_empty(), suppressed, "{text}");
+            assert_eq!(findings.told.is_empty(), suppressed, "{text}");
         }
         for text in ["IST9999", "IST0106=", "IST0106=VirtualService", ""] {
             assert!(text.parse::<Suppression>().is_err(), "{text}");
