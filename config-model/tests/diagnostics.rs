@@ -662,7 +662,7 @@ fn mesh_config_keeps_its_lines_within_the_config_map() {
         [
             "Error [IST0106] (ConfigMap istio-system/istio main.yaml:7:40) data.mesh.pathNormalization.normalization: unknown \
              value \"BASS\"; did you mean BASE?",
-            "Warning [TG0004] (ConfigMap istio-system/istio main.yaml:8:5) data.mesh.proxyListenPort: unknown field",
+            "Warning [TG0004] (ConfigMap istio-system/istio main.yaml:8:5) data.mesh.proxyListenPort: is not read here",
             "Error [IST0106] (ConfigMap istio-system/istio main.yaml:9:22) data.mesh.accessLogFormat: %BOGUS% is not a command \
              that is known here; write a percent sign that stands for itself as %%",
         ]

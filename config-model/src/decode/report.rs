@@ -122,17 +122,16 @@ impl Report {
 
     /// A field that the object does not have.
     pub fn unknown_field(&mut self, key: &Key<'_>, at: &Path<'_>, known: &[&str], unknown: Unknown) {
-        let level = match unknown {
-            Unknown::Refuse => Level::Error,
-            Unknown::Warn => Level::Warning,
+        let (code, level, message) = match unknown {
+            Unknown::Refuse => (Code::SchemaValidation, Level::Error, "unknown field"),
+            Unknown::Warn => (Code::UnknownSetting, Level::Warning, "is not read here"),
             Unknown::Ignore => return,
         };
-        let code = if level == Level::Error { Code::SchemaValidation } else { Code::UnknownSetting };
         let near = suggest(&key.name, known).map(|near| format!("did you mean {near}?"));
         // More names than this are no help.
         let few = (known.len() <= 12).then(|| format!("known fields are {}", known.join(", ")));
         let hint = near.or(few);
-        self.add(code, level, key.position, &at.field(&key.name), ("unknown field".to_owned(), hint));
+        self.add(code, level, key.position, &at.field(&key.name), (message.to_owned(), hint));
     }
 
     /// The index of a text among `names`.

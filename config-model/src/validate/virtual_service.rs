@@ -1,8 +1,10 @@
 //! Rules for `VirtualService` as a whole; those for single rules are in `http_route` and `l4_route`.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use super::{http_route, l4_route, names, values};
 use crate::decode::{Path, Report, Text};
-use crate::name::HostPattern;
 use crate::origin::ResourceId;
 use crate::resource::VirtualService;
 
@@ -49,7 +51,6 @@ pub(super) fn gateway_names(gateways: &[Text], at: &Path<'_>, report: &mut Repor
 fn hosts(service: &VirtualService, at: &Path<'_>, report: &mut Report) {
     let gateways = &service.gateways;
     let in_mesh = gateways.is_empty() || gateways.iter().any(|gateway| *gateway.value == *"mesh");
-    let mut before: Vec<(&Text, HostPattern)> = Vec::with_capacity(service.hosts.len());
     for (index, host) in service.hosts.iter().enumerate() {
         let at = at.index(index);
         if in_mesh && *host.value == *"*" {
@@ -60,12 +61,38 @@ fn hosts(service: &VirtualService, at: &Path<'_>, report: &mut Report) {
         {
             report.error(host.position, &at, problem, Some("write a name such as shop.example or *.shop.example"));
         }
-        let pattern = HostPattern::parse(&host.value);
-        let overlap = before.iter().find(|(_, known)| known.intersection(&pattern).is_some());
-        if let Some((known, _)) = overlap {
-            let message = format_args!("{:?} and {:?} name the same hosts", known.value, host.value);
-            report.error(host.position, &at, message, Some("keep the wider one"));
+    }
+    overlaps(&service.hosts, at, report);
+}
+
+/// No host may be named twice, be it by a wildcard. Every host is looked up among the wildcards that could hold it, as
+/// comparing each with each would take long for some thousands.
+fn overlaps(hosts: &[Text], at: &Path<'_>, report: &mut Report) {
+    let lower: Vec<String> = hosts.iter().map(|host| host.value.to_ascii_lowercase()).collect();
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(lower.len());
+    let mut pairs = Vec::new();
+    for (index, host) in lower.iter().enumerate() {
+        match places.entry(host) {
+            Entry::Occupied(first) => pairs.push((*first.get(), index)),
+            Entry::Vacant(place) => {
+                place.insert(index);
+            }
         }
-        before.push((host, pattern));
+    }
+    let mut wildcard = String::new();
+    for (index, host) in lower.iter().enumerate() {
+        let own = host.strip_prefix('*').unwrap_or(host);
+        let wider = own.char_indices().map(|(start, _)| start).chain([own.len()]).find_map(|start| {
+            wildcard.clear();
+            wildcard.push('*');
+            wildcard.push_str(own.get(start..)?);
+            places.get(wildcard.as_str()).copied().filter(|place| *place != index && wildcard.len() <= host.len())
+        });
+        pairs.extend(wider.map(|place| (place.min(index), place.max(index))));
+    }
+    for (first, second) in pairs {
+        let Some((known, host)) = hosts.get(first).zip(hosts.get(second)) else { continue };
+        let message = format_args!("{:?} and {:?} name the same hosts", known.value, host.value);
+        report.error(host.position, &at.index(second), message, Some("keep the wider one"));
     }
 }
