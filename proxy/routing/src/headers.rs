@@ -110,6 +110,9 @@ fn additions(additions: &[HeaderAddition]) -> Box<[(HeaderName, Template)]> {
 /// Changes `head` by all `mutations`, the route's first, then the destination's. Formats see the head after the removals
 /// and before anything is set, as in Envoy; an empty value changes nothing, as there.
 pub fn apply(mutations: &[&Mutation], head: &mut HeaderMap, values: &impl Values) {
+    if mutations.iter().all(|mutation| mutation.is_empty()) {
+        return;
+    }
     let operations = || mutations.iter().filter_map(|mutation| mutation.0.as_deref());
     for name in operations().flat_map(|operations| &operations.remove) {
         head.remove(name);

@@ -18,6 +18,7 @@ use super::forward::{Forwarding, forward};
 use super::head::{Target, View, read_target, sanitize};
 use super::record::Record;
 use super::rewrite::rewrite_head;
+use super::survey::Survey;
 use crate::listener::{Connection, Protocol};
 use crate::telemetry::Flags;
 use crate::worker::Pinned;
@@ -32,7 +33,7 @@ pub(crate) async fn exchange(
     let mut record = Record::begin(&connection, &pinned, &parts);
     match plan(&connection, &pinned, &mut parts, &mut record) {
         Plan::Answer(answer, route) => {
-            let answer = if discard(body, &connection, &parts).await { answer } else { answer.and_close() };
+            let answer = if discard(body, &connection, &record).await { answer } else { answer.and_close() };
             let mutations = route.map(|route| &route.response_headers);
             Ok(answer.send(record, mutations.as_slice()))
         }
@@ -44,13 +45,12 @@ pub(crate) async fn exchange(
 }
 
 /// Takes the body of a request that is answered without it, so that the connection can go on. Yields whether it can.
-async fn discard(body: Incoming, connection: &Connection, parts: &Parts) -> bool {
+async fn discard(body: Incoming, connection: &Connection, record: &Record) -> bool {
     if connection.protocol() == Protocol::Http2 || body.is_end_stream() {
         return true;
     }
     // Whoever waits for leave to send is better told to keep it.
-    let waits = parts.headers.contains_key(header::EXPECT);
-    !waits && body::discard(body, &connection.local).await
+    !record.waits_for_leave() && body::discard(body, &connection.local).await
 }
 
 /// What is to be done with a request.
@@ -62,16 +62,18 @@ enum Plan<'t> {
 }
 
 fn plan<'t>(connection: &Connection, pinned: &'t Pinned, parts: &mut Parts, record: &mut Record) -> Plan<'t> {
+    let survey = Survey::of(&parts.headers);
+    record.survey(&parts.headers, survey);
     let (uri, host) = (parts.uri.clone(), parts.headers.get(header::HOST).cloned());
     let normalization = pinned.snapshot.model.mesh.path_normalization;
-    let target = match read_target(parts, &uri, host.as_ref(), normalization) {
+    let target = match read_target(parts, survey, &uri, host.as_ref(), normalization) {
         Ok(target) => target,
         Err(refusal) => {
             record.refused_head(parts, &uri);
             return Plan::Answer(Answer::refuse(refusal), None);
         }
     };
-    sanitize(&mut parts.headers, connection.peer.ip(), Scheme::Http, request_id(connection));
+    sanitize(&mut parts.headers, survey, &connection.peer_value, Scheme::Http, request_id(connection));
     record.request_head(parts, &target);
     match pinned.listener(connection.listener) {
         Some(listener) => decide(pinned, listener.routes, parts, &target, record),

@@ -9,7 +9,7 @@ use balance::{AttemptError, AttemptOutcome, EntryIndex, Replay, RetryState, Verd
 use config_model::model::{Action, ClusterIndex, ClusterTarget, Retry};
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use routing::{DestinationEntry, RouteEntry, headers};
 use smallvec::SmallVec;
@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use super::answer::Answer;
 use super::body::{Progress, RequestBody, ResponseBody};
 use super::record::Record;
-use super::response;
+use super::response::{self, small_number};
 use crate::listener::{Connection, Protocol};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::Flags;
@@ -89,6 +89,25 @@ struct Answered {
     upload: Option<Rc<Progress>>,
 }
 
+/// A head without its index, which is cheaper to make than a whole one, and hardly ever needed.
+struct HeadCopy {
+    method: Method,
+    uri: Uri,
+    fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl HeadCopy {
+    fn into_request(self) -> Request<RequestBody> {
+        let mut request = Request::new(RequestBody::empty());
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        for (name, value) in self.fields {
+            request.headers_mut().append(name, value);
+        }
+        request
+    }
+}
+
 /// The tries of one request.
 struct Attempts<'a> {
     connection: &'a Rc<Connection>,
@@ -145,7 +164,7 @@ impl Attempts<'_> {
         let local = &self.connection.local;
         record.attempt(pick, entry, self.state.attempt());
         local.shard.borrow_mut().upstream_request(&self.cluster.metrics);
-        request.headers_mut().insert(ATTEMPT_COUNT, HeaderValue::from(self.state.attempt()));
+        request.headers_mut().insert(ATTEMPT_COUNT, small_number(self.state.attempt().into()));
         let kept = if fresh { None } else { local.pool.reuse(&entry.state).await };
         let mut lease = match kept {
             Some(lease) => lease,
@@ -164,22 +183,19 @@ impl Attempts<'_> {
             Ok(response) => Ok(Answered { response, lease, sent_at, upload: self.upload.clone() }),
             Err(failed) => {
                 record.failed_attempt();
-                Err((failed.error, failed.unsent.or(copy)))
+                Err((failed.error, failed.unsent.or_else(|| copy.map(HeadCopy::into_request))))
             }
         }
     }
 
     /// A kept connection may have been given up by the back end at this very moment. A request that may be sent twice, and has
     /// no body, is kept for that.
-    fn copy_for_stale(&self, lease: &Lease, request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    fn copy_for_stale(&self, lease: &Lease, request: &Request<RequestBody>) -> Option<HeadCopy> {
         if !lease.reused() || self.upload.is_some() || !Replay::is_idempotent(request.method().as_str()) {
             return None;
         }
-        let mut copy = Request::new(RequestBody::empty());
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.headers_mut() = request.headers().clone();
-        Some(copy)
+        let fields = request.headers().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        Some(HeadCopy { method: request.method().clone(), uri: request.uri().clone(), fields })
     }
 
     /// The answer to a request that no try has brought an answer to.

@@ -1,7 +1,6 @@
 //! A request's head: what is refused, what is dropped, what is added, before it is routed.
 //! Sources: RFC 9110 7.6.1 (hop-by-hop fields), PROMISES.md section 3, and what Istio's gateway does at the edge.
 
-use std::fmt::Write;
 use std::net::IpAddr;
 
 use config_model::model::{PathNormalization, Scheme};
@@ -11,6 +10,8 @@ use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Uri, Version};
 use routing::normalize::{Normalized, normalize};
 use routing::{RequestHead, authority};
+
+use super::survey::{Field, Survey};
 
 /// Fields of a request, trailers not counted. Over it: 431.
 const FIELDS_MAX: usize = 100;
@@ -47,8 +48,9 @@ pub(crate) struct Target<'a> {
 }
 
 /// Checks the head and reads where it wants to go. `uri` is that of the head; `host` is its first Host field.
-pub(crate) fn read_target<'a>(
+pub(super) fn read_target<'a>(
     parts: &Parts,
+    survey: Survey,
     uri: &'a Uri,
     host: Option<&'a HeaderValue>,
     normalization: PathNormalization,
@@ -62,8 +64,11 @@ pub(crate) fn read_target<'a>(
     if parts.method == Method::CONNECT {
         return Err(Refusal::new(StatusCode::NOT_FOUND, "route_not_found"));
     }
-    check_framing(parts)?;
-    check_upgrade(parts)?;
+    check_framing(parts, survey)?;
+    check_upgrade(parts, survey)?;
+    if survey.repeated && parts.headers.get_all(header::HOST).iter().nth(1).is_some() {
+        return Err(BAD_HOST);
+    }
     let authority = read_authority(parts, uri, host)?;
     let raw = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let (path, query) = match raw.split_once('?') {
@@ -84,9 +89,6 @@ pub(crate) fn read_target<'a>(
 
 /// Exactly one authority, well-formed; that of an absolute target replaces Host, that of HTTP/2 must agree with it.
 fn read_authority<'a>(parts: &Parts, uri: &'a Uri, host: Option<&'a HeaderValue>) -> Result<&'a [u8], Refusal> {
-    if parts.headers.get_all(header::HOST).iter().nth(1).is_some() {
-        return Err(BAD_HOST);
-    }
     let host = host.map(HeaderValue::as_bytes);
     let authority = match (uri.authority().map(|authority| authority.as_str().as_bytes()), host) {
         (Some(authority), Some(host)) if parts.version == Version::HTTP_2 && !host.eq_ignore_ascii_case(authority) => {
@@ -100,7 +102,10 @@ fn read_authority<'a>(parts: &Parts, uri: &'a Uri, host: Option<&'a HeaderValue>
 }
 
 /// What hyper leaves to us: one length or one coding, and the coding is `chunked`.
-fn check_framing(parts: &Parts) -> Result<(), Refusal> {
+fn check_framing(parts: &Parts, survey: Survey) -> Result<(), Refusal> {
+    if !survey.has(Field::ContentLength) && !survey.has(Field::TransferEncoding) {
+        return Ok(());
+    }
     let mut lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter();
     let length = lengths.next();
     if lengths.next().is_some() {
@@ -121,8 +126,9 @@ fn check_framing(parts: &Parts) -> Result<(), Refusal> {
 }
 
 /// `h2c` is ignored and WebSocket not spoken yet, so that both are answered as plain requests; whatever else is refused.
-fn check_upgrade(parts: &Parts) -> Result<(), Refusal> {
-    let Some(wanted) = parts.headers.get(header::UPGRADE) else { return Ok(()) };
+fn check_upgrade(parts: &Parts, survey: Survey) -> Result<(), Refusal> {
+    let wanted = survey.has(Field::Upgrade).then(|| parts.headers.get(header::UPGRADE)).flatten();
+    let Some(wanted) = wanted else { return Ok(()) };
     let known = [&b"h2c"[..], b"websocket"];
     if known.iter().any(|name| wanted.as_bytes().eq_ignore_ascii_case(name)) {
         return Ok(());
@@ -139,14 +145,17 @@ const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-c
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Drops fields that concern one connection only, in either direction. `te: trailers` stays.
-pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
+pub(super) fn drop_hop_by_hop(headers: &mut HeaderMap, survey: Survey) {
+    if !survey.has_hop_by_hop() {
+        return;
+    }
+    if survey.has(Field::Connection) {
         drop_connection_options(headers);
     }
-    for name in [header::UPGRADE, header::TRANSFER_ENCODING, KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS] {
+    for name in [header::UPGRADE, header::TRANSFER_ENCODING, HTTP2_SETTINGS, KEEP_ALIVE, PROXY_CONNECTION] {
         headers.remove(name);
     }
-    if headers.contains_key(header::TE) {
+    if survey.has(Field::Te) {
         let trailers = headers.get_all(header::TE).iter().any(|value| lists(value, b"trailers"));
         headers.remove(header::TE);
         if trailers {
@@ -173,11 +182,20 @@ fn lists(value: &HeaderValue, token: &[u8]) -> bool {
 }
 
 /// What an edge does to a stranger's request: steering fields go, the peer is appended, scheme and id are written anew.
-pub(crate) fn sanitize(headers: &mut HeaderMap, peer: IpAddr, scheme: Scheme, id: u128) {
-    drop_hop_by_hop(headers);
-    headers.remove(FORWARDED_CLIENT_CERT);
-    drop_steering(headers);
-    append_forwarded_for(headers, peer);
+/// `peer` is the client's address as text.
+pub(super) fn sanitize(headers: &mut HeaderMap, survey: Survey, peer: &HeaderValue, scheme: Scheme, id: u128) {
+    drop_hop_by_hop(headers, survey);
+    if survey.has(Field::Expect) {
+        headers.remove(header::EXPECT);
+    }
+    if survey.has(Field::ForwardedClientCert) {
+        headers.remove(FORWARDED_CLIENT_CERT);
+    }
+    if survey.has(Field::Steering) {
+        drop_steering(headers);
+    }
+    let forwarded_for = if survey.has(Field::ForwardedFor) { appended(headers, peer) } else { peer.clone() };
+    headers.insert(FORWARDED_FOR, forwarded_for);
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
     headers.insert(REQUEST_ID, uuid(id));
 }
@@ -188,17 +206,20 @@ fn drop_steering(headers: &mut HeaderMap) {
     }
 }
 
-fn append_forwarded_for(headers: &mut HeaderMap, peer: IpAddr) {
-    let mut text = String::with_capacity(48);
+/// All values of `x-forwarded-for`, and `peer` after them.
+fn appended(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {
+    let mut text = Vec::with_capacity(64);
     for earlier in headers.get_all(FORWARDED_FOR) {
-        text.push_str(&String::from_utf8_lossy(earlier.as_bytes()));
-        text.push(',');
+        text.extend_from_slice(earlier.as_bytes());
+        text.push(b',');
     }
-    // Writing to a string cannot fail.
-    let _ = write!(text, "{}", peer.to_canonical());
-    if let Ok(value) = HeaderValue::try_from(text) {
-        headers.insert(FORWARDED_FOR, value);
-    }
+    text.extend_from_slice(peer.as_bytes());
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| peer.clone())
+}
+
+/// The client's address as `x-forwarded-for` has it.
+pub(crate) fn peer_value(peer: IpAddr) -> HeaderValue {
+    HeaderValue::try_from(peer.to_canonical().to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 /// A random UUID (RFC 9562, version 4) from 128 random bits.
@@ -267,7 +288,7 @@ mod tests {
 
     fn read(parts: &Parts) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>), u16> {
         let host = parts.headers.get(header::HOST);
-        read_target(parts, &parts.uri, host, PathNormalization::Strict)
+        read_target(parts, Survey::of(&parts.headers), &parts.uri, host, PathNormalization::Strict)
             .map(|target| {
                 let path = &target.path;
                 (target.authority.to_vec(), path.matching().to_vec(), path.forwarded().to_vec())
@@ -337,7 +358,8 @@ mod tests {
             ("x-kept", "k"),
         ];
         let mut headers = parts("GET", "/", &fields).headers;
-        drop_hop_by_hop(&mut headers);
+        let survey = Survey::of(&headers);
+        drop_hop_by_hop(&mut headers, survey);
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["host", "te", "x-kept"]);
@@ -353,9 +375,11 @@ mod tests {
             ("x-envoy-max-retries", "5"),
             ("x-envoy-retry-on", "5xx"),
             ("x-forwarded-client-cert", "By=me"),
+            ("expect", "100-continue"),
         ];
         let mut headers = parts("GET", "/", &fields).headers;
-        sanitize(&mut headers, IpAddr::from([127, 0, 0, 1]), Scheme::Http, 7);
+        let survey = Survey::of(&headers);
+        sanitize(&mut headers, survey, &peer_value(IpAddr::from([127, 0, 0, 1])), Scheme::Http, 7);
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["x-forwarded-for", "x-forwarded-proto", "x-request-id"]);

@@ -11,6 +11,8 @@ mod head;
 mod record;
 mod response;
 mod rewrite;
+mod survey;
 
 pub(crate) use body::RequestBody;
 pub(crate) use exchange::exchange;
+pub(crate) use head::peer_value;

@@ -19,6 +19,7 @@ use routing::{DestinationEntry, DestinationIndex, RouteEntry, RouteIndex, Virtua
 use super::body::Progress;
 use super::head::Target;
 use super::response::is_grpc;
+use super::survey::{Field, Survey};
 use crate::listener::{Connection, Protocol};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::{AccessRecord, CapturedHeaders, Flags, Headers, NO_HEADERS, RequestProtocol, RequestRecord};
@@ -32,6 +33,7 @@ pub(crate) struct Record {
     answered: Option<Duration>,
     version: Version,
     grpc: bool,
+    waits_for_leave: bool,
     status: u16,
     grpc_status: Option<u8>,
     flags: Flags,
@@ -55,6 +57,8 @@ struct Words {
     authority: String,
     virtual_host: Option<Box<str>>,
     request_headers: CapturedHeaders,
+    /// For operations on the answer that name fields of the request.
+    whole_head: Option<HeaderMap>,
     response_headers: CapturedHeaders,
     transport_failure: Option<String>,
     upstream_local_address: Option<SocketAddr>,
@@ -70,7 +74,8 @@ impl Record {
             started: Instant::now(),
             answered: None,
             version: parts.version,
-            grpc: is_grpc(&parts.headers),
+            grpc: false,
+            waits_for_leave: false,
             status: 0,
             grpc_status: None,
             flags: Flags::NONE,
@@ -89,6 +94,17 @@ impl Record {
     /// The worker's state.
     pub(super) fn local(&self) -> &Rc<Local> {
         &self.connection.local
+    }
+
+    /// What the fields of the request say of the exchange.
+    pub(super) fn survey(&mut self, headers: &HeaderMap, survey: Survey) {
+        self.grpc = survey.has(Field::ContentType) && is_grpc(headers);
+        self.waits_for_leave = survey.has(Field::Expect);
+    }
+
+    /// Whether the client waits for a leave before it sends its body.
+    pub(super) fn waits_for_leave(&self) -> bool {
+        self.waits_for_leave
     }
 
     /// Whether the request speaks gRPC.
@@ -119,6 +135,7 @@ impl Record {
 
     fn keep_words(&mut self, parts: &Parts, path: String, authority: &[u8]) {
         let request_headers = self.pinned.snapshot.line_format.capture_request(&parts.headers);
+        let whole_head = self.pinned.has_header_commands.then(|| parts.headers.clone());
         self.words = Some(Box::new(Words {
             start: SystemTime::now(),
             method: parts.method.clone(),
@@ -127,6 +144,7 @@ impl Record {
             authority: String::from_utf8_lossy(authority).into_owned(),
             virtual_host: None,
             request_headers,
+            whole_head,
             response_headers: CapturedHeaders::default(),
             transport_failure: None,
             upstream_local_address: None,
@@ -340,7 +358,10 @@ impl Values for Record {
         let Some(words) = &self.words else { return };
         let view = match self.status {
             0 => self.view(words, head, NO_HEADERS),
-            _ => self.view(words, &words.request_headers, head),
+            _ => match &words.whole_head {
+                Some(request) => self.view(words, request, head),
+                None => self.view(words, &words.request_headers, head),
+            },
         };
         view.write_command(command, out);
     }

@@ -7,23 +7,34 @@ use http::response::Parts;
 use http::{StatusCode, Version};
 
 use super::head::drop_hop_by_hop;
+use super::survey::Survey;
 
 /// What Istio's gateway writes as `server`, whatever the back end says.
 const SERVER: HeaderValue = HeaderValue::from_static("istio-envoy");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
+/// A number as a header's value; the usual small ones cost no memory.
+pub(super) fn small_number(number: u128) -> HeaderValue {
+    const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    match usize::try_from(number).ok().and_then(|number| DIGITS.get(number)) {
+        Some(digit) => HeaderValue::from_static(digit),
+        None => HeaderValue::from(u64::try_from(number).unwrap_or(u64::MAX)),
+    }
+}
+
 /// Whether the head of an answer can be passed on: a final status, and at most one length.
 pub(super) fn is_sound(head: &Parts) -> bool {
-    let lengths = head.headers.get_all(header::CONTENT_LENGTH).iter().count();
-    !head.status.is_informational() && lengths <= 1
+    let repeated = head.headers.len() != head.headers.keys_len();
+    let two_lengths = repeated && head.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some();
+    !head.status.is_informational() && !two_lengths
 }
 
 /// Drops what concerned the upstream connection, and says how long the back end took.
 pub(super) fn receive(head: &mut Parts, took: Duration) {
     head.version = Version::HTTP_11;
-    drop_hop_by_hop(&mut head.headers);
-    let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    head.headers.insert(SERVICE_TIME, HeaderValue::from(milliseconds));
+    let survey = Survey::of(&head.headers);
+    drop_hop_by_hop(&mut head.headers, survey);
+    head.headers.insert(SERVICE_TIME, small_number(took.as_millis()));
 }
 
 /// Last, so that no rule can change it.

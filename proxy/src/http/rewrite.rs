@@ -36,8 +36,6 @@ pub(super) fn rewrite_head(
         }
         None => {}
     }
-    // hyper gives the leave that the client waits for as soon as its body is asked for.
-    parts.headers.remove(header::EXPECT);
     join_cookies(parts);
     parts.version = Version::HTTP_11;
     rewrite_path(parts, route, target, record)

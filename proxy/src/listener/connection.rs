@@ -8,13 +8,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::io::ClientIo;
-use crate::http::exchange;
+use crate::http::{exchange, peer_value};
 use crate::telemetry::ListenerId;
 use crate::worker::{ConnectionGuard, Deadline, Local};
 
@@ -53,6 +54,8 @@ pub(crate) struct Connection {
     pub(crate) listener: SocketAddr,
     /// The client's address.
     pub(crate) peer: SocketAddr,
+    /// The client's address as a header's value.
+    pub(crate) peer_value: HeaderValue,
     /// Our address, as the client dialled it.
     pub(crate) here: SocketAddr,
     metrics: Option<ListenerId>,
@@ -83,7 +86,8 @@ impl Connection {
             local.shard.borrow_mut().downstream_connection_opened(metrics);
         }
         let (phase, requests, heads_only) = (Cell::new(Phase::Idle), Cell::new(0), Cell::new(true));
-        Rc::new(Self { local, listener, peer, here, metrics, phase, requests, heads_only, silence, stall })
+        let peer_value = peer_value(peer.ip());
+        Rc::new(Self { local, listener, peer, peer_value, here, metrics, phase, requests, heads_only, silence, stall })
     }
 
     /// What the client speaks.

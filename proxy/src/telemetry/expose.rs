@@ -39,8 +39,8 @@ const DURATION: Family = histogram(
     "istio_request_duration_milliseconds",
     "Time from the first byte of a request to the last of its answer.",
 );
-const REQUEST_BYTES: Family = histogram("istio_request_bytes", "Bytes of a request, head and body.");
-const RESPONSE_BYTES: Family = histogram("istio_response_bytes", "Bytes of an answer, head and body.");
+const REQUEST_BYTES: Family = histogram("istio_request_bytes", "Bytes of a request's body.");
+const RESPONSE_BYTES: Family = histogram("istio_response_bytes", "Bytes of an answer's body.");
 const BUILD: Family = gauge("istio_build", "The build of this program.");
 const CLUSTER_REQUESTS: Family = counter("envoy_cluster_upstream_rq_total", "Tries sent to the cluster.");
 const CLUSTER_RETRIES: Family = counter("envoy_cluster_upstream_rq_retry", "Tries that were not the first.");

@@ -40,9 +40,9 @@ pub struct RequestRecord<'a> {
     pub flags: Flags,
     /// From the first byte of the request to the last byte of the answer.
     pub duration: Duration,
-    /// Bytes from the client, head and body.
+    /// Bytes of the request's body.
     pub request_bytes: u64,
-    /// Bytes to the client, head and body.
+    /// Bytes of the answer's body.
     pub response_bytes: u64,
 }
 
