@@ -35,7 +35,7 @@ pub(crate) struct CheckArguments {
     )]
     failure_threshold: Threshold,
     /// Leaves out a code, for all resources or for some: CODE, CODE=KIND/NAME, CODE=KIND/NAMESPACE/NAME, with * (repeatable)
-    #[arg(long, value_name = "CODE=KIND/NAME")]
+    #[arg(long, env = "TIDEGATE_SUPPRESS", value_name = "CODE=KIND/NAME", value_delimiter = ',')]
     suppress: Vec<Suppression>,
     /// Lists all codes
     #[arg(long, exclusive = true)]
@@ -83,7 +83,7 @@ impl CheckArguments {
 
 /// What is wrong with single files, what can't be resolved, and what resources say about each other.
 fn found(files: &Files, configuration: &ConfigurationArguments) -> Vec<Diagnostic> {
-    let proxy = configuration.proxy(&files.resources);
+    let proxy = files.proxy(&configuration.namespace, configuration.labels.clone());
     let resolution = resolve(&files.resources, &proxy);
     // A proxy that nobody named has no workload whose labels could count.
     let named = configuration.labels.as_ref().map(|_| &proxy);

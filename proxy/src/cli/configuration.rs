@@ -91,6 +91,20 @@ impl Files {
         files
     }
 
+    /// The proxy of these labels, or of those that its Gateways select.
+    pub(crate) fn proxy(&self, namespace: &str, labels: Option<Labels>) -> Proxy {
+        let labels = labels.unwrap_or_else(|| selected_labels(&self.resources));
+        Proxy { role: Role::Gateway, namespace: namespace.into(), labels }
+    }
+
+    /// What all of it comes to for that proxy.
+    pub(crate) fn understand(&self, namespace: &str, labels: Option<Labels>) -> Understood {
+        let model = resolve(&self.resources, &self.proxy(namespace, labels)).model;
+        let index = EndpointIndex::new(&self.resources);
+        let endpoints = model.clusters.iter().map(|cluster| index.endpoints(cluster)).collect();
+        Understood { model, endpoints }
+    }
+
     /// Whether a gateway would refuse to start.
     pub(crate) fn is_refused(&self) -> bool {
         self.findings.iter().any(|finding| finding.level == Level::Error)
@@ -111,12 +125,6 @@ fn empty(name: &str) -> Failure {
 }
 
 impl ConfigurationArguments {
-    /// The proxy that is asked about.
-    pub(crate) fn proxy(&self, resources: &ResourceSet) -> Proxy {
-        let labels = self.labels.clone().unwrap_or_else(|| selected_labels(resources));
-        Proxy { role: Role::Gateway, namespace: self.namespace.as_str().into(), labels }
-    }
-
     /// What it comes to, or its errors.
     pub(crate) fn understand(&self) -> Result<Understood, Failure> {
         let files = Files::read(&self.path)?;
@@ -125,10 +133,7 @@ impl ConfigurationArguments {
             let text = Findings::new(errors, &[]).text(&files.texts);
             return Err(Failure(format!("the configuration can't be used\n\n{}", text.trim_end())));
         }
-        let model = resolve(&files.resources, &self.proxy(&files.resources)).model;
-        let index = EndpointIndex::new(&files.resources);
-        let endpoints = model.clusters.iter().map(|cluster| index.endpoints(cluster)).collect();
-        Ok(Understood { model, endpoints })
+        Ok(files.understand(&self.namespace, self.labels.clone()))
     }
 }
 

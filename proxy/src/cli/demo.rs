@@ -1,5 +1,6 @@
 //! `demo`: the arguments of Bookinfo's canary in one process.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,9 +31,9 @@ pub(crate) struct DemoArguments {
     /// The port that stands for the Kubernetes Service, 0 for any that is free
     #[arg(long, env = "TIDEGATE_DEMO_SERVICE_PORT", value_name = "PORT", default_value_t = 0)]
     service_port: u16,
-    /// The port of the admin, 0 for any that is free
-    #[arg(long, env = "TIDEGATE_DEMO_ADMIN_PORT", value_name = "PORT", default_value_t = 0)]
-    admin_port: u16,
+    /// The admin address; port 0 is any that is free
+    #[arg(long, env = "TIDEGATE_DEMO_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    admin: SocketAddr,
     /// Ends by itself after this time
     #[arg(long, env = "TIDEGATE_DEMO_DURATION", value_name = "DURATION", value_parser = value::duration)]
     duration: Option<Duration>,
@@ -48,7 +49,7 @@ impl DemoArguments {
             folder: self.config,
             port_map,
             service_port: self.service_port,
-            admin_port: self.admin_port,
+            admin: self.admin,
             duration: self.duration,
             color,
         };

@@ -103,3 +103,56 @@ impl GatewayArguments {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: GatewayArguments,
+    }
+
+    fn options(line: &str) -> GatewayOptions {
+        Line::try_parse_from(line.split(' ')).unwrap().arguments.options()
+    }
+
+    #[test]
+    fn a_folder_is_enough() {
+        let options = options("gateway --config conf");
+        assert_eq!(options.config, PathBuf::from("conf"));
+        assert_eq!(&*options.namespace, "default");
+        assert_eq!(options.labels.get("istio").map(|value| &**value), Some("ingressgateway"));
+        assert_eq!(options.admin, SocketAddr::from(([127, 0, 0, 1], 15000)));
+        assert_eq!((options.access_log, options.drain), (Target::Stdout, Duration::from_secs(10)));
+        assert!(options.workers >= 1);
+    }
+
+    #[test]
+    fn what_is_given_stands() {
+        let options = options(
+            "gateway --config conf --namespace edge --labels app=web,tier=edge --admin [::1]:9901 --workers 3 \
+             --access-log off --port-map 80:8080 --port-map 443:8443 --drain 1m30s --log-level warn",
+        );
+        assert_eq!((&*options.namespace, options.labels.len(), options.workers), ("edge", 2, 3));
+        assert_eq!(options.admin, "[::1]:9901".parse().unwrap());
+        assert_eq!((options.access_log, options.drain), (Target::Off, Duration::from_secs(90)));
+        for (from, bound) in [(80, 8080), (443, 8443), (81, 81)] {
+            let address = |port| SocketAddr::from(([0, 0, 0, 0], port));
+            assert_eq!(options.port_map.apply(address(from)), address(bound));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in
+            ["--workers 0", "--admin 15000", "--labels istio", "--port-map 80", "--drain 10", "--log-level loud"]
+        {
+            let line = format!("gateway --config conf {line}");
+            assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

@@ -271,3 +271,71 @@ fn origins(origins: &[Origin]) -> String {
     lines.dedup();
     lines.join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::configuration::{Files, Understood};
+
+    const SHOP: [(&str, &str); 3] = [
+        ("gateway.yaml", include_str!("../../tests/fixtures/shop/gateway.yaml")),
+        ("routes.yaml", include_str!("../../tests/fixtures/shop/routes.yaml")),
+        ("services.yaml", include_str!("../../tests/fixtures/shop/services.yaml")),
+    ];
+
+    fn shop() -> Understood {
+        Files::parse(SHOP.map(|(name, text)| (name.into(), text.into()))).understand("default", None)
+    }
+
+    fn filter(host: Option<&str>, port: Option<u16>) -> Filter {
+        Filter { host: host.map(str::to_owned), port }
+    }
+
+    #[test]
+    fn a_host_is_found_by_its_domain_and_by_any_name_that_the_domain_takes() {
+        let shop = shop();
+        let table = [
+            (None, None, 5),
+            (Some("shop.example"), None, 5),
+            (Some("SHOP.example"), Some(80), 5),
+            (Some("other.example"), None, 0),
+            (None, Some(443), 0),
+        ];
+        for (host, port, count) in table {
+            let filter = filter(host, port);
+            assert_eq!(routes(&shop.model, &filter).len(), count, "{filter:?}");
+            assert_eq!(listeners(&shop.model, &filter).len(), count.min(1), "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_found_by_host_short_name_wildcard_and_port() {
+        let shop = shop();
+        let table = [
+            (None, None, 3),
+            (Some("reviews"), None, 3),
+            (Some("reviews.default.svc.cluster.local"), Some(9080), 3),
+            (Some("*.svc.cluster.local"), None, 3),
+            (Some("review"), None, 0),
+            (Some("reviews"), Some(80), 0),
+        ];
+        for (host, port, count) in table {
+            let filter = filter(host, port);
+            assert_eq!(endpoints(&shop.model, &shop.endpoints, &filter).len(), count, "{filter:?}");
+            assert_eq!(clusters(&shop.model, &shop.endpoints, &filter).len(), count.min(2), "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn a_route_names_its_destinations_with_their_shares_and_those_that_do_not_exist() {
+        let shop = shop();
+        let routes = routes(&shop.model, &Filter::default());
+        let destinations = |place: usize| -> Vec<(String, bool, f64)> {
+            let rows = routes[place].destinations.iter();
+            rows.map(|row| (row.cluster.subset.to_string(), row.exists, row.share)).collect()
+        };
+        assert_eq!(destinations(1), [("v1".to_owned(), true, 0.9), ("v2".to_owned(), true, 0.1)]);
+        assert_eq!(destinations(2), []);
+        assert_eq!(destinations(4), [(String::new(), false, 1.0)]);
+    }
+}

@@ -106,3 +106,63 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         ExitCode::FAILURE
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Words of a command line as a shell would part them: quotes keep blanks.
+    fn words(line: &str) -> Vec<String> {
+        let parts = line.split('\'').enumerate();
+        let words = parts.flat_map(|(place, part)| {
+            let quoted = place % 2 == 1;
+            let blanks = move |letter: char| letter == ' ' && !quoted;
+            part.split(blanks).filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+        });
+        words.collect()
+    }
+
+    fn examples(command: &clap::Command) -> Vec<String> {
+        let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let mine = text.lines().filter_map(|line| line.find("tidegate ").map(|at| line[at..].to_owned()));
+        let lines = mine.filter(|line| !line.contains("tidegate and"));
+        let mut all: Vec<String> = lines.map(|line| line.split(['|', '>']).next().unwrap().to_owned()).collect();
+        all.extend(command.get_subcommands().flat_map(examples));
+        all
+    }
+
+    #[test]
+    fn the_definition_of_the_command_line_contradicts_itself_nowhere() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_example_in_a_help_text_is_accepted() {
+        let examples = examples(&Cli::command());
+        assert!(examples.len() > 15, "{examples:#?}");
+        for example in examples {
+            let parsed = Cli::try_parse_from(words(&example));
+            assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn a_command_that_is_not_offered_is_a_wrong_command_line() {
+        for line in ["tidegate sidecar --config .", "tidegate", "tidegate gateway", "tidegate routes"] {
+            assert_eq!(Cli::try_parse_from(words(line)).unwrap_err().exit_code(), 2, "{line}");
+        }
+        assert_eq!(Cli::try_parse_from(["tidegate", "--version"]).unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn every_flag_of_the_gateway_and_the_demo_has_an_environment_variable() {
+        for name in ["gateway", "demo"] {
+            let command = Cli::command().find_subcommand(name).unwrap().clone();
+            for argument in command.get_arguments() {
+                assert!(argument.get_env().is_some(), "{name} --{}", argument.get_id());
+            }
+        }
+    }
+}

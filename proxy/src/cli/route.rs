@@ -157,3 +157,58 @@ impl<'m> Answer<'m> {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::configuration::Files;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: RouteArguments,
+    }
+
+    /// The port of the listener that a request comes in at, of Gateways with these ports.
+    fn port(ports: &[u16], line: &[&str]) -> Result<u16, String> {
+        let server = |port: &u16| {
+            format!("  - {{port: {{number: {port}, name: p{port}, protocol: HTTP}}, hosts: [a.example]}}\n")
+        };
+        let servers: String = ports.iter().map(server).collect();
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: g}}\nspec:\n  selector: {{a: b}}\n  servers:\n{servers}"
+        );
+        let files = Files::parse([("g.yaml".into(), text.into())]);
+        assert!(!files.is_refused(), "{:?}", files.findings);
+        let model = files.understand("default", None).model;
+        let line = Line::try_parse_from([&["route", "folder"], line].concat()).unwrap();
+        line.arguments.listener(&model).map(|listener| listener.address.port()).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn a_request_comes_in_where_it_is_told_or_where_its_url_says_or_at_the_only_listener() {
+        let table: [(&[u16], &[&str], Option<u16>); 8] = [
+            (&[8080], &["http://a.example/"], Some(8080)),
+            (&[8080], &["http://a.example:90/"], Some(8080)),
+            (&[80, 8080], &["http://a.example/"], Some(80)),
+            (&[80, 8080], &["http://a.example:8080/"], Some(8080)),
+            (&[80, 8080], &["http://a.example/", "--listener", "8080"], Some(8080)),
+            (&[80, 443], &["https://a.example/"], Some(443)),
+            (&[80, 8080], &["http://a.example:90/"], None),
+            (&[80], &["http://a.example/", "--listener", "81"], None),
+        ];
+        for (ports, line, want) in table {
+            assert_eq!(port(ports, line).ok(), want, "{ports:?} {line:?}");
+        }
+    }
+
+    #[test]
+    fn a_draw_is_a_number_from_zero_to_just_below_one() {
+        assert_eq!((draw("0"), draw("0.999")), (Ok(0.0), Ok(0.999)));
+        for text in ["1", "-0.1", "NaN", "half", ""] {
+            assert!(draw(text).is_err(), "{text}");
+        }
+    }
+}

@@ -39,3 +39,18 @@ impl End {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_duration_ends_the_demo_and_nothing_else_does_by_itself() {
+        let before = Instant::now();
+        End::new(Some(Duration::from_secs(90))).unwrap().reached().await;
+        assert_eq!(before.elapsed().as_secs(), 90);
+        let forever =
+            tokio::time::timeout(Duration::from_secs(3600), async { End::new(None).unwrap().reached().await });
+        assert!(forever.await.is_err());
+    }
+}

@@ -12,6 +12,7 @@ mod shares;
 mod stage;
 mod traffic;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -42,8 +43,8 @@ pub(crate) struct Options {
     pub(crate) port_map: Vec<(u16, u16)>,
     /// Port that stands for the Kubernetes Service; 0 for any that is free.
     pub(crate) service_port: u16,
-    /// Port of the admin; 0 for any that is free.
-    pub(crate) admin_port: u16,
+    /// Address of the admin; port 0 for any that is free.
+    pub(crate) admin: SocketAddr,
     /// When it ends by itself.
     pub(crate) duration: Option<Duration>,
     /// Colours.

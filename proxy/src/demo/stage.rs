@@ -106,7 +106,7 @@ fn gateway_options(options: &Options, folder: &Path) -> GatewayOptions {
         config: folder.to_owned(),
         namespace: "default".to_owned(),
         labels: [("istio".into(), "ingressgateway".into())].into(),
-        admin: SocketAddr::from((Ipv4Addr::LOCALHOST, options.admin_port)),
+        admin: options.admin,
         workers: 1,
         access_log: Target::Off,
         port_map: PortMap::new(options.port_map.iter().copied()),
