@@ -23,6 +23,8 @@ use crate::worker::{ConnectionGuard, Deadline, Local};
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// Between two requests.
 const IDLE_LIMIT: Duration = Duration::from_secs(75);
+/// To the first byte of a connection that came shortly before a drain: its request may be on its way.
+const FIRST_BYTES_LIMIT: Duration = Duration::from_secs(1);
 /// A client that takes nothing of its answer.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 /// Request line and header fields.
@@ -186,7 +188,7 @@ async fn first_bytes(connection: &Connection, socket: &mut TcpStream) -> Option<
     let mut ahead = BytesMut::with_capacity(1024);
     loop {
         let read = std::pin::pin!(socket.read_buf(&mut ahead));
-        let count = Timely { connection, inner: read }.await?.ok()?;
+        let count = Timely { connection, inner: read, hurried: false }.await?.ok()?;
         if count == 0 {
             return None;
         }
@@ -204,34 +206,43 @@ async fn first_bytes(connection: &Connection, socket: &mut TcpStream) -> Option<
 struct Timely<'a, F> {
     connection: &'a Connection,
     inner: F,
+    /// Whether it knows that we drain.
+    hurried: bool,
 }
 
 impl<F: Future + Unpin> Future for Timely<'_, F> {
     type Output = Option<F::Output>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.connection.verdict(cx).is_some() || self.connection.local.draining.get() {
-            return Poll::Ready(None);
+        if self.connection.local.draining.get() && !std::mem::replace(&mut self.hurried, true) {
+            self.connection.silence.set(FIRST_BYTES_LIMIT);
         }
-        Pin::new(&mut self.inner).poll(cx).map(Some)
+        if let Poll::Ready(output) = Pin::new(&mut self.inner).poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        if self.connection.verdict(cx).is_some() { Poll::Ready(None) } else { Poll::Pending }
     }
 }
 
 async fn serve_http1(connection: Rc<Connection>, io: ClientIo) {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(BUFFER_MAX).max_header_size(HEAD_BYTES_MAX).half_close(false).header_read_timeout(None);
+    // Once we drain, the request whose first bytes are here is served, and is the last.
+    let mut leaving = connection.local.draining.get();
+    builder.keep_alive(!leaving);
     let service = service_fn(|request| exchange(Rc::clone(&connection), request));
     let mut http = builder.serve_connection(io, service);
-    let mut leaving = false;
     let verdict = std::future::poll_fn(|cx| {
-        if connection.local.draining.get() && !leaving {
-            leaving = true;
+        if let Some(verdict) = connection.verdict(cx) {
+            return Poll::Ready(Some(verdict));
+        }
+        // First, so that a request that has come already is served before an idle connection is closed.
+        let mut polled = Pin::new(&mut http).poll(cx);
+        if polled.is_pending() && connection.local.draining.get() && !std::mem::replace(&mut leaving, true) {
             Pin::new(&mut http).graceful_shutdown();
+            polled = Pin::new(&mut http).poll(cx);
         }
-        match connection.verdict(cx) {
-            Some(verdict) => Poll::Ready(Some(verdict)),
-            None => Pin::new(&mut http).poll(cx).map(|_| None),
-        }
+        polled.map(|_| None)
     })
     .await;
     let socket = || http.into_parts().io.into_socket();

@@ -28,7 +28,7 @@ pub(crate) async fn accept(local: Rc<Local>, address: SocketAddr, socket: TcpLis
             accepted = next(&local, &socket) => take(&local, address, accepted).await,
         }
     }
-    while let Some(accepted) = queued(&socket).await {
+    for accepted in queued(socket) {
         take(&local, address, Ok(accepted)).await;
     }
     local.connections.listening(-1);
@@ -39,13 +39,14 @@ async fn next(local: &Local, socket: &TcpListener) -> Result<(TcpStream, SocketA
     socket.accept().await
 }
 
-/// A connection that needs no waiting for.
-async fn queued(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
-    tokio::select! {
-        biased;
-        accepted = socket.accept() => accepted.ok(),
-        () = std::future::ready(()) => None,
-    }
+/// The connections that wait in the queue. The system is asked, not the runtime, which may not have heard of them yet.
+fn queued(socket: TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+    let socket = socket.into_std().ok();
+    std::iter::from_fn(move || {
+        let (stream, peer) = socket.as_ref()?.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, peer))
+    })
 }
 
 async fn take(local: &Rc<Local>, address: SocketAddr, accepted: Result<(TcpStream, SocketAddr), Error>) {

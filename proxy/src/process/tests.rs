@@ -254,6 +254,24 @@ fn a_drain_finishes_what_is_under_way_and_accepts_nothing_more() {
 }
 
 #[test]
+fn a_connection_that_came_before_the_drain_is_served_once() {
+    let running = Running::start(&[("a.yaml", GATEWAY), ("b.yaml", &direct("one"))]);
+    let bound = loopback(running.bound(80).unwrap());
+    let mut client = TcpStream::connect(bound).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    running.gateway.order(Order::Drain);
+    let end = std::time::Instant::now() + PATIENCE;
+    while TcpStream::connect(bound).is_ok() {
+        assert!(std::time::Instant::now() < end, "still accepting");
+    }
+    client.write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("connection: close") && answer.ends_with("one"), "{answer}");
+    running.gateway.stop();
+}
+
+#[test]
 fn a_drain_ends_at_its_bound_and_an_order_to_end_is_obeyed_at_once() {
     let backend = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = backend.local_addr().unwrap().port();

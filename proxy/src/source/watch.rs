@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::Folder;
@@ -22,8 +22,10 @@ const POLL_UNWATCHED: Duration = Duration::from_millis(250);
 const QUIET_SETTLED: Duration = Duration::from_millis(5);
 /// A file is being written in place: wait this long for the next write.
 const QUIET_WRITING: Duration = Duration::from_millis(50);
+/// A file is gone: it may come back (some editors), and the folder may be about to be emptied, which changes nothing.
+const QUIET_REMOVED: Duration = Duration::from_millis(100);
 /// A folder that never gets quiet is read all the same.
-const QUIET_MAX: Duration = Duration::from_millis(200);
+const QUIET_MAX: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hint {
@@ -31,6 +33,8 @@ enum Hint {
     Settled,
     /// A change is under way.
     Writing,
+    /// A file is gone.
+    Removed,
     /// Look now.
     Reread,
     /// End.
@@ -127,12 +131,15 @@ impl Watch {
             Err(RecvTimeoutError::Disconnected) => return false,
         };
         let until = Instant::now() + QUIET_MAX;
+        let mut removed = false;
         loop {
+            removed |= last == Hint::Removed;
             let quiet = match last {
                 Hint::Stop => return false,
                 Hint::Reread => return true,
-                Hint::Settled => QUIET_SETTLED,
+                _ if removed => QUIET_REMOVED,
                 Hint::Writing => QUIET_WRITING,
+                Hint::Settled | Hint::Removed => QUIET_SETTLED,
             };
             let left = until.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(quiet.min(left)) {
@@ -180,6 +187,7 @@ fn meaning(event: &notify::Event) -> Option<Hint> {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Hint::Settled),
         EventKind::Access(_) => None,
         EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_)) => Some(Hint::Writing),
+        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Some(Hint::Removed),
         _ => Some(Hint::Settled),
     }
 }
@@ -263,6 +271,15 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_comes_back_at_once_was_never_gone() {
+        let (directory, _rereader, told) = watched(&[("a.yaml", "one"), ("b.yaml", "two")]);
+        assert!(told.recv_timeout(PATIENCE).is_ok());
+        fs::remove_file(directory.path().join("a.yaml")).unwrap();
+        replace(directory.path(), "a.yaml", "new");
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(changed("a.yaml", "new")));
+    }
+
+    #[test]
     fn the_watch_ends_with_its_handle() {
         let (_directory, rereader, told) = watched(&[("a.yaml", "one")]);
         assert_eq!(told.recv_timeout(PATIENCE), Ok(changed("a.yaml", "one")));
@@ -275,7 +292,7 @@ mod tests {
         let event =
             |kind: EventKind, name: &str| meaning(&notify::Event::new(kind).add_path(Path::new("/c").join(name)));
         let create = EventKind::Create(notify::event::CreateKind::File);
-        let rename = EventKind::Modify(ModifyKind::Name(notify::event::RenameMode::To));
+        let rename = EventKind::Modify(ModifyKind::Name(RenameMode::To));
         let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
         let opened = EventKind::Access(AccessKind::Open(AccessMode::Any));
         for (kind, name, want) in [
@@ -283,6 +300,8 @@ mod tests {
             (closed, "a.yml", Some(Hint::Settled)),
             (rename, "a.yaml", Some(Hint::Settled)),
             (rename, "..data", Some(Hint::Settled)),
+            (EventKind::Modify(ModifyKind::Name(RenameMode::From)), "a.yaml", Some(Hint::Removed)),
+            (EventKind::Remove(notify::event::RemoveKind::File), "a.yaml", Some(Hint::Removed)),
             (rename, "..data_tmp", None),
             (rename, ".a.yaml", None),
             (create, "notes.txt", None),
