@@ -53,7 +53,7 @@ impl Files {
         for change in changes {
             match change.content {
                 Content::Text(text) => self.text(change.name, &text, &mut outcome),
-                Content::Unreadable(reason) => self.unreadable(change.name, reason, &mut outcome),
+                Content::Unreadable(reason) => self.unreadable(change.name, &reason, &mut outcome),
                 Content::Removed => self.removed(&change.name, &mut outcome),
             }
         }
@@ -113,7 +113,7 @@ impl Files {
         }
     }
 
-    fn unreadable(&mut self, name: Arc<str>, reason: String, outcome: &mut Outcome) {
+    fn unreadable(&mut self, name: Arc<str>, reason: &str, outcome: &mut Outcome) {
         let diagnostic = Diagnostic {
             code: Code::Syntax,
             level: Level::Error,

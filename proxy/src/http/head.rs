@@ -286,7 +286,13 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
-    fn read(parts: &Parts) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>), u16> {
+    /// Authority, path for matching, path to be forwarded; or the status of the refusal.
+    type Read = Result<(Vec<u8>, Vec<u8>, Vec<u8>), u16>;
+
+    /// Method, target, fields, status.
+    type Refused<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], u16);
+
+    fn read(parts: &Parts) -> Read {
         let host = parts.headers.get(header::HOST);
         read_target(parts, Survey::of(&parts.headers), &parts.uri, host, PathNormalization::Strict)
             .map(|target| {
@@ -299,7 +305,7 @@ mod tests {
     #[test]
     fn what_cannot_be_routed_is_refused_with_its_status() {
         let host = ("host", "a.example");
-        let table: [(&str, &str, &[(&str, &str)], u16); 13] = [
+        let table: [Refused<'_>; 13] = [
             ("GET", "/", &[], 400),
             ("GET", "/", &[host, host], 400),
             ("GET", "/", &[("host", "user@a.example")], 400),

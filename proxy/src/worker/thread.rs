@@ -138,6 +138,9 @@ pub(crate) struct ConnectionGuard(Rc<Local>);
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.shared.metrics.panicked();
+        }
         let connections = &self.0.connections;
         connections.open.set(connections.open.get() - 1);
         connections.fewer.notify_waiters();
