@@ -106,7 +106,10 @@ fn collect(set: &ResourceSet, resource: &Arc<Resource>, hosts: &mut BTreeSet<Arc
             hosts.insert(names::full_host(&resource.id.name, namespace));
         }
         Spec::EndpointSlice(_) => hosts.extend(labels.get(SERVICE_NAME).map(|name| names::full_host(name, namespace))),
-        Spec::WorkloadEntry(entry) => selected(set, namespace, &entry.labels, hosts),
+        Spec::WorkloadEntry(spec) => {
+            let workload = Item { resource, spec, index: 0 };
+            selected(set, namespace, &workload.labels(), hosts);
+        }
         Spec::Pod(_) => {
             selected(set, namespace, labels, hosts);
             // Slices may name a pod, or only have its address: any slice of its namespace.

@@ -312,6 +312,7 @@ pub(super) fn serve<'a>(
         }
         hosts.push(virtual_hosts);
     }
+    diagnostics.append(&mut build.rules.diagnostics);
     let (blocks, clusters) = build.finish();
     (served(&sockets, hosts, &blocks), clusters)
 }

@@ -56,7 +56,7 @@ pub struct Proxy {
 pub struct Resolution {
     /// The model.
     pub model: Model,
-    /// What was left out of it for this proxy, and why. What resources say of each other is found by
+    /// What was left out of it, and why; whatever else resources say of each other is found by
     /// [`crate::analyze::analyze`]. None of it is a reason to refuse the configuration.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -72,6 +72,7 @@ struct Place<'a> {
 /// The model of `proxy`.
 pub fn resolve(resources: &ResourceSet, proxy: &Proxy) -> Resolution {
     let (mesh, mut diagnostics) = mesh::mesh(resources);
+    diagnostics.extend_from_slice(resources.diagnostics());
     let clusters = Clusters::new(resources, proxy, &mesh.root_namespace);
     let (served, clusters) = match proxy.role {
         Role::Gateway => gateway::serve(resources, proxy, clusters, &mut diagnostics),

@@ -30,11 +30,13 @@ pub(super) struct Translated {
 pub(super) struct Rules<'a> {
     resources: &'a ResourceSet,
     by_virtual_service: HashMap<u32, Arc<[Rule<'a>]>>,
+    /// Delegates that could not be used.
+    pub(super) diagnostics: Vec<Diagnostic>,
 }
 
 impl<'a> Rules<'a> {
     pub(super) fn new(resources: &'a ResourceSet) -> Self {
-        Self { resources, by_virtual_service: HashMap::new() }
+        Self { resources, by_virtual_service: HashMap::new(), diagnostics: Vec::new() }
     }
 
     /// The routes of `item` at `place`, in order.
@@ -69,7 +71,7 @@ impl<'a> Rules<'a> {
         if let Some(rules) = self.by_virtual_service.get(&item.index) {
             return rules.clone();
         }
-        let rules: Arc<[Rule<'a>]> = expand(self.resources, item, &mut Vec::new()).into();
+        let rules: Arc<[Rule<'a>]> = expand(self.resources, item, &mut self.diagnostics).into();
         self.by_virtual_service.insert(item.index, rules.clone());
         rules
     }

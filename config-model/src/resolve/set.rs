@@ -1,5 +1,6 @@
 //! The resources in force, found by kind and name.
 
+use std::borrow::Cow;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use foldhash::fast::FixedState;
 
 use crate::decode::suggest;
 use crate::diagnostic::Diagnostic;
+use crate::name::Labels;
 use crate::origin::{Origin, Position};
 use crate::resource::{
     DestinationRule, EndpointSlice, Endpoints, Gateway, MeshConfig, Pod, Resource, Secret, Service, ServiceEntry, Spec,
@@ -71,6 +73,19 @@ impl<'a, T> Item<'a, T> {
     /// The resource itself, by the place of its name.
     pub(crate) fn own_origin(self) -> Origin {
         self.origin(self.resource.metadata.name.position)
+    }
+}
+
+impl<'a> Item<'a, WorkloadEntry> {
+    /// Labels of the workload: those of the resource go before those that its endpoint has.
+    pub(crate) fn labels(self) -> Cow<'a, Labels> {
+        let own = &self.resource.metadata.labels;
+        if own.is_empty() {
+            return Cow::Borrowed(&self.spec.labels);
+        }
+        let mut labels = self.spec.labels.clone();
+        labels.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Cow::Owned(labels)
     }
 }
 

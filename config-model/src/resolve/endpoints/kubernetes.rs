@@ -53,10 +53,11 @@ impl EndpointIndex {
             }
         }
         if !spec.selector.is_empty() {
-            let workloads =
-                self.resources.all::<WorkloadEntry>().filter(|item| item.namespace() == service.namespace());
-            for workload in workloads.filter(|item| name::selects(&spec.selector, &item.spec.labels)) {
-                gathering.workload_entry(workload.spec, workload.name(), workload.namespace());
+            for workload in self.resources.all::<WorkloadEntry>() {
+                let labels = workload.labels();
+                if workload.namespace() == service.namespace() && name::selects(&spec.selector, &labels) {
+                    gathering.workload_entry(workload.spec, &labels, (workload.name(), workload.namespace()));
+                }
             }
         }
     }

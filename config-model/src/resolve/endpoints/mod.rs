@@ -105,8 +105,9 @@ impl EndpointIndex {
                 namespace == entry.namespace() && name::selects(&selector.labels, labels)
             };
             for workload in self.resources.all::<WorkloadEntry>() {
-                if is_meant(workload.namespace(), &workload.spec.labels) {
-                    gathering.workload_entry(workload.spec, workload.name(), workload.namespace());
+                let labels = workload.labels();
+                if is_meant(workload.namespace(), &labels) {
+                    gathering.workload_entry(workload.spec, &labels, (workload.name(), workload.namespace()));
                 }
             }
             for pod in self.resources.all::<Pod>().filter(|_| !by_dns) {
@@ -119,7 +120,7 @@ impl EndpointIndex {
         } else {
             for (index, endpoint) in entry.spec.endpoints.iter().enumerate() {
                 let name = format!("{}-{index}", entry.name());
-                gathering.workload_entry(endpoint, &name, entry.namespace());
+                gathering.workload_entry(endpoint, &endpoint.labels, (&name, entry.namespace()));
             }
         }
     }
@@ -139,7 +140,7 @@ impl Gathering<'_> {
         self.add(address, Candidate { facts, health: Health::Ready, locality: Locality::default(), weight: 1 });
     }
 
-    fn workload_entry(&mut self, entry: &WorkloadEntry, name: &str, namespace: &str) {
+    fn workload_entry(&mut self, entry: &WorkloadEntry, labels: &Labels, (name, namespace): (&str, &str)) {
         let own = entry.ports.get(self.port.name).map(|port| **port).filter(|port| *port != 0);
         let number = match self.port.target {
             Target::Number(number) => own.unwrap_or(number),
@@ -151,8 +152,8 @@ impl Gathering<'_> {
             None => self::address(&entry.address, number),
         };
         let written = (!entry.locality.is_empty()).then(|| workload::locality(&entry.locality));
-        let locality = written.or_else(|| workload::label_locality(&entry.labels)).unwrap_or_default();
-        let facts = Facts { name, namespace, labels: &entry.labels, service_account: &entry.service_account };
+        let locality = written.or_else(|| workload::label_locality(labels)).unwrap_or_default();
+        let facts = Facts { name, namespace, labels, service_account: &entry.service_account };
         self.add(address, Candidate { facts, health: Health::Ready, locality, weight: (*entry.weight).max(1) });
     }
 

@@ -64,12 +64,13 @@ fn a_selector_takes_workload_entries_and_pods_of_its_namespace() {
         workload("a", "default", "{address: 10.0.0.1, ports: {http: 81}, labels: {app: vm}}"),
         workload("b", "default", "{address: 10.0.0.2, labels: {app: vm, version: v2}}"),
         workload("c", "default", "{address: 10.0.0.3, labels: {app: other}}"),
+        workload("e, labels: {app: vm}", "default", "{address: 10.0.0.5, labels: {app: other}}"),
         workload("d", "far", "{address: 10.0.0.4, labels: {app: vm}}"),
         pod("p", "{app: vm}", "False"),
         pod("q", "{app: other}", "True"),
     ];
     let got = endpoints(&folder(&services.concat(), "s.example"), "outbound|80||s.example");
-    assert_eq!(got, "10.0.0.1:81 10.0.0.2:8080 10.1.0.9:8080!");
+    assert_eq!(got, "10.0.0.1:81 10.0.0.2:8080 10.0.0.5:8080 10.1.0.9:8080!");
 }
 
 fn service(spec: &str) -> String {

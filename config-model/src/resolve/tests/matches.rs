@@ -203,7 +203,9 @@ fn a_delegate_that_cannot_be_used_costs_its_own_rule_only() {
         ("with hosts", format!("{{hosts: [a.example], http: [{inner}]}}"), "/x* => rest"),
     ];
     for (case, part, want) in table {
-        assert_eq!(route_lines(&delegated(&root, &part)).join(", "), want, "{case}");
+        let text = delegated(&root, &part);
+        assert_eq!(route_lines(&text).join(", "), want, "{case}");
+        assert_eq!(resolved(&text).diagnostics.len(), usize::from(!want.contains("part")), "{case}");
     }
     let missing = delegated(&root.replace("name: part", "name: gone"), &format!("{{http: [{inner}]}}"));
     assert_eq!(route_lines(&missing), ["/x* => rest"]);
