@@ -37,6 +37,15 @@ impl HostPattern {
         }
     }
 
+    /// As [`HostPattern::parse`], for a host that is in lower case already.
+    pub(crate) fn from_lower(host: Arc<str>) -> Self {
+        match host.strip_prefix('*') {
+            Some("") => Self::Any,
+            Some(suffix) => Self::Suffix(suffix.into()),
+            None => Self::Exact(host),
+        }
+    }
+
     /// Whether `host`, in lower case and without a port, is one of those that this pattern names.
     pub fn matches(&self, host: &str) -> bool {
         match self {

@@ -59,7 +59,8 @@ fn destinations<'a>(
         })
     };
     let kept = written.iter().filter(|to| alone || weighted == 0 || *to.weight > 0);
-    let destinations = kept.filter_map(&mut convert).collect();
+    let mut destinations = Vec::with_capacity(written.len());
+    destinations.extend(kept.filter_map(&mut convert));
     (destinations, by_port)
 }
 

@@ -138,19 +138,15 @@ impl<'a> Bindings<'a> {
 
 /// The hosts of a VirtualService, short ones completed.
 pub(crate) fn hosts(item: Item<'_, VirtualService>) -> Vec<HostPattern> {
-    item.spec.hosts.iter().map(|host| HostPattern::parse(&names::full_host(host, item.namespace()))).collect()
+    item.spec.hosts.iter().map(|host| HostPattern::from_lower(names::full_host(host, item.namespace()))).collect()
 }
 
 /// The hosts of a VirtualService that a gateway answers for: a short one also as it is written. Istio's gateway answers for
 /// the completed name alone; who puts a short host behind a gateway means the one that clients send.
 fn answered_hosts(item: Item<'_, VirtualService>) -> Vec<HostPattern> {
     let mut hosts = hosts(item);
-    let written = item.spec.hosts.iter().map(|host| HostPattern::parse(host));
-    for short in written {
-        if !hosts.contains(&short) {
-            hosts.push(short);
-        }
-    }
+    let short = item.spec.hosts.iter().filter(|host| !host.contains('.') && *host.value != *"*");
+    hosts.extend(short.map(|host| HostPattern::parse(host)));
     hosts
 }
 
@@ -194,13 +190,14 @@ impl<'a> ServerHosts<'a> {
     }
 
     /// What `host` of a VirtualService in `namespace` has in common with this server.
-    fn intersections(&self, host: &HostPattern, namespace: &str) -> Vec<HostPattern> {
-        let exact: Box<dyn Iterator<Item = &ServerHost<'a>>> = match host {
-            HostPattern::Exact(name) => Box::new(self.exact.get(name).into_iter().flatten()),
-            HostPattern::Suffix(_) | HostPattern::Any => Box::new(self.exact.values().flatten()),
+    fn intersections(&self, host: &HostPattern, namespace: &str) -> impl Iterator<Item = HostPattern> {
+        let (same, all) = match host {
+            HostPattern::Exact(name) => (self.exact.get(name), None),
+            HostPattern::Suffix(_) | HostPattern::Any => (None, Some(self.exact.values().flatten())),
         };
-        let taken = exact.chain(&self.wildcards).filter(|server| server.takes(namespace));
-        taken.filter_map(|server| server.pattern.intersection(host)).collect()
+        let exact = same.into_iter().flatten().chain(all.into_iter().flatten());
+        let taken = exact.chain(&self.wildcards).filter(move |server| server.takes(namespace));
+        taken.filter_map(move |server| server.pattern.intersection(host))
     }
 }
 
@@ -226,12 +223,14 @@ impl Known<'_> {
 
 /// Routes as they are built, each VirtualService's once for all places where they are the same.
 struct Build<'a> {
+    resources: &'a ResourceSet,
     proxy: &'a Proxy,
-    rules: routes::Rules<'a>,
     clusters: Clusters<'a>,
     routes: Vec<Vec<Arc<Route>>>,
     origins: Vec<Origin>,
     by_virtual_service: HashMap<u32, Vec<Known<'a>>>,
+    /// Delegates that could not be used.
+    diagnostics: Vec<Diagnostic>,
 }
 
 impl<'a> Build<'a> {
@@ -256,11 +255,14 @@ impl<'a> Build<'a> {
 
     /// The routes of `item` at `place`; `None` if it has none there.
     fn block(&mut self, item: Item<'a, VirtualService>, place: &Place<'a>) -> Option<BlockIndex> {
-        let known = self.by_virtual_service.entry(item.index).or_default();
+        let known = self.by_virtual_service.entry(item.index).or_insert_with(|| Vec::with_capacity(1));
         if let Some(known) = known.iter().find(|known| known.fits(place)) {
             return known.block;
         }
-        let translated = self.rules.translate(item, place, self.proxy, &mut self.clusters);
+        if known.is_empty() {
+            self.diagnostics.append(&mut routes::delegate_findings(self.resources, item));
+        }
+        let translated = routes::translate(self.resources, item, place, self.proxy, &mut self.clusters);
         let block = (!translated.routes.is_empty()).then_some(BlockIndex(self.routes.len()));
         let port = translated.depends_on_port.then_some(place.port);
         let gateway = translated.depends_on_gateway.then_some(place.gateway);
@@ -297,12 +299,13 @@ pub(super) fn serve<'a>(
     let sockets = sockets(&gateways, diagnostics);
     let bindings = Bindings::new(resources, proxy, &gateways);
     let mut build = Build {
+        resources,
         proxy,
-        rules: routes::Rules::new(resources),
         clusters,
-        routes: Vec::new(),
-        origins: Vec::new(),
-        by_virtual_service: HashMap::new(),
+        routes: Vec::with_capacity(bindings.bound.len()),
+        origins: Vec::with_capacity(bindings.bound.len()),
+        by_virtual_service: HashMap::with_capacity(bindings.bound.len()),
+        diagnostics: Vec::new(),
     };
     let mut hosts = Vec::with_capacity(sockets.len());
     for socket in &sockets {
@@ -312,7 +315,7 @@ pub(super) fn serve<'a>(
         }
         hosts.push(virtual_hosts);
     }
-    diagnostics.append(&mut build.rules.diagnostics);
+    diagnostics.append(&mut build.diagnostics);
     let (blocks, clusters) = build.finish();
     (served(&sockets, hosts, &blocks), clusters)
 }

@@ -2,10 +2,7 @@
 //! at a time.
 //! Source: Istio, `VirtualService.http`, `Delegate`. Nothing behind a catch-all is a route at all.
 
-use std::fmt::Write;
 use std::sync::Arc;
-
-use foldhash::{HashMap, HashMapExt};
 
 use crate::diagnostic::Diagnostic;
 use crate::model::{HeaderOperations, Route};
@@ -26,55 +23,33 @@ pub(super) struct Translated {
     pub(super) depends_on_gateway: bool,
 }
 
-/// Rules of VirtualServices, read once each.
-pub(super) struct Rules<'a> {
+/// The routes of `item` at `place`, in order.
+pub(super) fn translate<'a>(
     resources: &'a ResourceSet,
-    by_virtual_service: HashMap<u32, Arc<[Rule<'a>]>>,
-    /// Delegates that could not be used.
-    pub(super) diagnostics: Vec<Diagnostic>,
-}
-
-impl<'a> Rules<'a> {
-    pub(super) fn new(resources: &'a ResourceSet) -> Self {
-        Self { resources, by_virtual_service: HashMap::new(), diagnostics: Vec::new() }
-    }
-
-    /// The routes of `item` at `place`, in order.
-    pub(super) fn translate(
-        &mut self,
-        item: Item<'a, VirtualService>,
-        place: &Place<'a>,
-        proxy: &Proxy,
-        clusters: &mut Clusters<'a>,
-    ) -> Translated {
-        let rules = self.rules(item);
-        let mut translated = Translated::default();
-        for rule in rules.iter() {
-            if rule.matches.is_empty() {
-                translated.add(rule, None, place.port, clusters);
-                break;
+    item: Item<'a, VirtualService>,
+    place: &Place<'a>,
+    proxy: &Proxy,
+    clusters: &mut Clusters<'a>,
+) -> Translated {
+    let mut translated = Translated { routes: Vec::with_capacity(item.spec.http.len()), ..Translated::default() };
+    for rule in expand(resources, item, &mut Vec::new()) {
+        let mut is_first = true;
+        for entry in rule.matches() {
+            is_first = false;
+            for request in entry.entries().map(|entry| entry.request) {
+                translated.depends_on_port |= *request.port != 0;
+                translated.depends_on_gateway |= !request.gateways.is_empty();
             }
-            for entry in &rule.matches {
-                for request in entry.entries().map(|entry| entry.request) {
-                    translated.depends_on_port |= *request.port != 0;
-                    translated.depends_on_gateway |= !request.gateways.is_empty();
-                }
-                if matching::is_for(entry, place, proxy) && translated.add(rule, Some(entry), place.port, clusters) {
-                    return translated;
-                }
+            if matching::is_for(&entry, place, proxy) && translated.add(&rule, Some(&entry), place.port, clusters) {
+                return translated;
             }
         }
-        translated
-    }
-
-    fn rules(&mut self, item: Item<'a, VirtualService>) -> Arc<[Rule<'a>]> {
-        if let Some(rules) = self.by_virtual_service.get(&item.index) {
-            return rules.clone();
+        if is_first {
+            translated.add(&rule, None, place.port, clusters);
+            break;
         }
-        let rules: Arc<[Rule<'a>]> = expand(self.resources, item, &mut self.diagnostics).into();
-        self.by_virtual_service.insert(item.index, rules.clone());
-        rules
     }
+    translated
 }
 
 fn sources(item: Item<'_, VirtualService>) -> impl Iterator<Item = Source<'_>> {
@@ -152,7 +127,7 @@ fn position(rule: &Rule<'_>, entry: Option<&Match<'_>>) -> Position {
 }
 
 fn id(rule: &Rule<'_>, entry: Option<&Match<'_>>) -> String {
-    let mut id = String::with_capacity(48);
+    let mut id = String::with_capacity(64);
     let parts = [
         rule.root.map(|root| (root, entry.and_then(|entry| entry.root))),
         Some((rule.own, entry.and_then(|entry| entry.own))),
@@ -160,13 +135,26 @@ fn id(rule: &Rule<'_>, entry: Option<&Match<'_>>) -> String {
     for (source, entry) in parts.into_iter().flatten() {
         let separator = if id.is_empty() { "" } else { ">" };
         let item = source.virtual_service;
-        // Writing to a string does not fail.
-        let _ = write!(id, "{separator}{}/{}/http[{}]", item.namespace(), item.name(), source.index);
+        for part in [separator, item.namespace(), "/", item.name(), "/http["] {
+            id.push_str(part);
+        }
+        push_number(&mut id, source.index);
+        id.push(']');
         if let Some(entry) = entry {
-            let _ = write!(id, "/match[{}]", entry.index);
+            id.push_str("/match[");
+            push_number(&mut id, entry.index);
+            id.push(']');
         }
     }
     id
+}
+
+/// Thousands of times a change: without the machinery of formats.
+fn push_number(text: &mut String, number: usize) {
+    if number >= 10 {
+        push_number(text, number / 10);
+    }
+    text.push(char::from(b'0' + u8::try_from(number % 10).unwrap_or(0)));
 }
 
 /// As Istio names a route in the access log.

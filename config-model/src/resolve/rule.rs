@@ -22,8 +22,8 @@ pub(super) struct Source<'a> {
 pub(super) struct Rule<'a> {
     pub(super) own: Source<'a>,
     pub(super) root: Option<Source<'a>>,
-    /// None for a rule that takes every request.
-    pub(super) matches: Vec<Match<'a>>,
+    /// Entries of `own` and `root` together; `None` where those of `own` alone count.
+    joined: Option<Vec<Match<'a>>>,
 }
 
 /// A match entry, its index and its VirtualService's namespace, which completes gateway names.
@@ -57,8 +57,13 @@ impl<'a> Source<'a> {
 impl<'a> Rule<'a> {
     /// A rule that stands for itself.
     pub(super) fn plain(own: Source<'a>) -> Self {
-        let matches = own.entries().map(|entry| Match { own: Some(entry), root: None }).collect();
-        Self { own, root: None, matches }
+        Self { own, root: None, joined: None }
+    }
+
+    /// The entries, any of which has to match; none for a rule that takes every request.
+    pub(super) fn matches(&self) -> impl Iterator<Item = Match<'a>> {
+        let own = self.own.entries().filter(|_| self.joined.is_none());
+        own.map(|entry| Match { own: Some(entry), root: None }).chain(self.joined.iter().flatten().copied())
     }
 
     /// The rule `own` of a delegate in the place of `root`; `None` if their matches contradict each other.
@@ -67,18 +72,17 @@ impl<'a> Rule<'a> {
         if own.rule.r#match.is_empty() {
             matches.extend(root.entries().map(|entry| Match { own: None, root: Some(entry) }));
         } else if root.rule.r#match.is_empty() {
-            matches.extend(own.entries().map(|entry| Match { own: Some(entry), root: None }));
-        } else {
-            for inner in own.entries() {
-                let fitting = root.entries().filter(|outer| !contradicts(outer, &inner));
-                let before = matches.len();
-                matches.extend(fitting.map(|outer| Match { own: Some(inner), root: Some(outer) }));
-                if matches.len() == before {
-                    return None;
-                }
+            return Some(Self { own, root: Some(root), joined: None });
+        }
+        for inner in own.entries() {
+            let fitting = root.entries().filter(|outer| !contradicts(outer, &inner));
+            let before = matches.len();
+            matches.extend(fitting.map(|outer| Match { own: Some(inner), root: Some(outer) }));
+            if matches.len() == before {
+                return None;
             }
         }
-        Some(Self { own, root: Some(root), matches })
+        Some(Self { own, root: Some(root), joined: Some(matches) })
     }
 
     /// What the rule says, or else the one that delegated to it.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use crate::model::{Condition, PathMatch, Route, VirtualHost};
 use crate::name::HostPattern;
@@ -41,9 +41,11 @@ impl VirtualHosts {
     /// Adds the routes of one more VirtualService to `host`, after those that it has.
     pub(super) fn add(&mut self, host: HostPattern, block: BlockIndex) {
         let blocks = &mut self.hosts.entry(host).or_default().blocks;
-        if !blocks.contains(&block) {
-            blocks.push(block);
+        if blocks.is_empty() {
+            // Hosts of more than one VirtualService are few.
+            blocks.reserve_exact(1);
         }
+        blocks.push(block);
     }
 
     /// Makes `host` answer with a redirect to https, whether it has routes or not.
@@ -62,7 +64,9 @@ impl VirtualHosts {
         let mut merged = Merged { blocks, by_blocks: HashMap::new() };
         let mut alike: HashMap<(Vec<BlockIndex>, bool), usize> = HashMap::new();
         let mut virtual_hosts: Vec<VirtualHost> = Vec::with_capacity(hosts.len());
-        for (domain, host) in hosts {
+        let port_text = port.to_string();
+        for (domain, mut host) in hosts {
+            once_each(&mut host.blocks);
             let key = (host.blocks, host.https_redirect);
             if let Some(same) = alike.get(&key).and_then(|&index| virtual_hosts.get_mut(index)) {
                 same.domains.push(domain);
@@ -70,7 +74,7 @@ impl VirtualHosts {
             }
             let origins = if key.0.is_empty() { host.redirect_origins } else { merged.origins(&key.0) };
             virtual_hosts.push(VirtualHost {
-                name: format!("{domain}:{port}"),
+                name: [&domain.to_string(), ":", &port_text].concat(),
                 domains: vec![domain],
                 routes: merged.routes(&key.0),
                 https_redirect: host.https_redirect,
@@ -79,6 +83,14 @@ impl VirtualHosts {
             alike.insert(key, virtual_hosts.len() - 1);
         }
         virtual_hosts
+    }
+}
+
+/// A VirtualService may come to a host by several servers; the first time counts.
+fn once_each(blocks: &mut Vec<BlockIndex>) {
+    if blocks.len() > 1 {
+        let mut seen = HashSet::new();
+        blocks.retain(|block| seen.insert(*block));
     }
 }
 

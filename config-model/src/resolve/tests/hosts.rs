@@ -91,7 +91,12 @@ fn hosts_are_those_of_both_server_and_virtual_service_the_narrower_kept() {
             "a.shop.example c.shop.example",
         ),
         ("case counts nothing", "[Shop.Example]", "[SHOP.example]", "shop.example"),
-        ("short hosts are completed", "['*']", "[reviews]", "reviews.default.svc.cluster.local"),
+        (
+            "short hosts are completed, and taken as written",
+            "['*']",
+            "[reviews]",
+            "reviews reviews.default.svc.cluster.local",
+        ),
         ("any with any", "['*']", "['*']", "*"),
     ];
     for (case, servers, hosts, want) in table {
