@@ -40,7 +40,7 @@ fn secrets(gateway: Item<'_, Gateway>, findings: &mut Findings<'_>) {
         let field = format!("spec.servers[{index}].tls.credentialName");
         match findings.resources.find::<Secret>(namespace, name) {
             None => {
-                let near = findings.resources.near::<Secret>(namespace, name);
+                let near = findings.near::<Secret>(namespace, name);
                 let hint =
                     near.map_or_else(|| format!("it has to be in namespace {namespace}"), |near| did_you_mean(&near));
                 findings.missing("credentialName", name, &origin, (field, Some(hint)));

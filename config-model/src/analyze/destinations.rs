@@ -101,7 +101,7 @@ fn check(
 
 fn unknown_host(item: Item<'_, VirtualService>, named: &Named<'_>, findings: &mut Findings<'_>) {
     let written = &named.destination.host;
-    let hint = near_host(findings.resources, written, item.namespace());
+    let hint = if findings.may_compare() { near_host(findings.resources, written, item.namespace()) } else { None };
     let what = if named.is_mirror { "mirror host" } else { "host" };
     let origin = item.origin(written.position);
     findings.missing(what, written, &origin, (format!("{}.host", named.field), hint));

@@ -11,13 +11,15 @@ mod virtual_services;
 use crate::diagnostic::{Code, Diagnostic, Level};
 use crate::name::Labels;
 use crate::origin::Origin;
+use crate::resolve::set::Kind;
 use crate::resolve::{Proxy, ResourceSet};
 
 /// Everything that is found in `resources`, by file and place. With a `proxy`, its own labels count as those of a workload.
 ///
 /// The cost is a few microseconds for each rule: at load this is for after the new configuration is in force.
 pub fn analyze(resources: &ResourceSet, proxy: Option<&Proxy>) -> Vec<Diagnostic> {
-    let mut findings = Findings { resources, proxy, diagnostics: resources.diagnostics().to_vec() };
+    let diagnostics = resources.diagnostics().to_vec();
+    let mut findings = Findings { resources, proxy, diagnostics, comparisons_left: COMPARISONS_MAX };
     virtual_services::analyze(&mut findings);
     destinations::analyze(&mut findings);
     reachability::analyze(&mut findings);
@@ -35,7 +37,12 @@ struct Findings<'a> {
     resources: &'a ResourceSet,
     proxy: Option<&'a Proxy>,
     diagnostics: Vec<Diagnostic>,
+    comparisons_left: usize,
 }
+
+/// Names that are compared in search of one that was meant; thousands of wrong names among thousands of right ones would
+/// take minutes, and nobody reads so many hints.
+const COMPARISONS_MAX: usize = 50_000;
 
 /// One thing to report.
 struct Finding<'f> {
@@ -48,6 +55,18 @@ struct Finding<'f> {
 }
 
 impl Findings<'_> {
+    /// The name that could have been meant, if there is still time to look for it.
+    fn near<T: Kind>(&mut self, namespace: &str, name: &str) -> Option<String> {
+        if self.may_compare() { self.resources.near::<T>(namespace, name) } else { None }
+    }
+
+    /// Whether a name may be compared with those of all resources once more.
+    fn may_compare(&mut self) -> bool {
+        let left = self.comparisons_left.checked_sub(self.resources.resources().len());
+        self.comparisons_left = left.unwrap_or(0);
+        left.is_some()
+    }
+
     fn add(&mut self, finding: Finding<'_>) {
         let Finding { code, level, origin, field, message, hint } = finding;
         let field = (!field.is_empty()).then_some(field);

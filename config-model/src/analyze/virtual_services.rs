@@ -40,7 +40,7 @@ fn gateways(item: Item<'_, VirtualService>, findings: &mut Findings<'_>) {
         match resources.find::<Gateway>(namespace, name) {
             Some(gateway) => hosts_served(item, gateway, (origin, field), findings),
             None => {
-                let near = resources.near::<Gateway>(namespace, name).map(|near| did_you_mean(&near));
+                let near = findings.near::<Gateway>(namespace, name).map(|near| did_you_mean(&near));
                 let hint = near.or_else(|| elsewhere(findings, name));
                 findings.missing("gateway", &reference.value, &origin, (field, hint));
             }

@@ -7,6 +7,9 @@ use crate::resource::{Resource, VirtualService};
 use super::rule::Source;
 use super::set::{Item, ResourceSet};
 
+/// Resources among which a name is sought that could have been meant: routes don't wait for more.
+const COMPARED_MAX: usize = 500;
+
 /// Two resources of one name, of which `first` stands.
 pub(super) fn duplicate(first: &Resource, second: &Resource) -> Diagnostic {
     let origin = second.origin(second.metadata.name.position);
@@ -39,7 +42,11 @@ pub(super) fn missing_delegate(
 ) -> Diagnostic {
     let name = root.rule.delegate.as_ref().map_or("", |delegate| &*delegate.name.value);
     let message = format!("Referenced delegate not found: \"{namespace}/{name}\"");
-    let near = || resources.near::<VirtualService>(namespace, name).map(|near| format!("did you mean {near}?"));
+    let near = || {
+        let is_small = resources.resources().len() <= COMPARED_MAX;
+        let near = is_small.then(|| resources.near::<VirtualService>(namespace, name)).flatten();
+        near.map(|near| format!("did you mean {near}?"))
+    };
     let hint = if has_hosts { Some("a delegate must not have hosts".to_owned()) } else { near() };
     Diagnostic { hint, ..Diagnostic::new(Code::ReferencedResourceNotFound, Level::Error, &delegate(root), message) }
 }
