@@ -89,14 +89,23 @@ impl<'t> Reader<'t> {
 
     /// The position of a byte of this line.
     fn position_of(&self, at: usize) -> Position {
-        let column = match self.text.get(self.line_start..at) {
-            Some(before) if !self.ascii => before.chars().count(),
-            _ => at - self.line_start,
-        };
+        let mut column = at - self.line_start;
+        if !self.ascii {
+            column = self.text.get(self.line_start..at).map_or(column, |before| before.chars().count());
+        }
         Position { line: self.line, column: u32::try_from(column).unwrap_or(u32::MAX).saturating_add(1) }
     }
 
     fn skip_spaces(&mut self) {
+        const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
+        // Eight at a time: indentation is a third of what there is to read.
+        while let Some(chunk) = self.text.as_bytes().get(self.at..).and_then(<[u8]>::first_chunk) {
+            let others = u64::from_le_bytes(*chunk) ^ SPACES;
+            self.at += (others.trailing_zeros() / 8) as usize;
+            if others != 0 {
+                return;
+            }
+        }
         while self.byte(0) == Some(b' ') {
             self.at += 1;
         }

@@ -73,14 +73,19 @@ impl<'t> Reader<'t> {
     fn plain_length(&self, key: bool) -> Option<usize> {
         let bytes = self.text.as_bytes().get(self.at..)?;
         begins_plain(bytes, false)?;
-        let mut end = 0;
-        for (index, &byte) in bytes.iter().enumerate() {
-            match byte {
-                b'\n' => break,
-                b'#' if index > end => break,
-                b':' if matches!(bytes.get(index + 1), None | Some(b' ' | b'\n')) => return key.then_some(end),
-                b' ' => {}
-                _ => end = index + 1,
+        let (mut index, mut end) = (0, 0);
+        loop {
+            let rest = bytes.get(index..)?;
+            let run = rest.iter().take_while(|&&byte| ORDINARY[usize::from(byte)]).count();
+            if run > 0 {
+                (index, end) = (index + run, index + run);
+            }
+            match bytes.get(index) {
+                None | Some(b'\n') => break,
+                Some(b'#') if index > end => break,
+                Some(b':') if matches!(bytes.get(index + 1), None | Some(b' ' | b'\n')) => return key.then_some(end),
+                Some(b' ') => index += 1,
+                Some(_) => (index, end) = (index + 1, index + 1),
             }
         }
         (!key).then_some(end)
@@ -104,6 +109,16 @@ impl<'t> Reader<'t> {
         Some(end)
     }
 }
+
+/// Bytes that mean nothing else in a plain scalar outside brackets.
+const ORDINARY: [bool; 256] = {
+    let mut table = [true; 256];
+    table[b'\n' as usize] = false;
+    table[b' ' as usize] = false;
+    table[b'#' as usize] = false;
+    table[b':' as usize] = false;
+    table
+};
 
 /// Whether a plain scalar may begin so.
 fn begins_plain(bytes: &[u8], flow: bool) -> Option<()> {
