@@ -1,5 +1,7 @@
 //! The demo as a newcomer meets it, but without a terminal: what it prints is what one can do.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it can't go on")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
