@@ -18,7 +18,16 @@ struct Input {
     endpoints: Vec<(u8, u32, bool)>,
     changed: Vec<(u8, u32, bool)>,
     draws: Vec<u64>,
-    requests: Vec<(u8, u8, bool, Vec<(Outcome, u64)>)>,
+    requests: Vec<Request>,
+}
+
+#[derive(Debug, Arbitrary)]
+struct Request {
+    balancing: u8,
+    attempts: u8,
+    idempotent: bool,
+    /// Of each attempt, with the draw for the back-off after it.
+    outcomes: Vec<(Outcome, u64)>,
 }
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
@@ -44,10 +53,8 @@ fuzz_target!(|input: Input| {
     let mut draws = input.draws.iter().copied().cycle();
     let mut draw = || draws.next().unwrap_or(0);
     let mut picker = Picker::new(draw());
-    for (balancing, attempts, idempotent, outcomes) in &input.requests {
-        let balancing = [Balancing::RoundRobin, Balancing::LeastRequest, Balancing::Random][usize::from(balancing % 3)];
-        let retry = Retry { attempts: u32::from(attempts % 8) };
-        serve(&set, &mut picker, &mut draw, (balancing, retry, *idempotent), outcomes);
+    for request in &input.requests {
+        serve(&set, &mut picker, &mut draw, request);
     }
     assert!(set.entries().iter().all(|entry| entry.state.active() == 0));
 });
@@ -61,16 +68,14 @@ fn check_survival(first: &EndpointSet, second: &EndpointSet) {
 }
 
 /// One request with all its attempts.
-fn serve(
-    set: &EndpointSet,
-    picker: &mut Picker,
-    draw: &mut impl FnMut() -> u64,
-    (balancing, retry, idempotent): (Balancing, Retry, bool),
-    outcomes: &[(Outcome, u64)],
-) {
+fn serve(set: &EndpointSet, picker: &mut Picker, draw: &mut impl FnMut() -> u64, request: &Request) {
+    let idempotent = request.idempotent;
+    let balancing =
+        [Balancing::RoundRobin, Balancing::LeastRequest, Balancing::Random][usize::from(request.balancing % 3)];
+    let retry = Retry { attempts: u32::from(request.attempts % 8) };
     let mut state = RetryState::new(retry);
     let (mut tried, mut sent, mut acted) = (Vec::new(), 0, false);
-    for (outcome, back_off) in outcomes {
+    for (outcome, back_off) in &request.outcomes {
         let Some(index) = picker.pick(set, balancing, draw, &tried) else { return assert_eq!(set.ready_count(), 0) };
         let entry = set.get(index).expect("an index of this set");
         assert!(entry.is_ready());
