@@ -22,7 +22,7 @@ const ROUNDS_SHORT: u64 = 10;
 const ROUNDS_LONG: u64 = 50;
 /// Valgrind starts in seconds, and makes everything fifty times slower.
 const PATIENCE: Duration = Duration::from_secs(60);
-const REQUEST: &str = "GET /reviews/7 HTTP/1.1\r\nHost: reviews\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n";
+const REQUEST: &str = "GET /reviews/7 HTTP/1.1\r\nHost: reviews.example\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n";
 
 /// Why there is no figure.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +112,8 @@ struct Gateway(Child);
 
 impl Gateway {
     fn start(program: &Path, counts: &Path, folder: &Path, admin: u16) -> Result<Self, RequestCostError> {
-        let mut command = callgrind::command(program, counts, &[]);
+        // Valgrind runs one thread at a time: without this, one of them may starve the worker.
+        let mut command = callgrind::command(program, counts, &["--fair-sched=try"]);
         command.arg("gateway").arg("--config").arg(folder);
         command.args(["--namespace", "default", "--labels", "istio=ingressgateway", "--workers", "1"]);
         command.args(["--access-log", "off", "--admin", &local(admin).to_string()]);
