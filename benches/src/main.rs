@@ -63,6 +63,7 @@ fn finish(result: Result<bool, BenchError>) -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(BenchError::Callgrind(CallgrindError::Missing)) if env::var_os("CI").is_none() => {
             eprintln!("SKIPPED: no valgrind here, so nothing was measured (Debian: apt install valgrind)");
+            println!("0 passed, 0 failed, 1 skipped");
             ExitCode::SUCCESS
         }
         Err(error) => {
