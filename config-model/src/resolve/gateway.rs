@@ -309,7 +309,7 @@ pub(super) fn serve<'a>(
     };
     let mut hosts = Vec::with_capacity(sockets.len());
     for socket in &sockets {
-        let mut virtual_hosts = VirtualHosts::default();
+        let mut virtual_hosts = VirtualHosts::with_capacity(bindings.bound.len());
         for server in &socket.servers {
             build.server(server, &bindings, &mut virtual_hosts);
         }

@@ -23,29 +23,66 @@ pub(super) struct Block {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct BlockIndex(pub(super) usize);
 
+/// The VirtualServices of a host, in order. Most hosts have one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+enum Blocks {
+    #[default]
+    None,
+    One(BlockIndex),
+    Many(Vec<BlockIndex>),
+}
+
+impl Blocks {
+    fn push(&mut self, block: BlockIndex) {
+        match self {
+            Self::None => *self = Self::One(block),
+            Self::One(first) => *self = Self::Many(vec![*first, block]),
+            Self::Many(blocks) => blocks.push(block),
+        }
+    }
+
+    /// A VirtualService may come to a host by several servers; the first time counts.
+    fn once_each(&mut self) {
+        let Self::Many(blocks) = self else { return };
+        let mut seen = HashSet::new();
+        blocks.retain(|block| seen.insert(*block));
+        if let [only] = blocks[..] {
+            *self = Self::One(only);
+        }
+    }
+
+    fn as_slice(&self) -> &[BlockIndex] {
+        match self {
+            Self::None => &[],
+            Self::One(block) => std::slice::from_ref(block),
+            Self::Many(blocks) => blocks,
+        }
+    }
+}
+
 /// What is known of one host while servers and VirtualServices are gone through.
 #[derive(Debug, Default)]
 struct Host {
-    blocks: Vec<BlockIndex>,
+    blocks: Blocks,
     https_redirect: bool,
     redirect_origins: Vec<Origin>,
 }
 
 /// The hosts of one port, and what each of them serves.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct VirtualHosts {
     hosts: HashMap<HostPattern, Host>,
 }
 
 impl VirtualHosts {
+    /// Room for about so many hosts.
+    pub(super) fn with_capacity(count: usize) -> Self {
+        Self { hosts: HashMap::with_capacity(count) }
+    }
+
     /// Adds the routes of one more VirtualService to `host`, after those that it has.
     pub(super) fn add(&mut self, host: HostPattern, block: BlockIndex) {
-        let blocks = &mut self.hosts.entry(host).or_default().blocks;
-        if blocks.is_empty() {
-            // Hosts of more than one VirtualService are few.
-            blocks.reserve_exact(1);
-        }
-        blocks.push(block);
+        self.hosts.entry(host).or_default().blocks.push(block);
     }
 
     /// Makes `host` answer with a redirect to https, whether it has routes or not.
@@ -62,35 +99,28 @@ impl VirtualHosts {
         let mut hosts: Vec<_> = self.hosts.into_iter().collect();
         hosts.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
         let mut merged = Merged { blocks, by_blocks: HashMap::new() };
-        let mut alike: HashMap<(Vec<BlockIndex>, bool), usize> = HashMap::new();
+        let mut alike: HashMap<(Blocks, bool), usize> = HashMap::with_capacity(hosts.len());
         let mut virtual_hosts: Vec<VirtualHost> = Vec::with_capacity(hosts.len());
         let port_text = port.to_string();
         for (domain, mut host) in hosts {
-            once_each(&mut host.blocks);
+            host.blocks.once_each();
             let key = (host.blocks, host.https_redirect);
             if let Some(same) = alike.get(&key).and_then(|&index| virtual_hosts.get_mut(index)) {
                 same.domains.push(domain);
                 continue;
             }
-            let origins = if key.0.is_empty() { host.redirect_origins } else { merged.origins(&key.0) };
+            let indexes = key.0.as_slice();
+            let origins = if indexes.is_empty() { host.redirect_origins } else { merged.origins(indexes) };
             virtual_hosts.push(VirtualHost {
                 name: [&domain.to_string(), ":", &port_text].concat(),
                 domains: vec![domain],
-                routes: merged.routes(&key.0),
+                routes: merged.routes(indexes),
                 https_redirect: host.https_redirect,
                 origins,
             });
             alike.insert(key, virtual_hosts.len() - 1);
         }
         virtual_hosts
-    }
-}
-
-/// A VirtualService may come to a host by several servers; the first time counts.
-fn once_each(blocks: &mut Vec<BlockIndex>) {
-    if blocks.len() > 1 {
-        let mut seen = HashSet::new();
-        blocks.retain(|block| seen.insert(*block));
     }
 }
 

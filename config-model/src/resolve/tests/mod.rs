@@ -6,6 +6,7 @@ mod destinations;
 mod endpoints;
 mod hosts;
 mod matches;
+mod mesh;
 mod scale;
 
 use std::fmt::Write;
