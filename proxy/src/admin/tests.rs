@@ -166,6 +166,100 @@ fn before_the_first_configuration_there_is_nothing_to_explain() {
     assert_eq!(fixture.ask("GET", "/config_dump").0, StatusCode::OK);
 }
 
+/// A fixture with a configuration in force: two services, a split, and a Secret.
+fn configured() -> Fixture {
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: edge-cert}\ntype: kubernetes.io/tls\nstringData: {tls.crt: \
+                  CERTIFICATE, tls.key: very-private}\n";
+    let mut files = crate::control::tests::example();
+    files.push(("secret.yaml", secret.to_owned()));
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let (snapshot, resources) = crate::control::tests::snapshot_of(&files);
+    let fixture = Fixture::new();
+    fixture.context.status.set_applied(Applied {
+        version: Arc::clone(&snapshot.version),
+        resources,
+        ..(*fixture.context.status.applied()).clone()
+    });
+    fixture.context.status.set_snapshots(Arc::new(crate::snapshot::SnapshotStore::new(Arc::new(snapshot))));
+    fixture
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn a_dump_has_the_words_of_the_author_the_model_and_no_secret() {
+    let (status, text) = configured().ask("GET", "/config_dump");
+    assert_eq!(status, StatusCode::OK);
+    assert!(!text.contains("very-private") && !text.contains("CERTIFICATE"), "{text}");
+    let dump = json(&text);
+    let resources = dump["resources"].as_array().unwrap();
+    let of_kind = |kind: &str| resources.iter().find(|resource| resource["kind"] == kind).unwrap();
+    assert_eq!(of_kind("Secret")["spec"], "[redacted]");
+    assert_eq!(of_kind("VirtualService")["file"], "routes.yaml");
+    assert_eq!(of_kind("VirtualService")["spec"]["http"][1]["route"][0]["destination"]["subset"], "v1");
+    assert_eq!(dump["model"]["listeners"][0]["address"], "0.0.0.0:80");
+    assert_eq!(dump["endpoints"]["outbound|80|v1|a.example"][0]["address"]["socket_address"]["port_value"], 9001);
+}
+
+#[test]
+fn clusters_are_told_in_the_words_of_envoy() {
+    let fixture = configured();
+    let (_, text) = fixture.ask("GET", "/clusters");
+    assert!(text.contains("outbound|80|v2|a.example::127.0.0.1:9002::health_flags::healthy\n"), "{text}");
+    let (_, text) = fixture.ask_with("GET", "/clusters", &[("accept", "application/json")], "");
+    let statuses = json(&text);
+    let cluster = statuses["cluster_statuses"].as_array().unwrap();
+    let cluster = cluster.iter().find(|cluster| cluster["name"] == "outbound|80||b.example").unwrap();
+    assert_eq!(cluster["host_statuses"][0]["health_status"]["eds_health_status"], "HEALTHY");
+}
+
+#[test]
+fn the_version_is_told_as_text_and_as_json() {
+    let fixture = configured();
+    let version = fixture.context.status.applied().version.to_string();
+    assert_eq!(fixture.ask("GET", "/config/version"), (StatusCode::OK, format!("{version}\n")));
+    let (_, text) = fixture.ask("GET", "/config/version?format=json");
+    assert_eq!(json(&text)["version"], version);
+}
+
+#[test]
+fn an_explanation_is_asked_for_by_a_body_or_by_parameters_and_both_mean_the_same() {
+    let fixture = configured();
+    let body = r#"{"method": "GET", "url": "http://x.example/whole/1", "headers": {"end-user": ["a", "b"]}}"#;
+    let by_body = fixture.ask_with("POST", "/explain?format=json", &[], body);
+    let target = "/explain?format=json&method=GET&url=http://x.example/whole/1&header=end-user:a&header=end-user:b";
+    assert_eq!(by_body, fixture.ask("POST", target));
+    let explained = json(&by_body.1);
+    assert_eq!(explained["explanation"]["outcome"]["destinations"][0]["cluster"], "outbound|80||b.example");
+    assert_eq!(explained["endpoints"]["outbound|80||b.example"].as_array().unwrap().len(), 1);
+    let (_, text) = fixture.ask_with("POST", "/explain", &[], body);
+    assert!(text.contains("endpoints of outbound|80||b.example\n  127.0.0.1:9003\n"), "{text}");
+}
+
+#[test]
+fn a_question_that_can_not_be_answered_says_why() {
+    let fixture = configured();
+    for (body, part) in [
+        ("", "name a url"),
+        ("{", "the body is not what is expected"),
+        (r#"{"url": "http://a.example/", "header": {}}"#, "unknown field `header`"),
+        (r#"{"url": "/only/a/path"}"#, "no host"),
+        (r#"{"url": "ftp://a.example/"}"#, "use http or https"),
+        (r#"{"url": "http://a.example/", "listener": 81}"#, "no such listener"),
+        (r#"{"url": "http://a.example/", "listener": "10.0.0.1:80"}"#, "0.0.0.0:80"),
+        (r#"{"url": "http://a.example/%00"}"#, "400"),
+    ] {
+        let (status, text) = fixture.ask_with("POST", "/explain", &[], body);
+        assert!(status == StatusCode::BAD_REQUEST && text.contains(part), "{body}: {text}");
+    }
+    for listener in [r#"80"#, r#""80""#, r#""0.0.0.0:80""#] {
+        let body = format!(r#"{{"url": "/x", "headers": {{"host": "a.example"}}, "listener": {listener}}}"#);
+        assert_eq!(fixture.ask_with("POST", "/explain", &[], &body).0, StatusCode::OK, "{listener}");
+    }
+}
+
 #[test]
 fn metrics_are_answered_in_prometheus_format() {
     let (status, text) = Fixture::new().ask("GET", "/stats/prometheus");

@@ -12,6 +12,8 @@ mod files;
 mod pipeline;
 mod sockets;
 mod status;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -75,32 +77,26 @@ impl Control {
         metrics: Metrics,
         means: Means,
     ) -> Result<Self, StartError> {
-        let mut folder = Folder::new(&options.config);
-        let changes = first_look(&mut folder)?;
-        let proxy =
-            Proxy { role: Role::Gateway, namespace: options.namespace.as_str().into(), labels: options.labels.clone() };
-        let mut pipeline = Pipeline::new(proxy);
-        let outcome = pipeline.take(changes);
-        refuse_errors(&outcome)?;
-        let surroundings = Surroundings { metrics: &metrics, port_map: &options.port_map };
-        let built = pipeline.build(&surroundings, None).await;
-        let mut sockets = Sockets::new(options.workers, options.port_map.clone(), means.handles, means.inherited);
+        let First { folder, pipeline, outcome, built } = First::read(&options, &metrics).await?;
+        let map = options.port_map.clone();
+        let mut sockets = Sockets::new(options.workers, map, means.handles, means.inherited);
         let opened = sockets.open(&addresses(&built.snapshot.model));
         sockets.forget_inherited();
         refuse_failures(&opened)?;
         let target = log_target(&options, &built.snapshot.model);
         let access_log = Arc::new(AccessLog::start(target, &metrics).map_err(StartError::AccessLog)?);
-        let snapshot = Arc::new(built.snapshot);
-        let store = Arc::new(SnapshotStore::new(snapshot));
+        let store = Arc::new(SnapshotStore::new(Arc::new(built.snapshot)));
         let shared = worker::Shared {
             snapshots: Arc::clone(&store),
             metrics: Arc::new(metrics.clone()),
             access_log: Arc::clone(&access_log),
             connections_per_worker: means.connections_max.div_ceil(options.workers.max(1)).max(1),
         };
-        let workers = Workers::start(options.workers, &Arc::new(shared))?;
+        let workers = Some(Workers::start(options.workers, &Arc::new(shared))?);
         let (tell, scans) = channel(1);
         let rereader = source::watch(folder, move |scan| tell.blocking_send(scan).is_ok())?;
+        let (since, answers) = (SystemTime::now(), channel(1));
+        report(&outcome, &built.findings);
         let control = Self {
             options,
             pipeline,
@@ -109,19 +105,23 @@ impl Control {
             metrics,
             access_log,
             store,
-            workers: Some(workers),
-            since: SystemTime::now(),
+            workers,
+            since,
             rereader,
             scans,
-            answers: channel(1),
+            answers,
         };
-        report(&outcome, &built.findings);
-        control.listen(opened);
-        control.metrics.config_applied(control.pipeline.version(), control.since);
-        control.tell();
-        control.status.set_snapshots(Arc::clone(&control.store));
-        control.status.reach(State::Live);
+        control.serve(opened);
         Ok(control)
+    }
+
+    /// The first configuration is in force: from here on we are live.
+    fn serve(&self, opened: Opened) {
+        self.listen(opened);
+        self.metrics.config_applied(self.pipeline.version(), self.since);
+        self.tell();
+        self.status.set_snapshots(Arc::clone(&self.store));
+        self.status.reach(State::Live);
     }
 
     /// Follows the folder and obeys orders, until one of them is to end and has been carried out.
@@ -268,6 +268,27 @@ impl Control {
             drain.begin(workers);
             self.tell();
         }
+    }
+}
+
+/// The first configuration, read and understood.
+struct First {
+    folder: Folder,
+    pipeline: Pipeline,
+    outcome: Outcome,
+    built: Built,
+}
+
+impl First {
+    async fn read(options: &GatewayOptions, metrics: &Metrics) -> Result<Self, StartError> {
+        let mut folder = Folder::new(&options.config);
+        let changes = first_look(&mut folder)?;
+        let (namespace, labels) = (options.namespace.as_str().into(), options.labels.clone());
+        let mut pipeline = Pipeline::new(Proxy { role: Role::Gateway, namespace, labels });
+        let outcome = pipeline.take(changes);
+        refuse_errors(&outcome)?;
+        let built = pipeline.build(&Surroundings { metrics, port_map: &options.port_map }, None).await;
+        Ok(Self { folder, pipeline, outcome, built })
     }
 }
 

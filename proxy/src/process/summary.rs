@@ -63,14 +63,34 @@ fn split_line(route: &Route, model: &Model) -> Option<String> {
     let total: u64 = forward.destinations.iter().map(|destination| u64::from(destination.weight)).sum();
     let mut line = "    ".to_owned();
     for (position, destination) in forward.destinations.iter().enumerate() {
-        let percent = f64::from(destination.weight) * 100.0 / total.max(1) as f64;
+        let percent = (f64::from(destination.weight) * 1e4 / total.max(1) as f64).round() / 1e2;
         let separator = if position == 0 { "" } else { ", " };
         let name = match &destination.cluster {
             ClusterTarget::Known(index) => model.clusters.get(index.0 as usize)?.name.to_string(),
             ClusterTarget::Missing(name) => format!("{name} (missing)"),
         };
-        let _ = write!(line, "{separator}{percent:.4} % {name}");
+        let _ = write!(line, "{separator}{percent} % {name}");
     }
     let _ = write!(line, " ({})", route.origin);
     Some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_bound_which_hosts_and_which_splits_are_told() {
+        let files = crate::control::tests::example();
+        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let (snapshot, _) = crate::control::tests::snapshot_of(&files);
+        let address = snapshot.model.listeners[0].address;
+        let status = |port| ListenerStatus { address, bound: Some((address.ip(), port).into()), error: None };
+        let told = lines(&snapshot.model, &[status(8080)]);
+        assert_eq!(told[0], "serving 0.0.0.0:8080 for port 80");
+        assert_eq!(told[1], "  *: 2 routes of VirtualService default/v routes.yaml:3");
+        assert!(told[2].starts_with("    50 % outbound|80|v1|a.example, 50 % outbound|80|v2|a.example (routes.yaml:"));
+        assert_eq!(told.len(), 3);
+        assert_eq!(lines(&snapshot.model, &[status(80)])[0], "serving 0.0.0.0:80");
+    }
 }

@@ -253,12 +253,23 @@ fn a_drain_finishes_what_is_under_way_and_accepts_nothing_more() {
     running.gateway.stop();
 }
 
+/// Whether a worker has a connection: until then it is the kernel's, which may drop it with the listener.
+fn has_accepted(running: &Running) -> bool {
+    let stats = running.admin("GET /stats");
+    let mut active = stats.lines().filter(|line| line.starts_with("envoy_listener_downstream_cx_active{"));
+    active.any(|line| line.ends_with(" 1"))
+}
+
 #[test]
 fn a_connection_that_came_before_the_drain_is_served_once() {
     let running = Running::start(&[("a.yaml", GATEWAY), ("b.yaml", &direct("one"))]);
     let bound = loopback(running.bound(80).unwrap());
     let mut client = TcpStream::connect(bound).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let end = std::time::Instant::now() + PATIENCE;
+    while !has_accepted(&running) {
+        assert!(std::time::Instant::now() < end, "not accepted");
+    }
     running.gateway.order(Order::Drain);
     client.write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").unwrap();
     let end = std::time::Instant::now() + PATIENCE;

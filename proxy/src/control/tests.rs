@@ -1,0 +1,238 @@
+//! What a change of files makes anew, and what it leaves as the very same object.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use config_model::model::Endpoint;
+
+use super::*;
+use crate::snapshot::{ClusterRuntime, Snapshot};
+use crate::source::Content;
+
+const GATEWAY: &str = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: web}\nspec:\n  selector: {istio: \
+                       ingressgateway}\n  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]\n";
+
+/// A service with endpoints of versions v1 and v2 at these ports, and its subsets.
+fn service(host: &str, ports: &[u16]) -> String {
+    let endpoint = |(index, port): (usize, &u16)| {
+        format!("  - {{address: 127.0.0.1, ports: {{http: {port}}}, labels: {{version: v{}}}}}\n", index % 2 + 1)
+    };
+    let endpoints: String = ports.iter().enumerate().map(endpoint).collect();
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {host}}}\nspec:\n  hosts: [{host}]\n  \
+         resolution: STATIC\n  ports: [{{number: 80, name: http, protocol: HTTP}}]\n  endpoints:\n{endpoints}---\napiVersion: \
+         networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {host}}}\nspec:\n  host: {host}\n  subsets: [{{name: \
+         v1, labels: {{version: v1}}}}, {{name: v2, labels: {{version: v2}}}}]\n"
+    )
+}
+
+/// Sends requests to subsets v1 and v2 of `a.example`, and those under /whole to all of `b.example`.
+fn routes(weight: u32) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v}}\nspec:\n  hosts: ['*']\n  gateways: \
+         [web]\n  http:\n  - match: [{{uri: {{prefix: /whole}}}}]\n    route: [{{destination: {{host: b.example}}}}]\n  - \
+         route:\n    - {{destination: {{host: a.example, subset: v1}}, weight: {weight}}}\n    - {{destination: {{host: \
+         a.example, subset: v2}}, weight: {}}}\n",
+        100 - weight
+    )
+}
+
+struct Fixture {
+    pipeline: Pipeline,
+    metrics: Metrics,
+    port_map: PortMap,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let labels = [("istio".into(), "ingressgateway".into())].into();
+        let proxy = Proxy { role: Role::Gateway, namespace: "default".into(), labels };
+        let workload = crate::telemetry::DestinationLabels::unknown().workload;
+        let metrics = Metrics::new((*workload).clone(), "test");
+        Self { pipeline: Pipeline::new(proxy), metrics, port_map: PortMap::new([(80, 8080)]) }
+    }
+
+    async fn change(&mut self, name: &str, text: &str, previous: Option<&Snapshot>) -> (Outcome, Built) {
+        let change = Change { name: name.into(), content: Content::Text(text.into()) };
+        let outcome = self.pipeline.take(vec![change]);
+        let surroundings = Surroundings { metrics: &self.metrics, port_map: &self.port_map };
+        (outcome, self.pipeline.build(&surroundings, previous).await)
+    }
+
+    /// A gateway, two services, and routes half and half, each in a file of its own.
+    async fn started() -> (Self, Snapshot) {
+        let mut fixture = Self::new();
+        for (name, text) in [("gateway.yaml", GATEWAY.to_owned()), ("a.yaml", service("a.example", &[9001, 9002]))] {
+            fixture.change(name, &text, None).await;
+        }
+        fixture.change("b.yaml", &service("b.example", &[9003]), None).await;
+        let (_, built) = fixture.change("routes.yaml", &routes(50), None).await;
+        (fixture, built.snapshot)
+    }
+}
+
+fn cluster<'s>(snapshot: &'s Snapshot, name: &str) -> &'s Arc<ClusterRuntime> {
+    snapshot.clusters.iter().find(|cluster| &*cluster.name == name).unwrap()
+}
+
+fn addresses_of(cluster: &ClusterRuntime) -> Vec<String> {
+    cluster.endpoints.entries().iter().map(|entry| entry.endpoint.address.to_string()).collect()
+}
+
+#[tokio::test]
+async fn every_cluster_has_its_endpoints_and_every_split_its_cells() {
+    let (fixture, snapshot) = Fixture::started().await;
+    assert_eq!(addresses_of(cluster(&snapshot, "outbound|80|v2|a.example")), ["127.0.0.1:9002"]);
+    assert_eq!(addresses_of(cluster(&snapshot, "outbound|80|v1|a.example")), ["127.0.0.1:9001"]);
+    let cells = snapshot.splits.iter().filter(|cell| cell.is_some()).count();
+    assert_eq!((cells, snapshot.splits.len()), (2, 3), "a route without a choice has no cells");
+    let exposed = fixture.metrics.expose();
+    assert!(exposed.contains("tidegate_split_configured_share{destination=\"outbound|80|v1|a.example\""), "{exposed}");
+    assert_eq!(snapshot.listeners.len(), 1);
+}
+
+#[tokio::test]
+async fn other_routes_compile_the_table_and_keep_every_cluster() {
+    let (mut fixture, before) = Fixture::started().await;
+    let (outcome, built) = fixture.change("routes.yaml", &routes(90), Some(&before)).await;
+    assert!(outcome.changed);
+    assert_eq!(built.extent, pipeline::Extent::Routing);
+    assert!(!Arc::ptr_eq(&before.table, &built.snapshot.table));
+    assert!(before.clusters.iter().zip(built.snapshot.clusters.iter()).all(|(old, new)| Arc::ptr_eq(old, new)));
+    assert_ne!(before.version, built.snapshot.version);
+}
+
+#[tokio::test]
+async fn other_endpoints_keep_the_table_the_splits_and_the_clusters_of_other_services() {
+    let (mut fixture, before) = Fixture::started().await;
+    let (_, built) = fixture.change("b.yaml", &service("b.example", &[9003, 9004]), Some(&before)).await;
+    // The DestinationRule in the file has moved by a line, and places are a part of the model.
+    assert_eq!(built.extent, pipeline::Extent::Routing);
+    let only_service = |ports: &[u16]| service("b.example", ports).split_once("---\n").unwrap().0.to_owned();
+    let (_, built) = fixture.change("b.yaml", &only_service(&[9003]), Some(&built.snapshot)).await;
+    let before = built.snapshot;
+    let (_, built) = fixture.change("b.yaml", &only_service(&[9003, 9004]), Some(&before)).await;
+    let after = built.snapshot;
+    assert_eq!(built.extent, pipeline::Extent::Endpoints);
+    assert!(Arc::ptr_eq(&before.table, &after.table) && Arc::ptr_eq(&before.splits, &after.splits));
+    let name = "outbound|80|v1|a.example";
+    assert!(Arc::ptr_eq(cluster(&before, name), cluster(&after, name)));
+    let name = "outbound|80||b.example";
+    assert_eq!(addresses_of(cluster(&after, name)), ["127.0.0.1:9003", "127.0.0.1:9004"]);
+    let state = |snapshot: &Snapshot| Arc::clone(&cluster(snapshot, name).endpoints.entries()[0].state);
+    assert!(Arc::ptr_eq(&state(&before), &state(&after)));
+}
+
+#[tokio::test]
+async fn a_comment_changes_the_version_and_nothing_else() {
+    let (mut fixture, before) = Fixture::started().await;
+    let text = format!("{}# the end\n", routes(50));
+    let (outcome, built) = fixture.change("routes.yaml", &text, Some(&before)).await;
+    assert!(outcome.changed);
+    assert_eq!(built.extent, pipeline::Extent::Nothing);
+    assert!(Arc::ptr_eq(&before.table, &built.snapshot.table));
+    assert_ne!(before.version, built.snapshot.version);
+}
+
+#[tokio::test]
+async fn what_resolving_finds_is_told_once() {
+    let (mut fixture, before) = Fixture::started().await;
+    let late = routes(50).replace("name: v}", "name: w}").replace("web", "nowhere");
+    let (_, first) = fixture.change("late.yaml", &late, Some(&before)).await;
+    let (_, second) = fixture.change("routes.yaml", &routes(20), Some(&first.snapshot)).await;
+    assert!(second.findings.iter().all(|finding| !first.findings.contains(finding)), "{:?}", second.findings);
+}
+
+#[tokio::test]
+async fn addresses_of_names_are_found_before_the_snapshot_and_exchanged_when_they_change() {
+    let (mut fixture, before) = Fixture::started().await;
+    assert!(!fixture.pipeline.has_names());
+    let named = service("b.example", &[9003]).replace("STATIC", "DNS").replace("127.0.0.1", "localhost");
+    let (_, built) = fixture.change("b.yaml", &named, Some(&before)).await;
+    assert!(fixture.pipeline.has_names());
+    let name = "outbound|80||b.example";
+    let found = addresses_of(cluster(&built.snapshot, name));
+    assert!(found.iter().any(|address| address == "127.0.0.1:9003" || address == "[::1]:9003"), "{found:?}");
+
+    let ips: BTreeSet<IpAddr> = ["127.0.0.9".parse().unwrap()].into();
+    let answers = || vec![("localhost".into(), Some(ips.clone()))];
+    let after = fixture.pipeline.learn(answers(), &fixture.metrics, &built.snapshot).unwrap();
+    assert_eq!(addresses_of(cluster(&after, name)), ["127.0.0.9:9003"]);
+    assert!(Arc::ptr_eq(&after.table, &built.snapshot.table));
+    assert!(fixture.pipeline.learn(answers(), &fixture.metrics, &after).is_none(), "the same addresses change nothing");
+}
+
+#[tokio::test]
+async fn endpoints_that_take_no_traffic_are_there_and_not_counted_as_healthy() {
+    let (fixture, snapshot) = Fixture::started().await;
+    let surroundings = Surroundings { metrics: &fixture.metrics, port_map: &fixture.port_map };
+    let unready = |_: &config_model::model::Cluster| -> Vec<Endpoint> {
+        let entry = &cluster(&snapshot, "outbound|80||b.example").endpoints.entries()[0];
+        vec![Endpoint { health: config_model::model::Health::NotReady, ..(*entry.endpoint).clone() }]
+    };
+    let model = (*snapshot.model).clone();
+    let after = build::full(&surroundings, "x".into(), model, &unready, Some(&snapshot));
+    let cluster = cluster(&after, "outbound|80||b.example");
+    assert_eq!((cluster.endpoints.entries().len(), cluster.endpoints.ready_count()), (1, 0));
+    assert!(fixture.metrics.expose().contains("envoy_cluster_membership_healthy"));
+}
+
+#[test]
+fn the_access_log_of_mesh_config_stands_before_that_of_the_command_line() {
+    use config_model::model::{AccessLog as Log, AccessLogFormat, Format, Mesh, PathNormalization};
+    let options = GatewayOptions {
+        config: "/".into(),
+        namespace: String::new(),
+        labels: [].into(),
+        admin: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
+        workers: 1,
+        access_log: Target::Stderr,
+        port_map: PortMap::default(),
+        drain: Duration::ZERO,
+        version: String::new(),
+    };
+    let log = |file: &str| Log {
+        file: (!file.is_empty()).then(|| file.to_owned()),
+        format: AccessLogFormat::Text(Format::istio_default()),
+    };
+    for (access_log, want) in [
+        (None, Target::Stderr),
+        (Some(log("")), Target::Off),
+        (Some(log("/dev/stdout")), Target::Stdout),
+        (Some(log("/var/log/a")), Target::File("/var/log/a".into())),
+    ] {
+        let mesh = Mesh {
+            access_log,
+            path_normalization: PathNormalization::Strict,
+            root_namespace: String::new(),
+            trust_domain: String::new(),
+        };
+        let model = Model { listeners: vec![], route_configurations: vec![], clusters: vec![], mesh };
+        assert_eq!(log_target(&options, &model), want);
+    }
+}
+
+/// A snapshot of files, for tests of other modules.
+pub(crate) fn snapshot_of(files: &[(&str, &str)]) -> (Snapshot, config_model::resolve::ResourceSet) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut fixture = Fixture::new();
+        let mut snapshot = None;
+        for (name, text) in files {
+            let (outcome, built) = fixture.change(name, text, snapshot.as_ref()).await;
+            assert_eq!(outcome.errors, []);
+            snapshot = Some(built.snapshot);
+        }
+        (snapshot.unwrap(), fixture.pipeline.resources().clone())
+    })
+}
+
+/// The files that [`Fixture::started`] has.
+pub(crate) fn example() -> Vec<(&'static str, String)> {
+    vec![
+        ("gateway.yaml", GATEWAY.to_owned()),
+        ("a.yaml", service("a.example", &[9001, 9002])),
+        ("b.yaml", service("b.example", &[9003])),
+        ("routes.yaml", routes(50)),
+    ]
+}
