@@ -6,7 +6,7 @@ use crate::decode::Bytes;
 use crate::diagnostic::{Code, Level};
 use crate::name;
 use crate::resolve::set::Item;
-use crate::resource::{ClientTlsMode, ClientTlsSettings, DestinationRule, Gateway, Pod, Secret};
+use crate::resource::{ClientTlsMode, ClientTlsSettings, DestinationRule, Gateway, Pod, Secret, Text};
 
 pub(super) fn analyze(findings: &mut Findings<'_>) {
     for gateway in findings.resources.all::<Gateway>() {
@@ -29,36 +29,33 @@ fn namespace<'a>(gateway: Item<'a, Gateway>, findings: &Findings<'a>) -> &'a str
 }
 
 fn secrets(gateway: Item<'_, Gateway>, findings: &mut Findings<'_>) {
-    let namespace = namespace(gateway, findings);
     for (index, server) in gateway.spec.servers.iter().enumerate() {
-        let Some(credential) = server.tls.as_ref().map(|tls| &tls.credential_name).filter(|name| !name.is_empty())
-        else {
-            continue;
-        };
-        let name = &*credential.value;
-        let origin = gateway.origin(credential.position);
-        let field = format!("spec.servers[{index}].tls.credentialName");
-        match findings.resources.find::<Secret>(namespace, name) {
-            None => {
-                let near = findings.near::<Secret>(namespace, name);
-                let hint =
-                    near.map_or_else(|| format!("it has to be in namespace {namespace}"), |near| did_you_mean(&near));
-                findings.missing("credentialName", name, &origin, (field, Some(hint)));
-            }
-            Some(secret) => {
-                let Some(problem) = problem(secret.spec) else { continue };
-                let message = format!(
-                    "The credential referenced by the Gateway {} in namespace {} is invalid, which can cause the traffic not \
-                     to work as expected.",
-                    gateway.name(),
-                    gateway.namespace()
-                );
-                let hint = Some(format!("{}: {problem}", secret.resource.id));
-                let code = Code::InvalidGatewayCredential;
-                findings.add(Finding { code, level: Level::Error, origin: &origin, field, message, hint });
-            }
+        let credential = server.tls.as_ref().map(|tls| &tls.credential_name).filter(|name| !name.is_empty());
+        if let Some(credential) = credential {
+            let field = format!("spec.servers[{index}].tls.credentialName");
+            self::credential(gateway, credential, field, findings);
         }
     }
+}
+
+fn credential(gateway: Item<'_, Gateway>, name: &Text, field: String, findings: &mut Findings<'_>) {
+    let namespace = namespace(gateway, findings);
+    let origin = gateway.origin(name.position);
+    let Some(secret) = findings.resources.find::<Secret>(namespace, name) else {
+        let near = findings.near::<Secret>(namespace, name);
+        let hint = near.map_or_else(|| format!("it has to be in namespace {namespace}"), |near| did_you_mean(&near));
+        return findings.missing("credentialName", name, &origin, (field, Some(hint)));
+    };
+    let Some(problem) = problem(secret.spec) else { return };
+    let message = format!(
+        "The credential referenced by the Gateway {} in namespace {} is invalid, which can cause the traffic not to work as \
+         expected.",
+        gateway.name(),
+        gateway.namespace()
+    );
+    let hint = Some(format!("{}: {problem}", secret.resource.id));
+    let code = Code::InvalidGatewayCredential;
+    findings.add(Finding { code, level: Level::Error, origin: &origin, field, message, hint });
 }
 
 /// What keeps a Secret from being a certificate and its key.

@@ -10,7 +10,7 @@ use crate::diagnostic::{Code, Level};
 use crate::name::{self, Labels};
 use crate::resolve::services::{Service as AnyService, Target};
 use crate::resolve::set::Item;
-use crate::resource::{Gateway, Pod, Service, ServiceEntry};
+use crate::resource::{Gateway, Pod, Server, Service, ServiceEntry};
 
 pub(super) fn analyze(findings: &mut Findings<'_>) {
     conflicts(findings);
@@ -47,14 +47,21 @@ fn selector(gateway: Item<'_, Gateway>, findings: &mut Findings<'_>) {
     findings.missing("selector", &selector_text(selector), &origin, ("spec.selector".to_owned(), hint));
 }
 
+/// Gateways by port, address and host of their servers.
+type ByHost<'a> = HashMap<(u16, &'a str, &'a str), Vec<Item<'a, Gateway>>>;
+
+fn port_number(server: &Server) -> u16 {
+    server.port.as_ref().map_or(0, |port| *port.number)
+}
+
 /// Gateways for the same workloads that have a host, a port and an address in common.
 fn conflicts(findings: &mut Findings<'_>) {
-    let mut by_host: HashMap<(u16, &str, &str), Vec<Item<'_, Gateway>>> = HashMap::new();
+    let mut by_host: ByHost<'_> = HashMap::new();
     for gateway in findings.resources.all::<Gateway>() {
         for server in &gateway.spec.servers {
-            let number = server.port.as_ref().map_or(0, |port| *port.number);
             for host in &server.hosts {
-                let holders = by_host.entry((number, &server.bind.value, &host.value)).or_default();
+                let key = (port_number(server), &*server.bind.value, &*host.value);
+                let holders = by_host.entry(key).or_default();
                 if holders.last().is_none_or(|last| last.index != gateway.index) {
                     holders.push(gateway);
                 }
@@ -64,35 +71,50 @@ fn conflicts(findings: &mut Findings<'_>) {
     by_host.retain(|_, holders| holders.len() > 1);
     for gateway in findings.resources.all::<Gateway>().filter(|_| !by_host.is_empty()) {
         for (index, server) in gateway.spec.servers.iter().enumerate() {
-            let number = server.port.as_ref().map_or(0, |port| *port.number);
-            let rivals =
-                server.hosts.iter().filter_map(|host| by_host.get(&(number, &*server.bind.value, &*host.value)));
-            let rivals =
-                rivals.flatten().filter(|other| other.index != gateway.index && is_shared(gateway, **other, findings));
-            let rivals: BTreeSet<String> =
-                rivals.map(|other| format!("{}/{}", other.namespace(), other.name())).collect();
-            if rivals.is_empty() {
-                continue;
+            let rivals = rivals(gateway, server, &by_host, findings);
+            if !rivals.is_empty() {
+                conflict(gateway, (server, index), &rivals, findings);
             }
-            let hosts: Vec<&str> = server.hosts.iter().map(|host| &*host.value).collect();
-            let message = format!(
-                "Conflict with gateways {} (workload selector {}, port {number}, hosts {}).",
-                rivals.into_iter().collect::<Vec<_>>().join(","),
-                selector_text(&gateway.spec.selector),
-                hosts.join(",")
-            );
-            let (origin, field) = (gateway.origin(server.position), format!("spec.servers[{index}]"));
-            let hint = Some("serve the host from one Gateway, which VirtualServices can share".to_owned());
-            findings.add(Finding {
-                code: Code::ConflictingGateways,
-                level: Level::Error,
-                origin: &origin,
-                field,
-                message,
-                hint,
-            });
         }
     }
+}
+
+/// Names of other Gateways that have a host of `server` for some workload of `gateway`.
+fn rivals<'a>(
+    gateway: Item<'a, Gateway>,
+    server: &'a Server,
+    by_host: &ByHost<'a>,
+    findings: &Findings<'a>,
+) -> BTreeSet<String> {
+    let mut rivals = BTreeSet::new();
+    for host in &server.hosts {
+        let holders = by_host.get(&(port_number(server), &*server.bind.value, &*host.value));
+        let others = holders.into_iter().flatten().filter(|other| other.index != gateway.index);
+        let rival = others.filter(|other| is_shared(gateway, **other, findings));
+        rivals.extend(rival.map(|other| format!("{}/{}", other.namespace(), other.name())));
+    }
+    rivals
+}
+
+fn conflict(
+    gateway: Item<'_, Gateway>,
+    (server, index): (&Server, usize),
+    rivals: &BTreeSet<String>,
+    findings: &mut Findings<'_>,
+) {
+    let hosts: Vec<&str> = server.hosts.iter().map(|host| &*host.value).collect();
+    let rivals: Vec<&str> = rivals.iter().map(String::as_str).collect();
+    let message = format!(
+        "Conflict with gateways {} (workload selector {}, port {}, hosts {}).",
+        rivals.join(","),
+        selector_text(&gateway.spec.selector),
+        port_number(server),
+        hosts.join(",")
+    );
+    let (origin, field) = (gateway.origin(server.position), format!("spec.servers[{index}]"));
+    let hint = Some("serve the host from one Gateway, which VirtualServices can share".to_owned());
+    let code = Code::ConflictingGateways;
+    findings.add(Finding { code, level: Level::Error, origin: &origin, field, message, hint });
 }
 
 /// Whether some workload takes both.
@@ -104,23 +126,31 @@ fn is_shared(gateway: Item<'_, Gateway>, other: Item<'_, Gateway>, findings: &Fi
         || findings.resources.all::<Pod>().any(|pod| both(&pod.resource.metadata.labels))
 }
 
-/// Ports that no Service in front of the gateway's pods leads to.
-fn ports(gateway: Item<'_, Gateway>, pods: &[Item<'_, Pod>], findings: &mut Findings<'_>) {
+/// Ports of the Services in front of the gateway's pods, and those of the pods that they lead to.
+fn service_ports(pods: &[Item<'_, Pod>], findings: &Findings<'_>) -> BTreeSet<u16> {
     let mut known = BTreeSet::new();
     for service in findings.resources.all::<Service>() {
         let Some(spec) = service.spec.spec.as_ref().filter(|spec| !spec.selector.is_empty()) else { continue };
-        let is_meant = |pod: &&Item<'_, Pod>| {
+        let is_meant = |pod: &Item<'_, Pod>| {
             pod.namespace() == service.namespace() && name::selects(&spec.selector, &pod.resource.metadata.labels)
         };
-        if pods.iter().any(|pod| is_meant(&pod)) {
-            for port in AnyService::Kubernetes(service).ports().into_iter().filter(|port| !port.datagram) {
-                known.insert(port.number);
-                if let Target::Number(number) = port.target {
-                    known.insert(number);
-                }
+        if !pods.iter().any(is_meant) {
+            continue;
+        }
+        for port in AnyService::Kubernetes(service).ports().into_iter().filter(|port| !port.datagram) {
+            known.insert(port.number);
+            if let Target::Number(number) = port.target {
+                known.insert(number);
             }
         }
     }
+    known
+}
+
+/// Ports that no Service in front of the gateway's pods leads to.
+fn ports(gateway: Item<'_, Gateway>, pods: &[Item<'_, Pod>], findings: &mut Findings<'_>) {
+    let known = service_ports(pods, findings);
+    let numbers: Vec<String> = known.iter().map(u16::to_string).collect();
     for (index, server) in gateway.spec.servers.iter().enumerate() {
         let Some(port) = server.port.as_ref().filter(|port| !known.contains(&*port.number)) else { continue };
         let message = format!(
@@ -130,7 +160,6 @@ fn ports(gateway: Item<'_, Gateway>, pods: &[Item<'_, Pod>], findings: &mut Find
             *port.number,
             selector_text(&gateway.spec.selector)
         );
-        let numbers: Vec<String> = known.iter().map(u16::to_string).collect();
         let hint = (!numbers.is_empty()).then(|| format!("the Service has port {}", numbers.join(", ")));
         let (origin, field) = (gateway.origin(port.number.position), format!("spec.servers[{index}].port.number"));
         let code = Code::GatewayPortNotDefinedOnService;

@@ -44,25 +44,35 @@ fn rules(item: Item<'_, VirtualService>, findings: &mut Findings<'_>) {
             catch_all = Some(index);
             continue;
         }
-        let mut covering = None;
-        let mut used = 0;
-        for (number, entry) in rule.r#match.iter().enumerate() {
-            let conditions = Conditions::new(entry, item.namespace());
-            match seen.cover(&conditions) {
-                Some(earlier) => {
-                    ineffective(item, (rule, index), (entry, number), earlier, findings);
-                    covering = Some(earlier);
-                }
-                None => {
-                    used += 1;
-                    seen.add(conditions, index);
-                }
-            }
-        }
-        if let Some(earlier) = covering.filter(|_| used == 0) {
+        if let Some(earlier) = entries(item, (rule, index), &mut seen, findings) {
             unreachable(item, (rule, index), "all matches used by prior rules", earlier, findings);
         }
     }
+}
+
+/// Looks at each match of a rule; an earlier rule that takes its requests, if that goes for all of them.
+fn entries(
+    item: Item<'_, VirtualService>,
+    (rule, index): (&HttpRoute, usize),
+    seen: &mut Seen,
+    findings: &mut Findings<'_>,
+) -> Option<usize> {
+    let mut covering = None;
+    let mut is_used = false;
+    for (number, entry) in rule.r#match.iter().enumerate() {
+        let conditions = Conditions::new(entry, item.namespace());
+        match seen.cover(&conditions) {
+            Some(earlier) => {
+                ineffective(item, (rule, index), (entry, number), earlier, findings);
+                covering = Some(earlier);
+            }
+            None => {
+                is_used = true;
+                seen.add(conditions, index);
+            }
+        }
+    }
+    covering.filter(|_| !is_used)
 }
 
 /// The rule that is in the way.
@@ -167,20 +177,7 @@ impl Conditions {
         map("header", &entry.headers, true);
         map("without", &entry.without_headers, true);
         map("query", &entry.query_params, false);
-        if entry.gateways.is_empty() {
-            others.extend(entry.source_labels.iter().map(|(name, value)| format!("label {name} {value}")));
-            if !entry.source_namespace.is_empty() {
-                others.push(format!("namespace {}", entry.source_namespace.value));
-            }
-        } else {
-            let mut gateways: Vec<_> =
-                entry.gateways.iter().map(|name| names::gateway(&name.value, namespace)).collect();
-            gateways.sort_unstable();
-            others.push(format!("gateways {gateways:?}"));
-        }
-        if *entry.port != 0 {
-            others.push(format!("port {}", *entry.port));
-        }
+        source(entry, namespace, &mut others);
         others.sort_unstable();
         others.dedup();
         Self { path: path(entry), others }
@@ -189,6 +186,23 @@ impl Conditions {
     /// Whether every request of `later` meets these conditions, its path aside.
     fn hold_for(&self, later: &Self) -> bool {
         self.others.iter().all(|condition| later.others.binary_search(condition).is_ok())
+    }
+}
+
+/// Conditions on the proxy and its listener.
+fn source(entry: &HttpMatchRequest, namespace: &str, others: &mut Vec<String>) {
+    if entry.gateways.is_empty() {
+        others.extend(entry.source_labels.iter().map(|(name, value)| format!("label {name} {value}")));
+        if !entry.source_namespace.is_empty() {
+            others.push(format!("namespace {}", entry.source_namespace.value));
+        }
+    } else {
+        let mut gateways: Vec<_> = entry.gateways.iter().map(|name| names::gateway(&name.value, namespace)).collect();
+        gateways.sort_unstable();
+        others.push(format!("gateways {gateways:?}"));
+    }
+    if *entry.port != 0 {
+        others.push(format!("port {}", *entry.port));
     }
 }
 

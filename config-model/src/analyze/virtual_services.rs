@@ -110,11 +110,16 @@ fn claims(item: Item<'_, VirtualService>, findings: &mut Findings<'_>) {
     }
 }
 
+/// VirtualServices of one host that are reported: each names all others.
+const HOLDERS_MAX: usize = 50;
+
+/// A VirtualService, and the place of a host among its hosts.
+type Holder<'a> = (Item<'a, VirtualService>, usize);
+
 /// Hosts that several VirtualServices have in the mesh, where nothing is merged.
 fn mesh_hosts(findings: &mut Findings<'_>) {
-    let resources = findings.resources;
-    let mut by_host: HashMap<Arc<str>, Vec<(Item<'_, VirtualService>, usize)>> = HashMap::new();
-    for item in resources.all::<VirtualService>() {
+    let mut by_host: HashMap<Arc<str>, Vec<Holder<'_>>> = HashMap::new();
+    for item in findings.resources.all::<VirtualService>() {
         let gateways = &item.spec.gateways;
         if gateways.is_empty() || gateways.iter().any(|gateway| *gateway.value == *MESH) {
             for (index, host) in item.spec.hosts.iter().enumerate() {
@@ -123,33 +128,36 @@ fn mesh_hosts(findings: &mut Findings<'_>) {
         }
     }
     for (host, holders) in by_host.iter().filter(|(_, holders)| holders.len() > 1) {
-        for (item, index) in holders {
-            let own = gateway::visibility(resources, *item);
-            let rivals = holders.iter().filter(|(other, _)| other.index != item.index);
-            let rivals = rivals.filter(|(other, _)| overlap(&own, &gateway::visibility(resources, *other)));
-            let mut names: Vec<String> =
-                rivals.map(|(other, _)| format!("{}/{}", other.namespace(), other.name())).collect();
-            if names.is_empty() {
-                continue;
-            }
-            names.push(format!("{}/{}", item.namespace(), item.name()));
-            names.sort();
-            let scope = match &own {
-                Visibility::All => "*".to_owned(),
-                Visibility::Namespaces(namespaces) => namespaces.join(","),
-            };
-            let message = format!(
-                "The VirtualServices {} associated with mesh gateway define the same host {scope}/{host} which can lead to \
-                 undefined behavior. This can be fixed by merging the conflicting VirtualServices into a single resource.",
-                names.join(",")
-            );
-            let position =
-                item.spec.hosts.get(*index).map_or(item.resource.metadata.name.position, |host| host.position);
-            let code = Code::ConflictingMeshGatewayVirtualServiceHosts;
-            let (origin, field) = (item.origin(position), format!("spec.hosts[{index}]"));
-            findings.add(Finding { code, level: Level::Error, origin: &origin, field, message, hint: None });
+        let named = holders.get(..HOLDERS_MAX).unwrap_or(holders);
+        for holder in named {
+            mesh_host(host, *holder, named, findings);
         }
     }
+}
+
+fn mesh_host(host: &str, (item, index): Holder<'_>, holders: &[Holder<'_>], findings: &mut Findings<'_>) {
+    let own = gateway::visibility(findings.resources, item);
+    let rivals = holders.iter().filter(|(other, _)| other.index != item.index);
+    let rivals = rivals.filter(|(other, _)| overlap(&own, &gateway::visibility(findings.resources, *other)));
+    let mut names: Vec<String> = rivals.map(|(other, _)| format!("{}/{}", other.namespace(), other.name())).collect();
+    if names.is_empty() {
+        return;
+    }
+    names.push(format!("{}/{}", item.namespace(), item.name()));
+    names.sort();
+    let scope = match &own {
+        Visibility::All => "*".to_owned(),
+        Visibility::Namespaces(namespaces) => namespaces.join(","),
+    };
+    let message = format!(
+        "The VirtualServices {} associated with mesh gateway define the same host {scope}/{host} which can lead to undefined \
+         behavior. This can be fixed by merging the conflicting VirtualServices into a single resource.",
+        names.join(",")
+    );
+    let position = item.spec.hosts.get(index).map_or(item.resource.metadata.name.position, |host| host.position);
+    let (origin, field) = (item.origin(position), format!("spec.hosts[{index}]"));
+    let code = Code::ConflictingMeshGatewayVirtualServiceHosts;
+    findings.add(Finding { code, level: Level::Error, origin: &origin, field, message, hint: None });
 }
 
 fn overlap(left: &Visibility<'_>, right: &Visibility<'_>) -> bool {

@@ -209,7 +209,7 @@ pub struct Destination {
     pub weight: u32,
     /// Operations for requests that go here; where the rule sets the same header, these stand.
     pub headers: HeaderOperations,
-    /// `rewrite.authority` has the route; a `Host` set by the destination's headers is here.
+    /// A `Host` set by the destination's headers; none where the route sets the authority, which goes first.
     pub authority: Option<Format>,
     /// The entry under `route`.
     pub origin: Origin,
