@@ -71,3 +71,56 @@ impl Drain {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    /// What a future yields at its first poll.
+    fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
+        match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
+    }
+
+    fn finished(drain: &mut Drain) -> oneshot::Sender<()> {
+        let (tell, finished) = oneshot::channel();
+        (drain.begun, drain.finished) = (Some(Instant::now()), Some(finished));
+        tell
+    }
+
+    #[test]
+    fn a_drain_that_is_not_to_end_never_does() {
+        let mut drain = Drain::default();
+        assert!(!drain.has_begun());
+        assert_eq!(now_or_never(drain.over()), None);
+        finished(&mut drain).send(()).unwrap();
+        assert!(drain.has_begun());
+        assert_eq!(now_or_never(drain.over()), None, "the listeners are drained, and the program stays");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_ends_when_the_last_worker_has() {
+        let mut drain = Drain::default();
+        let tell = finished(&mut drain);
+        drain.end_by(Instant::now() + Duration::from_secs(3600));
+        tell.send(()).unwrap();
+        drain.over().await;
+        assert!(drain.is_finished);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_ends_at_its_first_deadline_whatever_is_under_way() {
+        let mut drain = Drain::default();
+        let _tell = finished(&mut drain);
+        let begun = tokio::time::Instant::now();
+        drain.end_by(begun.into_std() + Duration::from_secs(10));
+        drain.end_by(begun.into_std() + Duration::from_secs(3600));
+        drain.over().await;
+        assert!(!drain.is_finished);
+        assert_eq!(begun.elapsed().as_secs(), 10);
+    }
+}

@@ -274,3 +274,49 @@ fn own_workload(options: &GatewayOptions) -> config_model::model::Workload {
         name,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_not_to_start_is_told_in_words_and_with_its_cure() {
+        let error = |kind: io::ErrorKind| io::Error::from(kind);
+        let address = SocketAddr::from(([127, 0, 0, 1], 15000));
+        let folder = |kind| StartError::Folder { path: "/etc/c".into(), error: error(kind) }.to_string();
+        let admin = |kind| StartError::Admin { address, error: error(kind) }.to_string();
+        for (text, parts) in [
+            (folder(io::ErrorKind::NotFound), ["/etc/c can't be read: it does not exist", "--config"]),
+            (folder(io::ErrorKind::NotADirectory), ["it is not a folder", "--config"]),
+            (folder(io::ErrorKind::PermissionDenied), ["permission denied", "--config"]),
+            (admin(io::ErrorKind::AddrInUse), ["127.0.0.1:15000: the address is in use", "--admin"]),
+            (admin(io::ErrorKind::AddrNotAvailable), ["no such address", "--admin"]),
+            (StartError::AccessLog(error(io::ErrorKind::NotFound)).to_string(), ["access log", "--access-log"]),
+        ] {
+            assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+            assert_eq!(text.lines().count(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn our_own_workload_is_what_our_labels_say() {
+        let mut options = GatewayOptions {
+            config: "/etc/c".into(),
+            namespace: "edge".to_owned(),
+            labels: [("istio".into(), "ingressgateway".into())].into(),
+            admin: ([127, 0, 0, 1], 0).into(),
+            workers: 1,
+            access_log: telemetry::Target::Off,
+            port_map: PortMap::default(),
+            drain: Duration::ZERO,
+            version: "test".to_owned(),
+        };
+        let workload = own_workload(&options);
+        assert_eq!((&*workload.name, &*workload.namespace, &*workload.app), ("ingressgateway", "edge", "unknown"));
+        assert_eq!((&*workload.canonical_service, &*workload.canonical_revision), ("ingressgateway", "latest"));
+        options.labels.extend([("app".into(), "web".into()), ("version".into(), "v2".into())]);
+        let workload = own_workload(&options);
+        assert_eq!((&*workload.name, &*workload.app, &*workload.version), ("web", "web", "v2"));
+        assert_eq!((&*workload.canonical_service, &*workload.canonical_revision), ("web", "v2"));
+    }
+}
