@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Holds a target to expected.yaml: the checks that its globs name pass, but for those that it excepts by name.
 
-    python3 expected.py --target "CMD" [any switch of attack.py but --only and --json]
+    python3 expected.py --target "CMD" [any switch of attack.py but --only, --not and --json]
 """
 import json
 import pathlib
@@ -19,7 +19,8 @@ NOT_YET = EXPECTED["not_yet"] or {}
 def attack(switches):
     """What the suite said of each check: its verdict and a remark."""
     with tempfile.NamedTemporaryFile(suffix=".json") as results:
-        command = [sys.executable, str(HERE / "attack.py"), "--only", ",".join(EXPECTED["checks"]), "--json", results.name, *switches]
+        command = [sys.executable, str(HERE / "attack.py"), "--only", ",".join(EXPECTED["checks"]),
+                   "--not", ",".join(EXPECTED["not_here"]), "--json", results.name, *switches]
         subprocess.run(command, check=False)
         text = pathlib.Path(results.name).read_text()
     return {c["check"]: (c["verdict"], c["said"]) for c in json.loads(text)["checks"]} if text else {}
