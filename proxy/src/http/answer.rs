@@ -71,10 +71,18 @@ impl Answer {
         sign(&mut fields);
         if self.close || record.has_unread_body() {
             fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            record.linger();
         }
         record.answered(status.as_u16(), self.flags, self.details);
         record.response_head(&fields);
-        let body = if record.is_grpc() && self.error { Bytes::new() } else { self.body };
+        let mut body = if record.is_grpc() && self.error { Bytes::new() } else { self.body };
+        let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if record.is_head() && !bodiless {
+            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        if record.is_head() || bodiless {
+            body = Bytes::new();
+        }
         let mut response = Response::new(ResponseBody::whole(body, record));
         *response.status_mut() = status;
         *response.headers_mut() = fields;

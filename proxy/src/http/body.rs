@@ -169,6 +169,8 @@ enum Content {
 
 struct Download {
     body: Watched,
+    /// Its end was seen: hyper's `is_end_stream` never tells it of a chunked body.
+    ended: bool,
     /// Given back when the body has come to its end.
     lease: Option<Lease>,
     upload: Option<Rc<Progress>>,
@@ -192,7 +194,7 @@ impl ResponseBody {
         record: Box<Record>,
     ) -> Self {
         let body = Watched::new(incoming, record.local());
-        let download = Download { body, lease: Some(lease), upload, trailers };
+        let download = Download { body, ended: false, lease: Some(lease), upload, trailers };
         Self { content: Content::Relay(Box::new(download)), record: Some(record) }
     }
 
@@ -208,7 +210,7 @@ impl ResponseBody {
     fn is_complete(&self) -> bool {
         match &self.content {
             Content::Whole(bytes) => bytes.is_none(),
-            Content::Relay(download) => download.body.incoming.is_end_stream(),
+            Content::Relay(download) => download.is_complete(),
         }
     }
 }
@@ -222,7 +224,7 @@ impl Download {
         let upload_complete = self.upload.as_ref().is_none_or(|upload| upload.complete.get());
         if let Some(lease) = self.lease.take()
             && upload_complete
-            && self.body.incoming.is_end_stream()
+            && self.is_complete()
         {
             lease.give_back(record.local());
         }
@@ -230,9 +232,20 @@ impl Download {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match std::task::ready!(self.body.poll(cx)) {
-            Some(Ok(frame)) if frame.is_trailers() => Poll::Ready(self.pass_trailers(frame)),
+            Some(Ok(frame)) if frame.is_trailers() => {
+                self.ended = true;
+                Poll::Ready(self.pass_trailers(frame))
+            }
+            None => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
             other => Poll::Ready(other),
         }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.ended || self.body.incoming.is_end_stream()
     }
 
     fn pass_trailers(&self, frame: Frame<Bytes>) -> Option<Result<Frame<Bytes>, BodyError>> {
@@ -247,14 +260,18 @@ impl Body for ResponseBody {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(record) = &mut self.record {
+            record.taken();
+        }
         let frame = match &mut self.content {
             Content::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
             Content::Relay(download) => std::task::ready!(download.poll(cx)),
         };
+        let last = self.is_complete();
         match &frame {
             Some(Ok(frame)) => {
-                if let (Some(data), Some(record)) = (frame.data_ref(), &mut self.record) {
-                    record.sent(data.len());
+                if let Some(record) = &mut self.record {
+                    record.passed(frame, last);
                 }
             }
             Some(Err(error)) => self.finish(Some(error)),

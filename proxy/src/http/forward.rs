@@ -1,13 +1,16 @@
 //! A request on its way to a back end: changed as its route says, tried, tried again, and its answer passed on.
 
 use std::fmt::Write;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use balance::{AttemptError, AttemptOutcome, EntryIndex, Replay, RetryState, Verdict};
 use config_model::model::{Action, ClusterIndex, ClusterTarget, Retry};
-use http::header::{HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -21,8 +24,11 @@ use super::response::{self, small_number};
 use crate::listener::{Connection, Protocol};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::Flags;
-use crate::upstream::{Lease, connect};
-use crate::worker::Pinned;
+use crate::upstream::{Lease, SendError, connect};
+use crate::worker::{Deadline, Pinned};
+
+/// A back end that has the whole request and says nothing. Source: Envoy, `stream_idle_timeout`.
+const HEAD_SILENCE: Duration = Duration::from_mins(5);
 
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 
@@ -37,7 +43,7 @@ pub(super) struct Forwarding<'a> {
 /// Sends the request on, and yields the answer, be it the back end's or ours.
 pub(super) async fn forward(
     forwarding: Forwarding<'_>,
-    parts: Parts,
+    mut parts: Parts,
     body: Incoming,
     mut record: Box<Record>,
 ) -> Response<ResponseBody> {
@@ -53,6 +59,10 @@ pub(super) async fn forward(
     };
     record.cluster(index);
     let (body, upload) = RequestBody::relay(body, &connection.local);
+    if upload.is_some() && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        // Without it hyper sends no body with a method that usually has none.
+        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     record.upload(upload.clone());
     let attempts = Attempts {
         connection,
@@ -172,20 +182,54 @@ impl Attempts<'_> {
                 let limit = self.cluster.definition.connect_timeout;
                 match connect(local, &self.cluster.metrics, entry, limit).await {
                     Ok(lease) => lease,
-                    Err(error) => return Err((error, Some(request))),
+                    Err(error) => {
+                        record.failed_attempt();
+                        return Err((error, Some(request)));
+                    }
                 }
             }
         };
         record.connected(lease.local_address());
         let copy = self.copy_for_stale(&lease, &request);
         let sent_at = Instant::now();
-        match lease.send(request).await {
+        match self.answer(lease.send(request)).await {
             Ok(response) => Ok(Answered { response, lease, sent_at, upload: self.upload.clone() }),
             Err(failed) => {
                 record.failed_attempt();
                 Err((failed.error, failed.unsent.or_else(|| copy.map(HeadCopy::into_request))))
             }
         }
+    }
+
+    /// Waits for the head of an answer, as long as the request still moves, and for [`HEAD_SILENCE`] when it doesn't.
+    async fn answer<T>(&self, sending: impl Future<Output = Result<T, SendError>>) -> Result<T, SendError> {
+        let own;
+        let silence = match self.connection.protocol() {
+            Protocol::Http1 => &self.connection.answer,
+            Protocol::Http2 => {
+                own = Deadline::new(&self.connection.local.deadlines);
+                &own
+            }
+        };
+        let mut sending = pin!(sending);
+        let mut seen = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = sending.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            let sent = self.upload.as_ref().map(|upload| upload.bytes.get());
+            if seen != Some(sent) {
+                seen = Some(sent);
+                silence.set(HEAD_SILENCE);
+            }
+            silence.register(cx.waker());
+            if !silence.passed() {
+                return Poll::Pending;
+            }
+            let error = AttemptError::Stalled { limit: HEAD_SILENCE };
+            Poll::Ready(Err(SendError { error, unsent: None }))
+        })
+        .await
     }
 
     /// A kept connection may have been given up by the back end at this very moment. A request that may be sent twice, and has
@@ -246,6 +290,9 @@ fn pass_on(
         let answer = Answer::error(StatusCode::BAD_GATEWAY, Flags::UPSTREAM_PROTOCOL_ERROR, details);
         record.failed_attempt();
         return answer.send(record, mutations);
+    }
+    if head.status.is_server_error() {
+        record.failed_attempt();
     }
     response::receive(&mut head, sent_at.elapsed());
     headers::apply(mutations, &mut head.headers, &*record);

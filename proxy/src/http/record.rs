@@ -13,6 +13,7 @@ use config_model::model::{ClusterIndex, Command};
 use http::header::HeaderMap;
 use http::request::Parts;
 use http::{Method, Uri, Version};
+use http_body::Frame;
 use routing::headers::Values;
 use routing::{DestinationEntry, DestinationIndex, RouteEntry, RouteIndex, VirtualHostEntry, rewrite};
 
@@ -34,6 +35,11 @@ pub(crate) struct Record {
     version: Version,
     grpc: bool,
     waits_for_leave: bool,
+    head: bool,
+    /// Whether the client's side holds a part of the answer that it has not taken.
+    owed: bool,
+    /// Whether the attempt under way has been counted as failed.
+    failed: bool,
     status: u16,
     grpc_status: Option<u8>,
     flags: Flags,
@@ -76,6 +82,9 @@ impl Record {
             version: parts.version,
             grpc: false,
             waits_for_leave: false,
+            head: parts.method == Method::HEAD,
+            owed: false,
+            failed: false,
             status: 0,
             grpc_status: None,
             flags: Flags::NONE,
@@ -194,6 +203,7 @@ impl Record {
     /// A try begins.
     pub(super) fn attempt(&mut self, index: EntryIndex, entry: &Entry, count: u32) {
         self.attempts = count;
+        self.failed = false;
         self.endpoint = Some((index, entry.state.begin()));
     }
 
@@ -205,8 +215,10 @@ impl Record {
     }
 
     /// The try failed.
-    pub(super) fn failed_attempt(&self) {
-        if let Some((_, active)) = &self.endpoint {
+    pub(super) fn failed_attempt(&mut self) {
+        if let Some((_, active)) = &self.endpoint
+            && !std::mem::replace(&mut self.failed, true)
+        {
             active.record_failure();
         }
     }
@@ -244,9 +256,33 @@ impl Record {
         self.grpc_status = status.and_then(|status| status.parse().ok()).or(self.grpc_status);
     }
 
-    /// So many bytes of the answer's body went to the client.
-    pub(super) fn sent(&mut self, bytes: usize) {
-        self.response_bytes += bytes as u64;
+    /// A part of the answer's body is handed to the client's side, which asks for the next one when it has found room for
+    /// it: on HTTP/2 that takes as long as the client likes.
+    pub(super) fn passed(&mut self, frame: &Frame<Bytes>, last: bool) {
+        self.response_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if let Some(trailers) = frame.trailers_ref().filter(|_| self.grpc) {
+            self.note_grpc_status(trailers);
+        }
+        if !last && !std::mem::replace(&mut self.owed, true) {
+            self.connection.owed(1);
+        }
+    }
+
+    /// The client's side has taken what it was handed.
+    pub(super) fn taken(&mut self) {
+        if std::mem::replace(&mut self.owed, false) {
+            self.connection.owed(-1);
+        }
+    }
+
+    /// Whether the answer has no body, whatever it says.
+    pub(super) fn is_head(&self) -> bool {
+        self.head
+    }
+
+    /// What the client still sends is not read: it is given a moment to take the answer before the connection closes.
+    pub(super) fn linger(&self) {
+        self.connection.linger();
     }
 
     /// The back end broke the answer off, or fell silent in it.
@@ -340,6 +376,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        self.taken();
         if self.status == 0 {
             self.client_left();
         }

@@ -7,7 +7,7 @@ use http::response::Parts;
 use http::{StatusCode, Version};
 
 use super::head::drop_hop_by_hop;
-use super::survey::Survey;
+use super::survey::{Field, Survey};
 
 /// What Istio's gateway writes as `server`, whatever the back end says.
 const SERVER: HeaderValue = HeaderValue::from_static("istio-envoy");
@@ -22,11 +22,22 @@ pub(super) fn small_number(number: u128) -> HeaderValue {
     }
 }
 
-/// Whether the head of an answer can be passed on: a final status, and at most one length.
+/// Whether the head of an answer can be passed on: a final status, one length or `chunked`, not both.
 pub(super) fn is_sound(head: &Parts) -> bool {
-    let repeated = head.headers.len() != head.headers.keys_len();
-    let two_lengths = repeated && head.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some();
-    !head.status.is_informational() && !two_lengths
+    let survey = Survey::of(&head.headers);
+    let single = |name| !survey.repeated || head.headers.get_all(name).iter().nth(1).is_none();
+    let chunked = || {
+        head.headers
+            .get(header::TRANSFER_ENCODING)
+            .is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    };
+    let framed = match (survey.has(Field::ContentLength), survey.has(Field::TransferEncoding)) {
+        (false, false) => true,
+        (true, false) => single(header::CONTENT_LENGTH),
+        (false, true) => single(header::TRANSFER_ENCODING) && chunked(),
+        (true, true) => false,
+    };
+    framed && !head.status.is_informational()
 }
 
 /// Drops what concerned the upstream connection, and says how long the back end took.

@@ -25,6 +25,10 @@ const HEAD_LIMIT: Duration = Duration::from_secs(10);
 const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// To the first byte of a connection that came shortly before a drain: its request may be on its way.
 const FIRST_BYTES_LIMIT: Duration = Duration::from_secs(1);
+/// For an HTTP/2 client to answer our goodbye.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
+/// For a client to take an answer that came before its request had ended.
+const LINGER_LIMIT: Duration = Duration::from_secs(1);
 /// A client that takes nothing of its answer.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 /// Request line and header fields.
@@ -67,6 +71,14 @@ pub(crate) struct Connection {
     heads_only: Cell<bool>,
     silence: Deadline,
     stall: Deadline,
+    /// To the head of the answer, for the one request that HTTP/1.1 has under way.
+    pub(crate) answer: Deadline,
+    /// For a client that opens no window for what it asked for.
+    windows: Deadline,
+    /// Parts of answers that wait for a window.
+    parts_owed: Cell<u32>,
+    /// Whether something that the client sends is not read.
+    lingers: Cell<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,20 +93,49 @@ enum Phase {
 
 impl Connection {
     fn new(local: Rc<Local>, listener: SocketAddr, peer: SocketAddr, here: SocketAddr) -> Rc<Self> {
-        let (silence, stall) = (Deadline::new(&local.deadlines), Deadline::new(&local.deadlines));
+        let deadline = || Deadline::new(&local.deadlines);
+        let (silence, stall, answer, windows) = (deadline(), deadline(), deadline(), deadline());
         silence.set(IDLE_LIMIT);
         let metrics = local.pin().listener(listener).map(|listener| listener.metrics.clone());
         if let Some(metrics) = &metrics {
             local.shard.borrow_mut().downstream_connection_opened(metrics);
         }
-        let (phase, requests, heads_only) = (Cell::new(Phase::Idle), Cell::new(0), Cell::new(true));
-        let peer_value = peer_value(peer.ip());
-        Rc::new(Self { local, listener, peer, peer_value, here, metrics, phase, requests, heads_only, silence, stall })
+        Rc::new(Self {
+            local,
+            listener,
+            peer,
+            peer_value: peer_value(peer.ip()),
+            here,
+            metrics,
+            phase: Cell::new(Phase::Idle),
+            requests: Cell::new(0),
+            heads_only: Cell::new(true),
+            silence,
+            stall,
+            answer,
+            windows,
+            parts_owed: Cell::new(0),
+            lingers: Cell::new(false),
+        })
     }
 
     /// What the client speaks.
     pub(crate) fn protocol(&self) -> Protocol {
         if self.heads_only.get() { Protocol::Http1 } else { Protocol::Http2 }
+    }
+
+    /// So many more, or fewer, parts of answers wait for the client to take them. On HTTP/1.1 its socket tells.
+    pub(crate) fn owed(&self, change: i32) {
+        if self.heads_only.get() {
+            return;
+        }
+        self.parts_owed.set(self.parts_owed.get().saturating_add_signed(change));
+        if self.parts_owed.get() == 0 { self.windows.clear() } else { self.windows.set(WRITE_LIMIT) }
+    }
+
+    /// The client may still be sending when the connection closes.
+    pub(crate) fn linger(&self) {
+        self.lingers.set(true);
     }
 
     /// A request has come.
@@ -131,7 +172,8 @@ impl Connection {
     fn verdict(&self, cx: &Context<'_>) -> Option<Verdict> {
         self.silence.register(cx.waker());
         self.stall.register(cx.waker());
-        if self.stall.passed() {
+        self.windows.register(cx.waker());
+        if self.stall.passed() || self.windows.passed() {
             Some(Verdict::Reset)
         } else if !self.silence.passed() {
             None
@@ -249,6 +291,7 @@ async fn serve_http1(connection: Rc<Connection>, io: ClientIo) {
     match verdict {
         Some(Verdict::HeadTooSlow) => refuse_slow_head(socket()).await,
         Some(Verdict::Reset) => reset(&socket()),
+        None if connection.lingers.get() => linger(socket()).await,
         Some(Verdict::Idle) | None => {}
     }
 }
@@ -270,12 +313,18 @@ async fn serve_http2(connection: Rc<Connection>, io: ClientIo) {
     let mut leaving = false;
     std::future::poll_fn(|cx| {
         let verdict = connection.verdict(cx);
-        if !leaving && (connection.local.draining.get() || matches!(verdict, Some(Verdict::Idle))) {
+        let idle = matches!(verdict, Some(Verdict::Idle));
+        if !leaving && (connection.local.draining.get() || idle) {
             leaving = true;
             Pin::new(&mut http).graceful_shutdown();
+            if connection.requests.get() == 0 {
+                // The goodbye ends with the client's answer to a PING, which may never come.
+                connection.silence.set(GOODBYE_LIMIT);
+            }
         }
         match verdict {
             Some(Verdict::Reset) => Poll::Ready(()),
+            Some(Verdict::Idle) if connection.silence.passed() => Poll::Ready(()),
             _ => Pin::new(&mut http).poll(cx).map(|_| ()),
         }
     })
@@ -288,6 +337,14 @@ async fn refuse_slow_head(mut socket: TcpStream) {
     // The client has been given its chance; an answer that it doesn't take at once is lost.
     let _ = socket.try_write(answer);
     let _ = socket.shutdown().await;
+}
+
+/// Reads what still comes, for a moment: closing at once would make the kernel drop the answer unsent.
+async fn linger(mut socket: TcpStream) {
+    let mut rest = [0; 4096];
+    let read = async { while matches!(socket.read(&mut rest).await, Ok(1..)) {} };
+    // The client has had its moment.
+    let _ = tokio::time::timeout(LINGER_LIMIT, read).await;
 }
 
 /// Closes so that the client sees a broken connection and the kernel keeps no unsent bytes.

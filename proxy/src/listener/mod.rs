@@ -20,7 +20,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Accepts until `closed`, then takes what is queued already.
 pub(crate) async fn accept(local: Rc<Local>, address: SocketAddr, socket: TcpListener, mut closed: Receiver<()>) {
-    local.connections.listening(1);
     loop {
         tokio::select! {
             biased;

@@ -5,4 +5,4 @@ mod connect;
 mod pool;
 
 pub(crate) use connect::connect;
-pub(crate) use pool::{Lease, Pool};
+pub(crate) use pool::{Lease, Pool, SendError};

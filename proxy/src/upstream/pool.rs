@@ -12,12 +12,16 @@ use foldhash::fast::RandomState;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
+use tokio::time::timeout;
 
 use crate::http::RequestBody;
 use crate::worker::Local;
 
 /// A kept connection is closed after this long, before servers close it, which usually do after 75 s.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
+
+/// For a kept connection to be done with its last request.
+const READY_LIMIT: Duration = Duration::from_secs(1);
 
 /// Idle connections of one worker.
 #[derive(Default)]
@@ -47,8 +51,10 @@ impl Pool {
     pub(crate) async fn reuse(&self, endpoint: &Arc<EndpointState>) -> Option<Lease> {
         loop {
             let Idle { mut sender, local_address, .. } = self.take(endpoint)?;
-            // The task that drives it may not have run since its last answer ended; this waits for it, and no longer.
-            if sender.ready().await.is_ok() {
+            // The task that drives it may not have run since its last answer ended. A back end that doesn't take what it was
+            // sent must not hold up another request.
+            let ready = sender.is_ready() || matches!(timeout(READY_LIMIT, sender.ready()).await, Ok(Ok(())));
+            if ready {
                 return Some(Lease { sender, endpoint: Arc::clone(endpoint), local_address, reused: true });
             }
         }

@@ -48,6 +48,7 @@ impl Worker {
                     None => self.drain(),
                 },
                 () = local.connections.none(), if local.draining.get() => break,
+                else => self.drain(),
             }
         }
         local.logger.borrow_mut().flush();
@@ -65,6 +66,7 @@ impl Worker {
         match tokio::net::TcpListener::from_std(socket) {
             Ok(socket) => {
                 let (open, closed) = oneshot::channel();
+                self.local.connections.listening(1);
                 tokio::task::spawn_local(listener::accept(Rc::clone(&self.local), address, socket, closed));
                 self.listeners.insert(address, open);
             }
