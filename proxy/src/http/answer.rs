@@ -21,31 +21,28 @@ pub(super) struct Answer {
     body: Bytes,
     extra: Option<(HeaderName, HeaderValue)>,
     close: bool,
-    /// Whether it is an error, which gRPC tells in its own way.
-    error: bool,
 }
 
 impl Answer {
-    /// An error without words.
-    pub(super) fn error(status: StatusCode, flags: Flags, details: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, flags, details: details.into(), body: Bytes::new(), extra: None, close: false, error: true }
+    /// An answer without words.
+    pub(super) fn new(status: StatusCode, flags: Flags, details: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, flags, details: details.into(), body: Bytes::new(), extra: None, close: false }
     }
 
     /// The answer to a request that is not routed.
     pub(super) fn refuse(refusal: Refusal) -> Self {
-        let answer = Self::error(refusal.status, Flags::DOWNSTREAM_PROTOCOL_ERROR, refusal.details);
+        let answer = Self::new(refusal.status, Flags::DOWNSTREAM_PROTOCOL_ERROR, refusal.details);
         if refusal.close { answer.and_close() } else { answer }
     }
 
     /// Sends the client elsewhere.
     pub(super) fn redirect(status: StatusCode, location: HeaderValue) -> Self {
-        let answer = Self::error(status, Flags::NONE, "direct_response").with_field(header::LOCATION, location);
-        Self { error: false, ..answer }
+        Self::new(status, Flags::NONE, "direct_response").with_field(header::LOCATION, location)
     }
 
     /// As a rule has it.
     pub(super) fn direct(status: StatusCode, body: Bytes) -> Self {
-        Self { body, error: false, ..Self::error(status, Flags::NONE, "direct_response") }
+        Self { body, ..Self::new(status, Flags::NONE, "direct_response") }
     }
 
     /// With words for the client.
@@ -65,17 +62,17 @@ impl Answer {
     /// Makes the response. `mutations` are the operations of the route that it is made on.
     pub(super) fn send(self, mut record: Box<Record>, mutations: &[&Mutation]) -> Response<ResponseBody> {
         let mut fields = HeaderMap::with_capacity(8);
-        let status = if self.error && record.is_grpc() { self.tell_grpc(&mut fields) } else { self.tell(&mut fields) };
+        let status = if record.is_grpc() { self.tell_grpc(&mut fields) } else { self.tell(&mut fields) };
         fields.extend(self.extra);
+        record.answered(status.as_u16(), self.flags, self.details);
         headers::apply(mutations, &mut fields, &*record);
         sign(&mut fields);
         if self.close || record.has_unread_body() {
             fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
             record.linger();
         }
-        record.answered(status.as_u16(), self.flags, self.details);
         record.response_head(&fields);
-        let mut body = if record.is_grpc() && self.error { Bytes::new() } else { self.body };
+        let mut body = if record.is_grpc() { Bytes::new() } else { self.body };
         let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         if record.is_head() && !bodiless {
             fields.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));

@@ -86,7 +86,7 @@ fn request_id(connection: &Connection) -> u128 {
 }
 
 fn not_found() -> Answer {
-    Answer::error(StatusCode::NOT_FOUND, Flags::NO_ROUTE_FOUND, "route_not_found")
+    Answer::new(StatusCode::NOT_FOUND, Flags::NO_ROUTE_FOUND, "route_not_found")
 }
 
 /// Decides, and prepares what was decided.
@@ -123,7 +123,7 @@ fn decide<'t>(
             match rewrite_head(parts, route, destination, target, record) {
                 Ok(()) => Plan::Forward(route, destination),
                 Err(_unfit) => {
-                    let answer = Answer::error(StatusCode::BAD_REQUEST, Flags::NONE, "invalid_rewrite");
+                    let answer = Answer::new(StatusCode::BAD_REQUEST, Flags::NONE, "invalid_rewrite");
                     Plan::Answer(answer, Some(route))
                 }
             }

@@ -51,7 +51,7 @@ pub(super) async fn forward(
     let mutations = [&route.response_headers, &destination.response_headers];
     record.destination(destination);
     let ClusterTarget::Known(index) = destination.target else {
-        let answer = Answer::error(StatusCode::SERVICE_UNAVAILABLE, Flags::NO_CLUSTER_FOUND, "cluster_not_found");
+        let answer = Answer::new(StatusCode::SERVICE_UNAVAILABLE, Flags::NO_CLUSTER_FOUND, "cluster_not_found");
         return answer.send(record, &mutations[..1]);
     };
     let Some(cluster) = pinned.snapshot.cluster(index) else {
@@ -88,7 +88,7 @@ fn retry_of(route: &RouteEntry) -> Retry {
 
 fn no_healthy_upstream() -> Answer {
     let flags = Flags::NO_HEALTHY_UPSTREAM;
-    Answer::error(StatusCode::SERVICE_UNAVAILABLE, flags, "no_healthy_upstream").with_body("no healthy upstream")
+    Answer::new(StatusCode::SERVICE_UNAVAILABLE, flags, "no_healthy_upstream").with_body("no healthy upstream")
 }
 
 /// A head that came, and what it came over.
@@ -246,7 +246,7 @@ impl Attempts<'_> {
     fn failure(&self, error: &AttemptError, verdict: Verdict, record: &mut Record) -> Answer {
         if self.upload.as_ref().is_some_and(|upload| upload.failed.get()) {
             record.client_left();
-            return Answer::error(StatusCode::REQUEST_TIMEOUT, Flags::NONE, "request_body_broken_off");
+            return Answer::new(StatusCode::REQUEST_TIMEOUT, Flags::NONE, "request_body_broken_off");
         }
         let mut flags = flags_of(error);
         if verdict == Verdict::Exhausted {
@@ -262,7 +262,7 @@ impl Attempts<'_> {
             record.transport_failure(format!("delayed connect error: {reason}"));
         }
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-        Answer::error(status, flags, details).with_body(body)
+        Answer::new(status, flags, details).with_body(body)
     }
 }
 
@@ -287,7 +287,7 @@ fn pass_on(
     let (mut head, body) = response.into_parts();
     if !response::is_sound(&head) {
         let details = "upstream_reset_before_response_started{protocol_error}";
-        let answer = Answer::error(StatusCode::BAD_GATEWAY, Flags::UPSTREAM_PROTOCOL_ERROR, details);
+        let answer = Answer::new(StatusCode::BAD_GATEWAY, Flags::UPSTREAM_PROTOCOL_ERROR, details);
         record.failed_attempt();
         return answer.send(record, mutations);
     }
@@ -295,9 +295,10 @@ fn pass_on(
         record.failed_attempt();
     }
     response::receive(&mut head, sent_at.elapsed());
+    // Before the rules write: their commands read the answer from here on, and the request as it was kept.
+    record.answered(head.status.as_u16(), Flags::NONE, "via_upstream".into());
     headers::apply(mutations, &mut head.headers, &*record);
     response::sign(&mut head.headers);
-    record.answered(head.status.as_u16(), Flags::NONE, "via_upstream".into());
     record.response_head(&head.headers);
     let trailers = connection.protocol() == Protocol::Http2;
     Response::from_parts(head, ResponseBody::relay(body, lease, upload, trailers, record))
