@@ -105,6 +105,8 @@ impl AccessLog {
         let mut writer = Writer { file, broken: false, shared: Arc::clone(&shared) };
         thread::Builder::new().name("access-log".to_owned()).spawn(move || {
             writer.run(&batches);
+            // First, so that whoever hands over a line from now on is told that it is too late.
+            drop(batches);
             // Nobody waits for it, if not `close`.
             let _ = close.try_send(());
         })?;
