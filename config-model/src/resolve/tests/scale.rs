@@ -1,23 +1,8 @@
 //! Any set of resources resolves, and large ones do so without comparing everything with everything.
 
-use std::time::{Duration, Instant};
-
 use proptest::prelude::*;
 
-use super::super::{Change, change};
 use super::*;
-
-/// The least time of some tries, without that of giving the result up.
-fn least<T>(run: impl Fn() -> T) -> Duration {
-    let time = |_| {
-        let start = Instant::now();
-        let result = run();
-        let elapsed = start.elapsed();
-        drop(result);
-        elapsed
-    };
-    (0..9).map(time).min().unwrap_or_default()
-}
 
 fn route(index: usize) -> String {
     format!(
@@ -37,22 +22,6 @@ fn many(count: usize) -> String {
         virtual_service(&format!("{{name: v-{index}}}"), &spec)
     };
     (0..count).map(one).collect()
-}
-
-/// Numbers for the record: `cargo test --release -p config-model -- --ignored --nocapture times`.
-#[test]
-#[ignore = "prints times, which mean something in a release build only"]
-fn times() {
-    for (case, rules) in [("5,000 routes in one", one_with(5_000)), ("5,000 VirtualServices", many(5_000))] {
-        let resources = parse(&[("main.yaml", &format!("{WEB}{REVIEWS}{rules}"))]);
-        println!("{case}: set {:?}", least(|| ResourceSet::new(&resources)));
-        let set = ResourceSet::new(&resources);
-        println!("{case}: resolve {:?}", least(|| resolve(&set, &gateway())));
-        println!("{case}: analyze {:?}", least(|| crate::analyze::analyze(&set, Some(&gateway()))));
-        let other = ResourceSet::new(&resources);
-        println!("{case}: change {:?}", least(|| assert_eq!(change(&set, &other), Change::None)));
-        println!("{case}: endpoint index {:?}", least(|| EndpointIndex::new(&set)));
-    }
 }
 
 #[test]
