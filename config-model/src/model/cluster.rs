@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::Balancing;
 use crate::name::Labels;
 use crate::origin::Origin;
 
@@ -82,18 +83,6 @@ pub struct Cluster {
     pub discovery: Discovery,
     /// The service, then the DestinationRule and subset that hold for it.
     pub origins: Vec<Origin>,
-}
-
-/// Endpoint choice. Source: `loadBalancer.simple`; LEAST_REQUEST if absent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Balancing {
-    /// In order, by endpoint weight.
-    RoundRobin,
-    /// Of two random endpoints the one with fewer active requests; unequal weights: weight / (active + 1).
-    LeastRequest,
-    /// Any, whatever the weights.
-    Random,
 }
 
 /// How the endpoints of a cluster are found. Source: `ServiceEntry.resolution`.

@@ -3,12 +3,17 @@
 //! that a control plane can fill it directly; nothing in it knows of a custom resource.
 
 mod cluster;
+mod cluster_policy;
 mod endpoint;
 mod format;
 mod listener;
 mod route;
+mod route_policy;
 
-pub use cluster::{Balancing, Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery};
+pub use cluster::{Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery};
+pub use cluster_policy::{
+    Balancing, ClusterPolicy, ConnectionPool, Keepalive, LocalityPolicy, OutlierDetection, RetryBudget, Warmup,
+};
 pub use endpoint::{Endpoint, EndpointAddress, Health, Locality, Workload};
 pub use format::{Command, Format, FormatError, Piece};
 pub use listener::{Listener, RouteConfiguration, RouteConfigurationIndex, VirtualHost};
@@ -16,6 +21,9 @@ pub use route::{
     Action, Condition, Destination, DirectResponse, Forward, HeaderAddition, HeaderMutation, HeaderOperations,
     MatchCondition, PathMatch, PathRewrite, Pattern, Redirect, RedirectPort, Retry, Rewrite, RewritePattern, Route,
     RouteMatch, Scheme, TextMatch,
+};
+pub use route_policy::{
+    AbortStatus, CorsPolicy, Fault, FaultAbort, FaultDelay, Fraction, HashSource, Mirror, RetryConditions, RetryPolicy,
 };
 
 use serde::Serialize;

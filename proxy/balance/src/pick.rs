@@ -55,7 +55,9 @@ impl Picker {
         let position = match balancing {
             _ if set.ready_count() < 2 => 0,
             Balancing::RoundRobin => self.next_turn(set.schedule()),
-            Balancing::Random => below(set.ready_count() as u64, draws()) as usize,
+            Balancing::Random | Balancing::RingHash { .. } | Balancing::Maglev { .. } => {
+                below(set.ready_count() as u64, draws()) as usize
+            }
             Balancing::LeastRequest => match set.schedule() {
                 Schedule::Equal { count } => least_of_two(set, *count as u64, draws),
                 Schedule::Weighted(weighted) => least_of_two_weighted(set, weighted, draws),

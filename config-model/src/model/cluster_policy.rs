@@ -1,0 +1,143 @@
+//! Policies of a cluster: how endpoints are chosen, which are left alone, and how much it takes at once. Source:
+//! DestinationRule, `trafficPolicy`; Envoy: `Cluster`.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Fraction, Locality};
+
+/// Endpoint choice. Source: `loadBalancer`; LEAST_REQUEST if absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Balancing {
+    /// In order, by endpoint weight.
+    RoundRobin,
+    /// Of two random endpoints the one with fewer active requests; unequal weights: weight / (active + 1).
+    LeastRequest,
+    /// Any, whatever the weights.
+    Random,
+    /// `consistentHash` with a ring, the default of its kinds.
+    RingHash {
+        /// Points on the ring at least; each endpoint has at least one. 1024 if absent.
+        minimum_ring_size: u64,
+    },
+    /// `consistentHash.maglev`.
+    Maglev {
+        /// A prime, at most 5,000,011; 65,537 if absent.
+        table_size: u64,
+    },
+}
+
+/// How a new endpoint comes to its full share. Source: `loadBalancer.warmup` and `warmupDurationSecs`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Warmup {
+    /// Until the full share.
+    pub duration: Duration,
+    /// Share of its weight at the start, in percent: 10 if absent.
+    pub minimum_percent: f64,
+    /// Exponent: weight * max(minimum, (time / duration) ^ (1 / aggression)); 1 if absent.
+    pub aggression: f64,
+}
+
+/// Which localities take the traffic. Source: `localityLbSetting`, of the rule or of the mesh; in force only together with
+/// outlier detection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum LocalityPolicy {
+    /// Nearer endpoints first. The proxy's own locality is in the model's mesh settings.
+    Failover {
+        /// Regions that go before other regions, if the proxy is in the first one.
+        regions: Vec<(Arc<str>, Arc<str>)>,
+    },
+    /// By the number of leading labels that are equal: `failoverPriority`, each with the proxy's own value.
+    FailoverPriority {
+        /// Names and the values that count as equal.
+        labels: Vec<(Arc<str>, Arc<str>)>,
+    },
+    /// Shares by locality: `distribute`, the entry that holds for the proxy.
+    Distribute {
+        /// `region/zone/*` with parts of a wildcard empty, and the share; shares sum to 100.
+        shares: Vec<(Locality, u32)>,
+    },
+}
+
+/// What a cluster takes at once, all workers together. Nothing means no limit. Source: `connectionPool`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ConnectionPool {
+    /// `tcp.maxConnections`: requests over it wait in line.
+    pub connections_max: Option<NonZeroU32>,
+    /// `http.http1MaxPendingRequests`: the line's length.
+    pub pending_max: Option<NonZeroU32>,
+    /// `http.http2MaxRequests`: requests at once, HTTP/1.1 too.
+    pub requests_max: Option<NonZeroU32>,
+    /// `http.maxRetries`: retries at once.
+    pub retries_max: Option<NonZeroU32>,
+    /// `http.maxRequestsPerConnection`
+    pub requests_per_connection_max: Option<NonZeroU32>,
+    /// `http.maxConcurrentStreams`, for connections that speak HTTP/2.
+    pub streams_per_connection_max: Option<NonZeroU32>,
+    /// `http.idleTimeout`, or `tcp.idleTimeout` for HTTP; none means our own default.
+    pub idle_timeout: Option<Duration>,
+    /// `tcp.maxConnectionDuration`
+    pub connection_duration_max: Option<Duration>,
+    /// `tcp.tcpKeepalive`
+    pub keepalive: Option<Keepalive>,
+}
+
+/// Probes of the kernel on idle connections. Nothing means the system's default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Keepalive {
+    /// Unanswered probes until the connection is dead.
+    pub probes: Option<u32>,
+    /// Idle time before the first probe.
+    pub time: Option<Duration>,
+    /// Between probes.
+    pub interval: Option<Duration>,
+}
+
+/// When an endpoint is left alone for a while. Source: `outlierDetection`; Envoy's defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OutlierDetection {
+    /// `consecutive5xxErrors`, 5 if absent; none if 0.
+    pub consecutive_5xx: Option<NonZeroU32>,
+    /// `consecutiveGatewayErrors`; none if 0 or absent.
+    pub consecutive_gateway_errors: Option<NonZeroU32>,
+    /// `consecutiveLocalOriginFailures`, only if `splitExternalLocalOriginErrors`.
+    pub consecutive_local_origin_failures: Option<NonZeroU32>,
+    /// Failures to connect and time-outs are counted apart from answers.
+    pub split_external_local_origin_errors: bool,
+    /// Between sweeps, 10 s if absent.
+    pub interval: Duration,
+    /// First ejection; the n-th lasts n times as long. 30 s if absent.
+    pub base_ejection_time: Duration,
+    /// At least one endpoint stays unless this is 100: 10 if absent.
+    pub max_ejection_percent: u8,
+    /// Below this share of healthy endpoints all are used; 0: never.
+    pub min_health_percent: u8,
+}
+
+/// A limit of retries as a share of requests. Source: `retryBudget`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RetryBudget {
+    /// `percent` of active requests: 20 if absent.
+    pub share: Fraction,
+    /// `minRetryConcurrency`: 3 if absent.
+    pub minimum: u32,
+}
+
+/// The policies of a cluster, defaults filled in.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct ClusterPolicy {
+    /// Limits.
+    pub pool: ConnectionPool,
+    /// Ejection.
+    pub outliers: Option<OutlierDetection>,
+    /// Slow start.
+    pub warmup: Option<Warmup>,
+    /// Only ever there together with `outliers`.
+    pub locality: Option<LocalityPolicy>,
+    /// Limit of retries.
+    pub retry_budget: Option<RetryBudget>,
+}
