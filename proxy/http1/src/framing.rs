@@ -1,0 +1,73 @@
+//! How long a body is. Source: RFC 9112, 6.3, less what is ambiguous: one length or one coding, never both.
+
+use crate::head::Head;
+use crate::name::Name;
+
+/// How the end of a body is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Framing {
+    /// There is none.
+    #[default]
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// In chunks.
+    Chunked,
+    /// It ends with the connection: answers without a length, and tunnels.
+    UntilClose,
+}
+
+/// Why a framing is in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// See [`crate::Refusal::Framing`].
+    Ambiguous,
+    /// See [`crate::Refusal::Coding`].
+    UnknownCoding,
+}
+
+/// What the fields of `head` say; nothing if they say nothing.
+pub(crate) fn of(head: &Head) -> Result<Option<Framing>, Doubt> {
+    let names = head.names();
+    match (names.has(Name::ContentLength), names.has(Name::TransferEncoding)) {
+        (false, false) => Ok(None),
+        (true, true) => Err(Doubt::Ambiguous),
+        (true, false) => length(head).map(|length| Some(Framing::Length(length))).ok_or(Doubt::Ambiguous),
+        (false, true) => coding(head).map(|()| Some(Framing::Chunked)),
+    }
+}
+
+/// One field of one to eighteen digits.
+fn length(head: &Head) -> Option<u64> {
+    let digits = only(head, Name::ContentLength)?;
+    if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+}
+
+/// One field that says `chunked` and nothing else.
+fn coding(head: &Head) -> Result<(), Doubt> {
+    let value = only(head, Name::TransferEncoding).ok_or(Doubt::Ambiguous)?;
+    let is_list = memchr::memchr(b',', value).is_some();
+    match value {
+        value if value.eq_ignore_ascii_case(b"chunked") => Ok(()),
+        [] => Err(Doubt::Ambiguous),
+        _ if is_list => Err(Doubt::Ambiguous),
+        _ => Err(Doubt::UnknownCoding),
+    }
+}
+
+/// The value of the only field of that name.
+fn only(head: &Head, name: Name) -> Option<&[u8]> {
+    let mut values = head.values_of(name);
+    let value = values.next()?;
+    values.next().is_none().then_some(value)
+}
+
+/// The options that `Connection` fields name, without blanks, as they are written.
+pub fn connection_options(head: &Head) -> impl Iterator<Item = &[u8]> {
+    let fields = head.names().has(Name::Connection).then(|| head.values_of(Name::Connection));
+    let items = fields.into_iter().flatten().flat_map(|value| value.split(|&byte| byte == b','));
+    items.map(<[u8]>::trim_ascii).filter(|option| !option.is_empty())
+}

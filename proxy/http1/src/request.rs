@@ -1,0 +1,156 @@
+//! Heads of requests. Source: RFC 9112, 3 and 5.
+
+use crate::framing::{self, Doubt, Framing};
+use crate::head::{Head, Span, Version};
+use crate::name::Name;
+use crate::refusal::Refusal;
+use crate::scan;
+use crate::{FIELDS_MAX, HEAD_BYTES_MAX};
+
+/// A place in the buffer, or none yet: more bytes are needed.
+type Reached<E> = Result<Option<usize>, E>;
+
+/// Reads the head of a request from the first `filled` bytes of the head's buffer. Yields where it ends, or nothing if it
+/// isn't there whole. What is said depends on whole lines only, so that it doesn't matter how the bytes came.
+pub(crate) fn parse(head: &mut Head, filled: usize) -> Result<Option<(usize, Framing)>, Refusal> {
+    head.clear();
+    let Some(fields) = request_line(head, filled)? else {
+        return if filled > HEAD_BYTES_MAX { Err(Refusal::TargetTooLong) } else { Ok(None) };
+    };
+    let end = match read_fields(head, fields, filled) {
+        Ok(Some(end)) if end <= HEAD_BYTES_MAX => end,
+        Ok(None) if filled <= HEAD_BYTES_MAX => return Ok(None),
+        Ok(_) | Err(Malformed::TooMany) => return Err(Refusal::TooLarge),
+        Err(Malformed::Line) => return Err(Refusal::Field),
+    };
+    Ok(Some((end, framing(head)?)))
+}
+
+fn framing(head: &Head) -> Result<Framing, Refusal> {
+    let hosts = if head.names().has(Name::Host) { head.values_of(Name::Host).take(2).count() } else { 0 };
+    if hosts > 1 || hosts == 0 && head.version() == Version::Http11 {
+        return Err(Refusal::Host);
+    }
+    match framing::of(head) {
+        Ok(Some(Framing::Chunked)) if head.version() == Version::Http10 => Err(Refusal::Framing),
+        Ok(framing) => Ok(framing.unwrap_or(Framing::None)),
+        Err(Doubt::Ambiguous) => Err(Refusal::Framing),
+        Err(Doubt::UnknownCoding) if head.version() == Version::Http10 => Err(Refusal::Framing),
+        Err(Doubt::UnknownCoding) => Err(Refusal::Coding),
+    }
+}
+
+/// Reads the request line, before which one empty line may stand (RFC 9112, 2.2), and yields where the next line begins.
+fn request_line(head: &mut Head, filled: usize) -> Reached<Refusal> {
+    let bytes = head.buffer.get(..filled).unwrap_or_default();
+    let start = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+    // A short way for what is common, and what is said of anything else is said of a whole line.
+    let Some(line_feed) = memchr::memchr(b'\n', bytes.get(start..).unwrap_or_default()) else { return Ok(None) };
+    let end = start + line_feed;
+    let line = bytes.get(start..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(Refusal::RequestLine)?;
+    let method_length = line.iter().position(|&byte| !scan::is_token(byte)).unwrap_or(line.len());
+    let after = line.get(method_length..).unwrap_or_default();
+    let rest = after.strip_prefix(b" ").filter(|_| method_length > 0).ok_or(Refusal::RequestLine)?;
+    let target_length = rest.iter().position(|&byte| !scan::is_target(byte)).unwrap_or(rest.len());
+    let (target, version) = rest.split_at_checked(target_length).unwrap_or_default();
+    head.version = match version {
+        b" HTTP/1.1" => Version::Http11,
+        b" HTTP/1.0" => Version::Http10,
+        [b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => return Err(Refusal::Version),
+        [b' ', ..] | [] => return Err(Refusal::RequestLine),
+        _ => return Err(Refusal::Target),
+    };
+    if target.len() > HEAD_BYTES_MAX {
+        return Err(Refusal::TargetTooLong);
+    }
+    if target.is_empty() {
+        return Err(Refusal::Target);
+    }
+    let target_start = start + method_length + 1;
+    head.method = Span::new(start, start + method_length);
+    head.target = Span::new(target_start, target_start + target_length);
+    Ok(Some(end + 1))
+}
+
+/// What is wrong with the fields of a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Malformed {
+    /// A line is no field.
+    Line,
+    /// There are more than [`FIELDS_MAX`].
+    TooMany,
+}
+
+/// Reads fields from `at` on, up to the empty line, and yields where that ends.
+pub(crate) fn read_fields(head: &mut Head, mut at: usize, filled: usize) -> Reached<Malformed> {
+    loop {
+        let bytes = head.buffer.get_mut(..filled).unwrap_or_default();
+        match bytes.get(at..).unwrap_or_default() {
+            [b'\r', b'\n', ..] => return Ok(Some(at + 2)),
+            [] | [b'\r'] => return Ok(None),
+            _ => {}
+        }
+        match field(bytes, at) {
+            Some(line) if line.is_canonical() => {
+                head.add_line(at, (line.colon - at) as u16, line.value_end - line.value_start);
+                at = line.end;
+            }
+            Some(line) => {
+                head.add_apart(Span::new(at, line.colon), Span::new(line.value_start, line.value_end));
+                at = line.end;
+            }
+            None if memchr::memchr(b'\n', bytes.get(at..).unwrap_or_default()).is_some() => {
+                return Err(Malformed::Line);
+            }
+            None => return Ok(None),
+        }
+        if head.count() > FIELDS_MAX {
+            return Err(Malformed::TooMany);
+        }
+    }
+}
+
+/// Places in a line that is a field.
+struct FieldLine {
+    colon: usize,
+    value_start: usize,
+    value_end: usize,
+    end: usize,
+}
+
+impl FieldLine {
+    /// Whether it stands there as it is written: one blank after the colon, and none at the end.
+    fn is_canonical(&self) -> bool {
+        self.value_start == self.colon + 2 && self.end == self.value_end + 2
+    }
+}
+
+/// Reads the line that begins at `at`, and makes its name lower case. Nothing if it is no field, or isn't there whole.
+fn field(bytes: &mut [u8], at: usize) -> Option<FieldLine> {
+    let mut colon = at;
+    for byte in bytes.get_mut(at..)? {
+        let lower = scan::NAME[usize::from(*byte)];
+        if lower == 0 {
+            break;
+        }
+        *byte = lower;
+        colon += 1;
+    }
+    if colon == at || bytes.get(colon) != Some(&b':') || colon - at > usize::from(u16::MAX) {
+        return None;
+    }
+    let blank = |at: usize| matches!(bytes.get(at), Some(b' ' | b'\t'));
+    let mut value_start = colon + 1;
+    while blank(value_start) {
+        value_start += 1;
+    }
+    let line_end = scan::value_end(bytes, value_start);
+    if bytes.get(line_end..line_end + 2) != Some(b"\r\n") {
+        return None;
+    }
+    let mut value_end = line_end;
+    while value_end > value_start && blank(value_end - 1) {
+        value_end -= 1;
+    }
+    Some(FieldLine { colon, value_start: value_start.min(value_end), value_end, end: line_end + 2 })
+}
