@@ -6,6 +6,7 @@ pub mod control;
 mod demo;
 mod http;
 mod listener;
+mod net;
 pub mod process;
 pub mod snapshot;
 pub mod source;

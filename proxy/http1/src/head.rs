@@ -107,6 +107,11 @@ impl Head {
         self.status
     }
 
+    /// Makes this the head of a response with that status.
+    pub fn set_status(&mut self, status: u16) {
+        (self.status, self.reason) = (status, Span::default());
+    }
+
     /// What follows the status of a response.
     pub fn reason(&self) -> &[u8] {
         self.reason.of(&self.buffer)

@@ -28,6 +28,7 @@ pub struct Message {
     data: (usize, usize),
     /// Up to here no line feed stands that the parser has not seen.
     seen: usize,
+    is_head_known: bool,
 }
 
 /// What is still to come of a body.
@@ -55,6 +56,7 @@ impl Message {
         self.body = Body::Ended;
         self.trailers = None;
         (self.filled, self.raw, self.data, self.seen) = (0, 0, (0, 0), 0);
+        self.is_head_known = false;
     }
 
     /// Where the next bytes go. Empty if there is no room: a longer buffer is needed then.
@@ -90,6 +92,11 @@ impl Message {
             to.copy_from_slice(from);
         }
         std::mem::replace(&mut self.head.buffer, buffer)
+    }
+
+    /// Whether the head is there.
+    pub fn is_head_known(&self) -> bool {
+        self.is_head_known
     }
 
     /// Reads the head of a request. False if more bytes are needed.
@@ -128,6 +135,7 @@ impl Message {
         let Some((end, framing)) = parsed else { return false };
         self.raw = end;
         self.data = (end, end);
+        self.is_head_known = true;
         self.expect(framing);
         true
     }
@@ -255,9 +263,9 @@ impl Message {
         self.data.0 = self.data.1.min(self.data.0 + count);
     }
 
-    /// Whether a block is needed to read more of the body, as the head has to stay where it is.
-    pub fn wants_block(&self) -> bool {
-        self.block.is_none()
+    /// Whether there is a block to read the body into.
+    pub fn has_block(&self) -> bool {
+        self.block.is_some()
     }
 
     /// Reads the rest of the body into `block`, once [`Message::data`] is consumed.
@@ -266,9 +274,17 @@ impl Message {
         self.rewind();
     }
 
-    /// The block, when the message is complete and [`Message::leftover`] was looked at.
+    /// The block, when nothing in it is needed any more.
     pub fn take_block(&mut self) -> Option<Box<[u8]>> {
+        self.rewind();
         self.block.take()
+    }
+
+    /// The buffer of the head, when neither head nor [`Message::data`] are needed any more.
+    pub fn take_head_buffer(&mut self) -> Box<[u8]> {
+        self.head.clear();
+        self.rewind();
+        std::mem::take(&mut self.head.buffer)
     }
 
     /// Makes the whole buffer free, once [`Message::data`] is consumed: the head is gone then, unless there is a block.

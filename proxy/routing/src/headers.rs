@@ -3,14 +3,15 @@
 //! operation of a kind comes second. A value that could not stand in a head is made to fit, never injected.
 
 use config_model::model::{Command, Format, HeaderAddition, HeaderMutation, Piece};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
+use http1::Head;
 use smallvec::SmallVec;
 
 /// What the commands of a format yield for one exchange.
 pub trait Values {
     /// Appends the value of `command`, or nothing where there is none. `head` is the head that is being changed: the
     /// request's on the way up, the response's on the way down.
-    fn command(&self, command: &Command, head: &HeaderMap, out: &mut Vec<u8>);
+    fn command(&self, command: &Command, head: &Head, out: &mut Vec<u8>);
 }
 
 /// A header value: text that is ready, or a format.
@@ -37,7 +38,7 @@ impl Template {
     }
 
     /// The value for one exchange. Bytes that no header may hold have become spaces.
-    pub fn value(&self, head: &HeaderMap, values: &impl Values) -> HeaderValue {
+    pub fn value(&self, head: &Head, values: &impl Values) -> HeaderValue {
         match self {
             Self::Literal(value) => value.clone(),
             Self::Format(format) => {
@@ -49,7 +50,7 @@ impl Template {
     }
 }
 
-fn append(piece: &Piece, head: &HeaderMap, values: &impl Values, text: &mut Vec<u8>) {
+fn append(piece: &Piece, head: &Head, values: &impl Values, text: &mut Vec<u8>) {
     match piece {
         Piece::Literal(literal) => text.extend_from_slice(literal.as_bytes()),
         Piece::Command(command, limit) => {
@@ -109,23 +110,22 @@ fn additions(additions: &[HeaderAddition]) -> Box<[(HeaderName, Template)]> {
 
 /// Changes `head` by all `mutations`, the route's first, then the destination's. Formats see the head after the removals
 /// and before anything is set, as in Envoy; an empty value changes nothing, as there.
-pub fn apply(mutations: &[&Mutation], head: &mut HeaderMap, values: &impl Values) {
+pub fn apply(mutations: &[&Mutation], head: &mut Head, values: &impl Values) {
     if mutations.iter().all(|mutation| mutation.is_empty()) {
         return;
     }
     let operations = || mutations.iter().filter_map(|mutation| mutation.0.as_deref());
     for name in operations().flat_map(|operations| &operations.remove) {
-        head.remove(name);
+        head.remove(name.as_str().as_bytes());
     }
     let evaluated = |(name, template): &'_ (HeaderName, Template)| (name.clone(), template.value(head, values));
     let set: SmallVec<[_; 4]> = operations().flat_map(|operations| &operations.set).map(evaluated).collect();
     let add: SmallVec<[_; 4]> = operations().flat_map(|operations| &operations.add).map(evaluated).collect();
-    // A head of more fields than fit in a map keeps those that it has.
     for (name, value) in set.into_iter().filter(|(_, value)| !value.is_empty()) {
-        let _ = head.try_insert(name, value);
+        head.set(name.as_str().as_bytes(), value.as_bytes());
     }
     for (name, value) in add.into_iter().filter(|(_, value)| !value.is_empty()) {
-        let _ = head.try_append(name, value);
+        head.append(name.as_str().as_bytes(), value.as_bytes());
     }
 }
 

@@ -11,10 +11,47 @@ use config_model::model::PathNormalization;
 pub struct Normalized<'p> {
     forwarded: Cow<'p, [u8]>,
     /// Only where it differs.
+    matching: Option<Cow<'p, [u8]>>,
+}
+
+/// What a normalised path has of its own, apart from the text that it was made of. Nothing for most paths.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changes {
+    forwarded: Option<Vec<u8>>,
     matching: Option<Vec<u8>>,
 }
 
+impl Changes {
+    /// The path that was made of `sent`.
+    pub fn of<'p>(&'p self, sent: &'p [u8]) -> Normalized<'p> {
+        Normalized {
+            forwarded: Cow::Borrowed(self.forwarded.as_deref().unwrap_or(sent)),
+            matching: self.matching.as_deref().map(Cow::Borrowed),
+        }
+    }
+
+    /// Whether what is forwarded is not what was sent.
+    pub fn is_forwarded_changed(&self) -> bool {
+        self.forwarded.is_some()
+    }
+}
+
 impl Normalized<'_> {
+    /// Keeps what differs from the text that it was made of.
+    pub fn into_changes(self) -> Changes {
+        let forwarded = match self.forwarded {
+            Cow::Owned(text) => Some(text),
+            Cow::Borrowed(_) => None,
+        };
+        Changes { forwarded, matching: self.matching.map(Cow::into_owned) }
+    }
+
+    /// Keeps all of it, for use with another text than the one that it was made of.
+    pub fn into_changes_of_other_text(self) -> Changes {
+        let forwarded = Some(self.forwarded.into_owned());
+        Changes { forwarded, matching: self.matching.map(Cow::into_owned) }
+    }
+
     /// What the back end gets to see, unless the route rewrites it.
     pub fn forwarded(&self) -> &[u8] {
         &self.forwarded
@@ -83,7 +120,7 @@ pub fn normalize(path: &[u8], mode: PathNormalization) -> Result<Normalized<'_>,
         forwarded.to_mut().dedup_by(|next, previous| *next == b'/' && *previous == b'/');
     }
     let matching = if mode == PathNormalization::Strict { strict(&forwarded)? } else { None };
-    Ok(Normalized { forwarded, matching })
+    Ok(Normalized { forwarded, matching: matching.map(Cow::Owned) })
 }
 
 /// What is to be done about a path.

@@ -3,45 +3,50 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
-use routing::headers::{self, Mutation};
+use http1::{Framing, Head, Message};
+use routing::headers::Mutation;
 
-use super::body::ResponseBody;
 use super::head::Refusal;
-use super::record::Record;
-use super::response::{grpc_status, sign};
+use super::record::Exchange;
+use super::response::{finish, grpc_status, push_number};
 use crate::telemetry::Flags;
 
 /// An answer to be made.
 pub(super) struct Answer {
-    status: StatusCode,
+    status: u16,
     flags: Flags,
     details: Cow<'static, str>,
     body: Bytes,
-    extra: Option<(HeaderName, HeaderValue)>,
-    close: bool,
+    location: Option<Vec<u8>>,
+    /// Whether the connection ends with it: what is left of the request is not read.
+    pub(super) closes: bool,
+}
+
+/// An answer made: its head, and all of its body.
+pub(super) struct Made {
+    pub(super) response: Box<Message>,
+    pub(super) body: Bytes,
+    pub(super) closes: bool,
 }
 
 impl Answer {
     /// An answer without words.
-    pub(super) fn new(status: StatusCode, flags: Flags, details: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, flags, details: details.into(), body: Bytes::new(), extra: None, close: false }
+    pub(super) fn new(status: u16, flags: Flags, details: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, flags, details: details.into(), body: Bytes::new(), location: None, closes: false }
     }
 
     /// The answer to a request that is not routed.
     pub(super) fn refuse(refusal: Refusal) -> Self {
-        let answer = Self::new(refusal.status, Flags::DOWNSTREAM_PROTOCOL_ERROR, refusal.details);
-        if refusal.close { answer.and_close() } else { answer }
+        Self { closes: true, ..Self::new(refusal.status, Flags::DOWNSTREAM_PROTOCOL_ERROR, refusal.details) }
     }
 
     /// Sends the client elsewhere.
-    pub(super) fn redirect(status: StatusCode, location: HeaderValue) -> Self {
-        Self::new(status, Flags::NONE, "direct_response").with_field(header::LOCATION, location)
+    pub(super) fn redirect(status: u16, location: Vec<u8>) -> Self {
+        Self { location: Some(location), ..Self::new(status, Flags::NONE, "direct_response") }
     }
 
     /// As a rule has it.
-    pub(super) fn direct(status: StatusCode, body: Bytes) -> Self {
+    pub(super) fn direct(status: u16, body: Bytes) -> Self {
         Self { body, ..Self::new(status, Flags::NONE, "direct_response") }
     }
 
@@ -50,58 +55,53 @@ impl Answer {
         Self { body: body.into(), ..self }
     }
 
-    /// Says that the connection ends with it: what is left of the request is not read.
+    /// Says that the connection ends with it.
     pub(super) fn and_close(self) -> Self {
-        Self { close: true, ..self }
+        Self { closes: true, ..self }
     }
 
-    fn with_field(self, name: HeaderName, value: HeaderValue) -> Self {
-        Self { extra: Some((name, value)), ..self }
-    }
-
-    /// Makes the response. `mutations` are the operations of the route that it is made on.
-    pub(super) fn send(self, mut record: Box<Record>, mutations: &[&Mutation]) -> Response<ResponseBody> {
-        let mut fields = HeaderMap::with_capacity(8);
-        let status = if record.is_grpc() { self.tell_grpc(&mut fields) } else { self.tell(&mut fields) };
-        fields.extend(self.extra);
-        record.answered(status.as_u16(), self.flags, self.details);
-        headers::apply(mutations, &mut fields, &*record);
-        sign(&mut fields);
-        if self.close || record.has_unread_body() {
-            fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
-            record.linger();
+    /// Makes the answer to `exchange`. `rules` are the operations of the route that it is made on.
+    pub(super) fn make(self, exchange: &mut Exchange, rules: &[&Mutation]) -> Made {
+        let mut response = exchange.record.local().memory.message();
+        let head = response.head_mut();
+        let is_grpc = exchange.record.is_grpc();
+        if is_grpc {
+            self.tell_grpc(head)
+        } else {
+            self.tell(head)
         }
-        record.response_head(&fields);
-        let mut body = if record.is_grpc() { Bytes::new() } else { self.body };
-        let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if record.is_head() && !bodiless {
-            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        if let Some(location) = &self.location {
+            head.append(b"location", location);
         }
-        if record.is_head() || bodiless {
+        let status = head.status();
+        let mut body = if is_grpc { Bytes::new() } else { self.body };
+        let bodiless = matches!(status, 204 | 304);
+        let framing = if bodiless { Framing::None } else { Framing::Length(body.len() as u64) };
+        exchange.record.answered(status, self.flags, self.details);
+        if let Framing::Length(length) = framing {
+            head.append_with(b"content-length", |out| push_number(out, length));
+        }
+        finish(head, framing, exchange, rules);
+        if bodiless || exchange.is_head() {
             body = Bytes::new();
         }
-        let mut response = Response::new(ResponseBody::whole(body, record));
-        *response.status_mut() = status;
-        *response.headers_mut() = fields;
-        response
+        Made { response, body, closes: self.closes }
     }
 
-    fn tell(&self, fields: &mut HeaderMap) -> StatusCode {
+    fn tell(&self, head: &mut Head) {
+        head.set_status(self.status);
         if !self.body.is_empty() {
-            fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            head.append(b"content-type", b"text/plain");
         }
-        self.status
     }
 
     /// Status 200, and the error in two fields. Source: gRPC over HTTP/2, "Trailers-Only".
-    fn tell_grpc(&self, fields: &mut HeaderMap) -> StatusCode {
-        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        fields.insert("grpc-status", HeaderValue::from(u16::from(grpc_status(self.status))));
-        if let Ok(message) = HeaderValue::from_bytes(&self.body)
-            && !message.is_empty()
-        {
-            fields.insert("grpc-message", message);
+    fn tell_grpc(&self, head: &mut Head) {
+        head.set_status(200);
+        head.append(b"content-type", b"application/grpc");
+        head.append_with(b"grpc-status", |out| push_number(out, grpc_status(self.status).into()));
+        if !self.body.is_empty() {
+            head.append(b"grpc-message", &self.body);
         }
-        StatusCode::OK
     }
 }

@@ -1,18 +1,24 @@
 //! HTTP exchanges: a request comes in, goes to a back end or is answered here, and is recorded once.
 //!
-//! The exchange is written against heads and body streams; only this module and [`crate::upstream`] know that hyper reads
-//! and writes them. Start at [`exchange`].
+//! An exchange is written once, against heads and bodies of [`http1`]. [`downstream`] drives it for HTTP/1.1 clients; [`http2`]
+//! brings HTTP/2's requests into the same form, and only there is it known that hyper reads and writes them. Start at
+//! [`exchange::plan`] and [`forward`].
 
 mod answer;
+mod attempt;
 mod body;
+mod downstream;
 mod exchange;
 mod forward;
 mod head;
+mod http2;
+mod pump;
 mod record;
+mod relay;
 mod response;
 mod rewrite;
-mod survey;
+mod target;
 
-pub(crate) use body::RequestBody;
-pub(crate) use exchange::exchange;
-pub(crate) use head::peer_value;
+pub(crate) use downstream::serve as serve_http1;
+pub(crate) use head::peer_text;
+pub(crate) use http2::serve as serve_http2;

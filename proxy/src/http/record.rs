@@ -1,5 +1,5 @@
-//! What is remembered of an exchange while it runs, and recorded once when it is over: when the last byte of the answer has
-//! gone, or when the exchange has broken off. Dropping the record is what ends the exchange.
+//! One exchange: the request, and what is remembered of it while it runs. Dropping it is what ends the exchange, when the last
+//! byte of the answer has gone, or when the exchange has broken off; it is counted and logged then, once.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -8,44 +8,49 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use balance::{ActiveRequest, Entry, EntryIndex};
-use bytes::Bytes;
 use config_model::model::{ClusterIndex, Command};
-use http::header::HeaderMap;
-use http::request::Parts;
-use http::{Method, Uri, Version};
-use http_body::Frame;
+use http::Version;
+use http1::{Head, Message, Name};
 use routing::headers::Values;
-use routing::{DestinationEntry, DestinationIndex, RouteEntry, RouteIndex, VirtualHostEntry, rewrite};
+use routing::{DestinationEntry, DestinationIndex, RouteEntry, RouteIndex, VirtualHostEntry};
 
-use super::body::Progress;
-use super::head::Target;
+use super::head::Wishes;
 use super::response::is_grpc;
-use super::survey::{Field, Survey};
+use super::target::Target;
 use crate::listener::{Connection, Protocol};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::{AccessRecord, CapturedHeaders, Flags, Headers, NO_HEADERS, RequestProtocol, RequestRecord};
 use crate::worker::{Local, Pinned};
 
-/// One exchange.
-pub(crate) struct Record {
+/// A request on its way, and what is known of it.
+pub(super) struct Exchange {
+    /// Its head, and on HTTP/1 its body.
+    pub(super) request: Box<Message>,
+    /// Where it wants to go.
+    pub(super) target: Target,
+    /// What it asks of its connection.
+    pub(super) wishes: Wishes,
+    /// What is counted and logged.
+    pub(super) record: Record,
+}
+
+/// What is remembered of an exchange.
+pub(super) struct Record {
     connection: Rc<Connection>,
     pinned: Rc<Pinned>,
     started: Instant,
     answered: Option<Duration>,
-    version: Version,
     grpc: bool,
-    waits_for_leave: bool,
-    head: bool,
-    /// Whether the client's side holds a part of the answer that it has not taken.
-    owed: bool,
     /// Whether the attempt under way has been counted as failed.
     failed: bool,
     status: u16,
     grpc_status: Option<u8>,
     flags: Flags,
     details: Cow<'static, str>,
-    upload: Option<Rc<Progress>>,
-    response_bytes: u64,
+    /// Bytes of the request's body.
+    pub(super) request_bytes: u64,
+    /// Bytes of the answer's body.
+    pub(super) response_bytes: u64,
     cluster: Option<ClusterIndex>,
     endpoint: Option<(EntryIndex, ActiveRequest)>,
     destination: Option<DestinationIndex>,
@@ -57,47 +62,72 @@ pub(crate) struct Record {
 /// What only log lines and header formats want to know; kept if there is either.
 struct Words {
     start: SystemTime,
-    method: Method,
-    path: String,
-    original_path: Option<String>,
-    authority: String,
     virtual_host: Option<Box<str>>,
-    request_headers: CapturedHeaders,
-    /// For operations on the answer that name fields of the request.
-    whole_head: Option<HeaderMap>,
+    is_path_rewritten: bool,
     response_headers: CapturedHeaders,
     transport_failure: Option<String>,
     upstream_local_address: Option<SocketAddr>,
 }
 
+impl Exchange {
+    /// Begins with a request whose head is there, or has been refused.
+    pub(super) fn begin(connection: &Rc<Connection>, pinned: &Rc<Pinned>, request: Box<Message>) -> Self {
+        let record = Record::begin(connection, pinned, request.head());
+        Self { request, target: Target::unknown(), wishes: Wishes::default(), record }
+    }
+
+    /// Whether the answer has no body, whatever it says.
+    pub(super) fn is_head(&self) -> bool {
+        self.request.head().method() == b"HEAD"
+    }
+
+    /// What commands of header operations on the answer yield.
+    pub(super) fn commands_of_answer(&self) -> Commands<'_> {
+        Commands { record: &self.record, target: &self.target, request: Some(self.request.head()) }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.record.end(self.request.head(), &self.target);
+        let local = self.record.local();
+        local.memory.give_back(std::mem::take(&mut self.request));
+    }
+}
+
 impl Record {
-    /// Begins with the head of a request.
-    pub(super) fn begin(connection: &Rc<Connection>, pinned: &Rc<Pinned>, parts: &Parts) -> Box<Self> {
-        connection.request_begins();
-        Box::new(Self {
+    fn begin(connection: &Rc<Connection>, pinned: &Rc<Pinned>, head: &Head) -> Self {
+        let is_logged = pinned.has_header_commands || connection.local.logger.borrow().is_enabled();
+        let words = || {
+            Box::new(Words {
+                start: SystemTime::now(),
+                virtual_host: None,
+                is_path_rewritten: false,
+                response_headers: CapturedHeaders::default(),
+                transport_failure: None,
+                upstream_local_address: None,
+            })
+        };
+        Self {
             connection: Rc::clone(connection),
             pinned: Rc::clone(pinned),
             started: Instant::now(),
             answered: None,
-            version: parts.version,
-            grpc: false,
-            waits_for_leave: false,
-            head: parts.method == Method::HEAD,
-            owed: false,
+            grpc: head.names().has(Name::ContentType) && is_grpc(head),
             failed: false,
             status: 0,
             grpc_status: None,
             flags: Flags::NONE,
             details: Cow::Borrowed(""),
-            upload: None,
+            request_bytes: 0,
             response_bytes: 0,
             cluster: None,
             endpoint: None,
             destination: None,
             route: None,
             attempts: 0,
-            words: None,
-        })
+            words: is_logged.then(words),
+        }
     }
 
     /// The worker's state.
@@ -105,59 +135,9 @@ impl Record {
         &self.connection.local
     }
 
-    /// What the fields of the request say of the exchange.
-    pub(super) fn survey(&mut self, headers: &HeaderMap, survey: Survey) {
-        self.grpc = survey.has(Field::ContentType) && is_grpc(headers);
-        self.waits_for_leave = survey.has(Field::Expect);
-    }
-
-    /// Whether the client waits for a leave before it sends its body.
-    pub(super) fn waits_for_leave(&self) -> bool {
-        self.waits_for_leave
-    }
-
     /// Whether the request speaks gRPC.
     pub(super) fn is_grpc(&self) -> bool {
         self.grpc
-    }
-
-    /// Remembers the head of a request that is not routed, as far as the log wants it.
-    pub(super) fn refused_head(&mut self, parts: &Parts, uri: &Uri) {
-        if self.is_logged() {
-            let path = uri.path_and_query().map_or(String::new(), |path| path.as_str().to_owned());
-            let host = parts.headers.get(http::header::HOST).map_or(&b""[..], |host| host.as_bytes());
-            self.keep_words(parts, path, host);
-        }
-    }
-
-    /// Remembers the head of a request, as far as the log wants it.
-    pub(super) fn request_head(&mut self, parts: &Parts, target: &Target<'_>) {
-        if self.is_logged() {
-            let path = rewrite::target(target.path.forwarded(), target.query);
-            self.keep_words(parts, String::from_utf8_lossy(&path).into_owned(), target.authority);
-        }
-    }
-
-    fn is_logged(&self) -> bool {
-        self.pinned.has_header_commands || self.local().logger.borrow().is_enabled()
-    }
-
-    fn keep_words(&mut self, parts: &Parts, path: String, authority: &[u8]) {
-        let request_headers = self.pinned.snapshot.line_format.capture_request(&parts.headers);
-        let whole_head = self.pinned.has_header_commands.then(|| parts.headers.clone());
-        self.words = Some(Box::new(Words {
-            start: SystemTime::now(),
-            method: parts.method.clone(),
-            path,
-            original_path: None,
-            authority: String::from_utf8_lossy(authority).into_owned(),
-            virtual_host: None,
-            request_headers,
-            whole_head,
-            response_headers: CapturedHeaders::default(),
-            transport_failure: None,
-            upstream_local_address: None,
-        }));
     }
 
     /// The virtual host of which no rule was found.
@@ -182,22 +162,11 @@ impl Record {
         self.cluster = Some(cluster);
     }
 
-    /// The path that came, if the rule rewrites it.
-    pub(super) fn path_rewritten(&mut self, original: &Bytes) {
+    /// The rule rewrites the path.
+    pub(super) fn path_rewritten(&mut self) {
         if let Some(words) = &mut self.words {
-            words.original_path = Some(String::from_utf8_lossy(original).into_owned());
+            words.is_path_rewritten = true;
         }
-    }
-
-    /// Where the progress of the request's body is seen.
-    pub(super) fn upload(&mut self, upload: Option<Rc<Progress>>) {
-        self.upload = upload;
-    }
-
-    /// Whether something of the request's body has not come, on a connection where the next request would follow it.
-    pub(super) fn has_unread_body(&self) -> bool {
-        let unread = self.upload.as_ref().is_some_and(|upload| !upload.complete.get());
-        unread && self.connection.protocol() == Protocol::Http1
     }
 
     /// A try begins.
@@ -241,48 +210,19 @@ impl Record {
     }
 
     /// The head of the answer is complete.
-    pub(super) fn response_head(&mut self, headers: &HeaderMap) {
+    pub(super) fn response_head(&mut self, head: &Head) {
         if self.grpc {
-            self.note_grpc_status(headers);
+            self.note_grpc_status(head.value(b"grpc-status"));
         }
         if let Some(words) = &mut self.words {
-            words.response_headers = self.pinned.snapshot.line_format.capture_response(headers);
+            words.response_headers = self.pinned.snapshot.line_format.capture_response(head);
         }
     }
 
     /// `grpc-status` of a head or of trailers.
-    pub(super) fn note_grpc_status(&mut self, fields: &HeaderMap) {
-        let status = fields.get("grpc-status").and_then(|status| status.to_str().ok());
+    pub(super) fn note_grpc_status(&mut self, status: Option<&[u8]>) {
+        let status = status.and_then(|status| std::str::from_utf8(status).ok());
         self.grpc_status = status.and_then(|status| status.parse().ok()).or(self.grpc_status);
-    }
-
-    /// A part of the answer's body is handed to the client's side, which asks for the next one when it has found room for
-    /// it: on HTTP/2 that takes as long as the client likes.
-    pub(super) fn passed(&mut self, frame: &Frame<Bytes>, last: bool) {
-        self.response_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-        if let Some(trailers) = frame.trailers_ref().filter(|_| self.grpc) {
-            self.note_grpc_status(trailers);
-        }
-        if !last && !std::mem::replace(&mut self.owed, true) {
-            self.connection.owed(1);
-        }
-    }
-
-    /// The client's side has taken what it was handed.
-    pub(super) fn taken(&mut self) {
-        if std::mem::replace(&mut self.owed, false) {
-            self.connection.owed(-1);
-        }
-    }
-
-    /// Whether the answer has no body, whatever it says.
-    pub(super) fn is_head(&self) -> bool {
-        self.head
-    }
-
-    /// What the client still sends is not read: it is given a moment to take the answer before the connection closes.
-    pub(super) fn linger(&self) {
-        self.connection.linger();
     }
 
     /// The back end broke the answer off, or fell silent in it.
@@ -303,31 +243,55 @@ impl Record {
         self.details = Cow::Borrowed("downstream_remote_disconnect");
     }
 
+    fn end(&mut self, request: &Head, target: &Target) {
+        if self.status == 0 {
+            self.client_left();
+        }
+        self.count();
+        let Some(words) = &self.words else { return };
+        if self.local().logger.borrow().is_enabled() {
+            let texts = Texts::of(request, target);
+            let view = self.view(words, &texts, request, &words.response_headers);
+            self.local().logger.borrow_mut().log(&self.pinned.snapshot.line_format, &view);
+        }
+    }
+
     fn cluster_runtime(&self) -> Option<&Arc<ClusterRuntime>> {
         self.pinned.snapshot.cluster(self.cluster?)
     }
 
-    fn view<'a>(&'a self, words: &'a Words, request: &'a dyn Headers, response: &'a dyn Headers) -> AccessRecord<'a> {
+    fn view<'a>(
+        &'a self,
+        words: &'a Words,
+        texts: &'a Texts<'a>,
+        request: &'a dyn Headers,
+        response: &'a dyn Headers,
+    ) -> AccessRecord<'a> {
         let cluster = self.cluster_runtime();
         let endpoint = self.endpoint.as_ref().and_then(|(index, _)| cluster?.endpoint(*index));
         let route = self.route.and_then(|index| self.pinned.snapshot.table.routes().get(index.0 as usize));
+        let protocol = match self.connection.protocol() {
+            Protocol::Http2 => Version::HTTP_2,
+            Protocol::Http1 if texts.is_http10 => Version::HTTP_10,
+            Protocol::Http1 => Version::HTTP_11,
+        };
         AccessRecord {
             start: words.start,
-            method: words.method.as_str(),
-            path: &words.path,
-            original_path: words.original_path.as_deref(),
-            authority: &words.authority,
+            method: texts.method,
+            path: &texts.path,
+            original_path: words.is_path_rewritten.then_some(&*texts.path),
+            authority: texts.authority,
             scheme: "http",
             request_headers: request,
             response_headers: response,
             response_trailers: NO_HEADERS,
-            protocol: self.version,
+            protocol,
             status: self.status,
             flags: self.flags,
             details: (!self.details.is_empty()).then_some(&*self.details),
             connection_termination_details: None,
             upstream_transport_failure_reason: words.transport_failure.as_deref(),
-            bytes_received: self.bytes_received(),
+            bytes_received: self.request_bytes,
             bytes_sent: self.response_bytes,
             duration: (self.status != 0).then(|| self.started.elapsed()),
             request_duration: None,
@@ -344,10 +308,6 @@ impl Record {
             route_name: route.and_then(|route| route.route.name.as_deref()),
             virtual_host_name: words.virtual_host.as_deref(),
         }
-    }
-
-    fn bytes_received(&self) -> u64 {
-        self.upload.as_ref().map_or(0, |upload| upload.bytes.get())
     }
 
     fn count(&self) {
@@ -368,38 +328,45 @@ impl Record {
             grpc_status: self.grpc_status,
             flags: self.flags,
             duration: self.started.elapsed(),
-            request_bytes: self.bytes_received(),
+            request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,
         });
     }
 }
 
-impl Drop for Record {
-    fn drop(&mut self) {
-        self.taken();
-        if self.status == 0 {
-            self.client_left();
+/// The request line's parts as the log has them.
+struct Texts<'a> {
+    method: &'a [u8],
+    path: Cow<'a, [u8]>,
+    authority: &'a [u8],
+    is_http10: bool,
+}
+
+impl<'a> Texts<'a> {
+    fn of(head: &'a Head, target: &'a Target) -> Self {
+        Self {
+            method: head.method(),
+            path: target.text(head),
+            authority: target.authority(),
+            is_http10: head.version() == http1::Version::Http10,
         }
-        self.count();
-        if let Some(words) = &self.words {
-            let view = self.view(words, &words.request_headers, &words.response_headers);
-            self.local().logger.borrow_mut().log(&self.pinned.snapshot.line_format, &view);
-        }
-        self.connection.request_ends();
     }
 }
 
-impl Values for Record {
-    /// `head` is the request's until there is an answer, and the answer's from then on.
-    fn command(&self, command: &Command, head: &HeaderMap, out: &mut Vec<u8>) {
-        let Some(words) = &self.words else { return };
-        let view = match self.status {
-            0 => self.view(words, head, NO_HEADERS),
-            _ => match &words.whole_head {
-                Some(request) => self.view(words, request, head),
-                None => self.view(words, &words.request_headers, head),
-            },
-        };
-        view.write_command(command, out);
+/// What commands in header operations yield.
+pub(super) struct Commands<'a> {
+    pub(super) record: &'a Record,
+    pub(super) target: &'a Target,
+    /// Nothing while it is the request that is being changed.
+    pub(super) request: Option<&'a Head>,
+}
+
+impl Values for Commands<'_> {
+    fn command(&self, command: &Command, head: &Head, out: &mut Vec<u8>) {
+        let Some(words) = &self.record.words else { return };
+        let request = self.request.unwrap_or(head);
+        let response: &dyn Headers = if self.request.is_some() { head } else { NO_HEADERS };
+        let texts = Texts::of(request, self.target);
+        self.record.view(words, &texts, request, response).write_command(command, out);
     }
 }

@@ -2,81 +2,119 @@
 
 use std::time::Duration;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::response::Parts;
-use http::{StatusCode, Version};
+use http::StatusCode;
+use http1::{Framing, Head, Name, Names};
+use routing::headers::{self, Mutation};
 
-use super::head::drop_hop_by_hop;
-use super::survey::{Field, Survey};
+use super::head::drop_connection_options;
+use super::record::Exchange;
 
 /// What Istio's gateway writes as `server`, whatever the back end says.
-const SERVER: HeaderValue = HeaderValue::from_static("istio-envoy");
-const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+const SERVER: &[u8] = b"istio-envoy";
 
-/// A number as a header's value; the usual small ones cost no memory.
-pub(super) fn small_number(number: u128) -> HeaderValue {
-    const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
-    match usize::try_from(number).ok().and_then(|number| DIGITS.get(number)) {
-        Some(digit) => HeaderValue::from_static(digit),
-        None => HeaderValue::from(u64::try_from(number).unwrap_or(u64::MAX)),
+/// Appends `number` in decimal digits.
+pub(super) fn push_number(out: &mut Vec<u8>, number: u64) {
+    let mut buffer = itoa::Buffer::new();
+    out.extend_from_slice(buffer.format(number).as_bytes());
+}
+
+/// Makes of a back end's head what the client shall see: what concerned the upstream connection goes, and the rules write.
+pub(super) fn receive(head: &mut Head, framing: Framing, took: Duration, exchange: &mut Exchange, rules: &[&Mutation]) {
+    drop_connection_options(head);
+    head.remove_all(Names::HOP_BY_HOP);
+    if head.names().has(Name::Envoy) {
+        head.remove(b"x-envoy-upstream-service-time");
+    }
+    head.append_with(b"x-envoy-upstream-service-time", |out| push_number(out, took.as_millis() as u64));
+    exchange.record.answered(head.status(), crate::telemetry::Flags::NONE, "via_upstream".into());
+    finish(head, framing, exchange, rules);
+}
+
+/// Lets the rules write, and then what no rule can change.
+pub(super) fn finish(head: &mut Head, framing: Framing, exchange: &mut Exchange, rules: &[&Mutation]) {
+    if rules.iter().any(|rule| !rule.is_empty()) {
+        headers::apply(rules, head, &exchange.commands_of_answer());
+        reframe(head, framing);
+    }
+    if head.names().has(Name::Server) {
+        head.remove_all(Name::Server.alone());
+    }
+    head.append(b"server", SERVER);
+    if !head.names().has(Name::Date) || head.value(b"date").is_none() {
+        head.append(b"date", &exchange.record.local().date.get());
+    }
+    exchange.record.response_head(head);
+}
+
+/// Takes back what rules have said of the length of a body.
+pub(super) fn reframe(head: &mut Head, framing: Framing) {
+    if let Framing::None = framing {
+        return;
+    }
+    head.remove_all(Names::of(&[Name::ContentLength, Name::TransferEncoding]));
+    match framing {
+        Framing::Length(length) => head.append_with(b"content-length", |out| push_number(out, length)),
+        Framing::Chunked => head.append(b"transfer-encoding", b"chunked"),
+        Framing::None | Framing::UntilClose => {}
     }
 }
 
-/// Whether the head of an answer can be passed on: a final status, one length or `chunked`, not both.
-pub(super) fn is_sound(head: &Parts) -> bool {
-    let survey = Survey::of(&head.headers);
-    let single = |name| !survey.repeated || head.headers.get_all(name).iter().nth(1).is_none();
-    let chunked = || {
-        head.headers
-            .get(header::TRANSFER_ENCODING)
-            .is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+/// Appends a whole head as it goes to an HTTP/1.1 client. `closes` says that the connection ends after it.
+pub(super) fn write_head(head: &mut Head, framing: Framing, closes: bool, out: &mut Vec<u8>) {
+    if matches!(framing, Framing::Chunked | Framing::UntilClose) && head.status() != 101 {
+        head.append(b"transfer-encoding", b"chunked");
+    }
+    if closes {
+        head.append(b"connection", b"close");
+    }
+    write_status_line(head, out);
+    head.write_fields(out);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_status_line(head: &Head, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    push_number(out, head.status().into());
+    out.push(b' ');
+    let reason = match head.reason() {
+        [] => StatusCode::from_u16(head.status()).ok().and_then(|status| status.canonical_reason()).map(str::as_bytes),
+        reason => Some(reason),
     };
-    let framed = match (survey.has(Field::ContentLength), survey.has(Field::TransferEncoding)) {
-        (false, false) => true,
-        (true, false) => single(header::CONTENT_LENGTH),
-        (false, true) => single(header::TRANSFER_ENCODING) && chunked(),
-        (true, true) => false,
-    };
-    framed && !head.status.is_informational()
+    out.extend_from_slice(reason.unwrap_or_default());
+    out.extend_from_slice(b"\r\n");
 }
 
-/// Drops what concerned the upstream connection, and says how long the back end took.
-pub(super) fn receive(head: &mut Parts, took: Duration) {
-    head.version = Version::HTTP_11;
-    let survey = Survey::of(&head.headers);
-    drop_hop_by_hop(&mut head.headers, survey);
-    head.headers.insert(SERVICE_TIME, small_number(took.as_millis()));
+/// Appends an informational response.
+pub(super) fn write_informational(head: &mut Head, out: &mut Vec<u8>) {
+    drop_connection_options(head);
+    head.remove_all(Names::HOP_BY_HOP);
+    write_status_line(head, out);
+    head.write_fields(out);
+    out.extend_from_slice(b"\r\n");
 }
 
-/// Last, so that no rule can change it.
-pub(super) fn sign(headers: &mut HeaderMap) {
-    headers.insert(header::SERVER, SERVER);
-}
-
-/// Drops trailers that frame, route or authenticate. Source: RFC 9110, 6.5.1.
-pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
-    const FORBIDDEN: [HeaderName; 12] = [
-        header::AUTHORIZATION,
-        header::CACHE_CONTROL,
-        header::CONNECTION,
-        header::CONTENT_ENCODING,
-        header::CONTENT_LENGTH,
-        header::CONTENT_TYPE,
-        header::HOST,
-        header::SET_COOKIE,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::WWW_AUTHENTICATE,
+/// Whether a trailer may be passed on: none that frames, routes or authenticates. Source: RFC 9110, 6.5.1.
+pub(super) fn is_trailer(name: &[u8]) -> bool {
+    const FORBIDDEN: [&[u8]; 12] = [
+        b"authorization",
+        b"cache-control",
+        b"connection",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"host",
+        b"set-cookie",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"www-authenticate",
     ];
-    for name in FORBIDDEN {
-        trailers.remove(name);
-    }
+    !FORBIDDEN.contains(&name)
 }
 
 /// gRPC status that stands for an HTTP status. Source: gRPC, "HTTP to gRPC status code mapping".
-pub(super) fn grpc_status(status: StatusCode) -> u8 {
-    match status.as_u16() {
+pub(super) fn grpc_status(status: u16) -> u8 {
+    match status {
         400 => 13,
         401 => 16,
         403 => 7,
@@ -87,9 +125,9 @@ pub(super) fn grpc_status(status: StatusCode) -> u8 {
 }
 
 /// Whether a request speaks gRPC, so that errors must be told in its words.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
-        let rest = kind.as_bytes().strip_prefix(b"application/grpc");
+pub(super) fn is_grpc(head: &Head) -> bool {
+    head.values_of(Name::ContentType).next().is_some_and(|kind| {
+        let rest = kind.strip_prefix(b"application/grpc");
         rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
     })
 }
@@ -108,18 +146,37 @@ mod tests {
             ("application/json", false),
         ];
         for (kind, grpc) in table {
-            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
-            assert_eq!(is_grpc(&headers), grpc, "{kind}");
+            let mut head = Head::default();
+            head.append(b"content-type", kind.as_bytes());
+            assert_eq!(is_grpc(&head), grpc, "{kind}");
         }
     }
 
     #[test]
     fn trailers_that_frame_or_authenticate_are_dropped_and_others_kept() {
-        let mut trailers = HeaderMap::new();
-        trailers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("5"));
-        trailers.insert(header::AUTHORIZATION, HeaderValue::from_static("secret"));
-        trailers.insert("grpc-status", HeaderValue::from_static("0"));
-        clean_trailers(&mut trailers);
-        assert_eq!(trailers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["grpc-status"]);
+        for (name, kept) in [("content-length", false), ("authorization", false), ("grpc-status", true)] {
+            assert_eq!(is_trailer(name.as_bytes()), kept, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_head_says_how_its_body_is_framed_whatever_rules_have_written() {
+        let mut head = Head::default();
+        head.set_status(200);
+        head.append(b"content-length", b"7");
+        head.append(b"transfer-encoding", b"gzip");
+        reframe(&mut head, Framing::Length(5));
+        let mut out = Vec::new();
+        write_head(&mut head, Framing::Length(5), true, &mut out);
+        assert_eq!(out, b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\n");
+    }
+
+    #[test]
+    fn a_body_without_a_length_goes_out_in_chunks() {
+        let mut head = Head::default();
+        head.set_status(599);
+        let mut out = Vec::new();
+        write_head(&mut head, Framing::UntilClose, false, &mut out);
+        assert_eq!(out, b"HTTP/1.1 599 \r\ntransfer-encoding: chunked\r\n\r\n");
     }
 }

@@ -1,78 +1,64 @@
-//! A request's head as the back end shall see it: authority, path and fields as the route and the destination say.
+//! A request as the back end shall see it: authority, path and fields as the route and the destination say.
 
-use bytes::Bytes;
 use config_model::model::{Action, PathRewrite};
-use http::header::{self, HeaderName, HeaderValue};
-use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{Uri, Version};
 use routing::headers;
 use routing::rewrite;
 use routing::{DestinationEntry, RouteEntry};
 
-use super::head::Target;
-use super::record::Record;
+use super::record::{Commands, Exchange};
+use super::response::{push_number, reframe};
 
-const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
-
-/// Changes `parts` for the way to `destination`.
-///
-/// # Errors
-/// If what the rule writes can't stand in a head.
+/// Changes the head of `exchange` for the way to `destination`. Yields the new target, if it isn't the one that was sent.
 pub(super) fn rewrite_head(
-    parts: &mut Parts,
+    exchange: &mut Exchange,
     route: &RouteEntry,
     destination: &DestinationEntry,
-    target: &Target<'_>,
-    record: &mut Record,
-) -> Result<(), http::Error> {
-    let authority = destination.authority.as_ref().map(|template| template.value(&parts.headers, record));
-    headers::apply(&[&route.request_headers, &destination.request_headers], &mut parts.headers, record);
+) -> Option<Vec<u8>> {
+    let Exchange { request, target, record, .. } = exchange;
+    let framing = request.framing();
+    let head = request.head_mut();
+    let commands = Commands { record, target, request: None };
+    let authority = destination.authority.as_ref().map(|template| template.value(head, &commands));
+    let rules = [&route.request_headers, &destination.request_headers];
+    if rules.iter().any(|rule| !rule.is_empty()) {
+        headers::apply(&rules, head, &commands);
+        reframe(head, framing);
+    }
     match authority {
-        Some(authority) => drop(parts.headers.insert(header::HOST, authority)),
-        // Absolute targets and HTTP/2 have it elsewhere.
-        None if parts.uri.authority().is_some() => {
-            parts.headers.insert(header::HOST, HeaderValue::from_bytes(target.authority)?);
-        }
+        Some(authority) => head.set(b"host", authority.as_bytes()),
+        None if target.is_absolute() => head.set(b"host", target.authority()),
         None => {}
     }
-    join_cookies(parts);
-    parts.version = Version::HTTP_11;
-    rewrite_path(parts, route, target, record)
+    let new = rewritten_target(exchange, route)?;
+    let original = exchange.target.text(exchange.request.head()).into_owned();
+    exchange.request.head_mut().append(b"x-envoy-original-path", &original);
+    exchange.record.path_rewritten();
+    Some(new)
 }
 
-/// HTTP/2 may split a cookie over several fields, HTTP/1.1 may not. Source: RFC 9113, 8.2.3.
-fn join_cookies(parts: &mut Parts) {
-    if parts.version != Version::HTTP_2 || parts.headers.get_all(header::COOKIE).iter().nth(1).is_none() {
-        return;
-    }
-    let crumbs: Vec<&[u8]> = parts.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
-        parts.headers.insert(header::COOKIE, cookie);
-    }
-}
-
-fn rewrite_path(
-    parts: &mut Parts,
-    route: &RouteEntry,
-    target: &Target<'_>,
-    record: &mut Record,
-) -> Result<(), http::Error> {
-    let Action::Forward(forward) = &route.route.action else { return Ok(()) };
+fn rewritten_target(exchange: &Exchange, route: &RouteEntry) -> Option<Vec<u8>> {
+    let Action::Forward(forward) = &route.route.action else { return None };
     if forward.rewrite.path == PathRewrite::Keep {
-        if target.path.is_changed() || parts.uri.authority().is_some() {
-            parts.uri = origin_form(target.path.forwarded(), target.query)?;
-        }
-        return Ok(());
+        return None;
     }
-    let path = rewrite::rewrite(&forward.rewrite.path, &target.path);
-    let original = Bytes::from(rewrite::target(target.path.forwarded(), target.query));
-    record.path_rewritten(&original);
-    parts.headers.insert(ORIGINAL_PATH, HeaderValue::from_maybe_shared(original)?);
-    parts.uri = origin_form(&path, target.query)?;
-    Ok(())
+    let head = exchange.request.head();
+    let path = exchange.target.path(head);
+    let rewritten = rewrite::rewrite(&forward.rewrite.path, &path);
+    Some(rewrite::target(&rewritten, exchange.target.query(head)))
 }
 
-fn origin_form(path: &[u8], query: Option<&[u8]>) -> Result<Uri, http::Error> {
-    Ok(Uri::from(PathAndQuery::from_maybe_shared(Bytes::from(rewrite::target(path, query)))?))
+/// Appends the whole head of a try. `target` is what [`rewrite_head`] has yielded; `attempt` counts from 1.
+pub(super) fn write_request(exchange: &Exchange, target: Option<&[u8]>, attempt: u32, out: &mut Vec<u8>) {
+    let head = exchange.request.head();
+    out.extend_from_slice(head.method());
+    out.push(b' ');
+    match target {
+        Some(target) => out.extend_from_slice(target),
+        None => exchange.target.write(head, out),
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    head.write_fields(out);
+    out.extend_from_slice(b"x-envoy-attempt-count: ");
+    push_number(out, attempt.into());
+    out.extend_from_slice(b"\r\n\r\n");
 }

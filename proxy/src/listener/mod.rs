@@ -1,7 +1,6 @@
 //! Listeners: from a listening socket to a connection that is told HTTP/1.1 from HTTP/2 by its first bytes.
 
 mod connection;
-mod io;
 
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;

@@ -1,8 +1,9 @@
-//! Connections to back ends: one pool per worker, connections kept by endpoint. HTTP/1.1 over plain TCP, by hyper.
-//! Start at [`Pool::reuse`] and [`connect`].
+//! Connections to back ends: one pool per worker, connections kept by endpoint. Start at [`Pool::reuse`] and [`connect`].
 
 mod connect;
+mod connection;
 mod pool;
 
 pub(crate) use connect::connect;
-pub(crate) use pool::{Lease, Pool, SendError};
+pub(crate) use connection::UpstreamConnection;
+pub(crate) use pool::Pool;

@@ -2,26 +2,20 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use balance::{AttemptError, EndpointState};
+use balance::EndpointState;
 use foldhash::fast::RandomState;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
-use tokio::time::timeout;
 
-use crate::http::RequestBody;
-use crate::worker::Local;
+use super::UpstreamConnection;
+use crate::net::Liveness;
+use crate::worker::TICK;
 
 /// A kept connection is closed after this long, before servers close it, which usually do after 75 s.
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
-
-/// For a kept connection to be done with its last request.
-const READY_LIMIT: Duration = Duration::from_secs(1);
+const IDLE_LIMIT: Duration = Duration::from_mins(1);
+/// The same in sweeps.
+const IDLE_SWEEPS: u32 = (IDLE_LIMIT.as_millis() / TICK.as_millis()) as u32;
 
 /// Idle connections of one worker.
 #[derive(Default)]
@@ -37,9 +31,9 @@ struct Slot {
 }
 
 struct Idle {
-    sender: SendRequest<RequestBody>,
-    local_address: Option<SocketAddr>,
-    since: Instant,
+    connection: Box<UpstreamConnection>,
+    /// Sweeps that have found it idle.
+    sweeps: u32,
 }
 
 fn key(endpoint: &Arc<EndpointState>) -> usize {
@@ -48,102 +42,43 @@ fn key(endpoint: &Arc<EndpointState>) -> usize {
 
 impl Pool {
     /// A kept connection to `endpoint` that seems to be alive.
-    pub(crate) async fn reuse(&self, endpoint: &Arc<EndpointState>) -> Option<Lease> {
+    pub(crate) fn reuse(&self, endpoint: &Arc<EndpointState>) -> Option<Box<UpstreamConnection>> {
         loop {
-            let Idle { mut sender, local_address, .. } = self.take(endpoint)?;
-            // The task that drives it may not have run since its last answer ended. A back end that doesn't take what it was
-            // sent must not hold up another request.
-            let ready = sender.is_ready() || matches!(timeout(READY_LIMIT, sender.ready()).await, Ok(Ok(())));
-            if ready {
-                return Some(Lease { sender, endpoint: Arc::clone(endpoint), local_address, reused: true });
+            let mut connection = self.take(endpoint)?;
+            // Bytes that nobody asked for are as good as a close.
+            if connection.stream.liveness() == Liveness::Quiet {
+                connection.reused = true;
+                return Some(connection);
             }
         }
     }
 
-    fn take(&self, endpoint: &Arc<EndpointState>) -> Option<Idle> {
-        self.slots.borrow_mut().get_mut(&key(endpoint))?.idle.pop()
+    fn take(&self, endpoint: &Arc<EndpointState>) -> Option<Box<UpstreamConnection>> {
+        Some(self.slots.borrow_mut().get_mut(&key(endpoint))?.idle.pop()?.connection)
     }
 
-    fn put(&self, endpoint: Arc<EndpointState>, idle: Idle) {
+    pub(super) fn put(&self, connection: Box<UpstreamConnection>) {
         let mut slots = self.slots.borrow_mut();
-        slots.entry(key(&endpoint)).or_insert_with(|| Slot { endpoint, idle: Vec::new() }).idle.push(idle);
+        let slot = match slots.entry(key(&connection.endpoint)) {
+            std::collections::hash_map::Entry::Occupied(slot) => slot.into_mut(),
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(Slot { endpoint: Arc::clone(&connection.endpoint), idle: Vec::new() })
+            }
+        };
+        slot.idle.push(Idle { connection, sweeps: 0 });
     }
 
-    /// Closes connections that were idle for too long, and those to endpoints that have left the configuration.
+    /// Closes connections that were idle for too long, that the back end has closed, and those to endpoints that have left
+    /// the configuration. Called once a [`TICK`].
     pub(crate) fn sweep(&self) {
-        let mut slots = self.slots.borrow_mut();
-        slots.retain(|_, slot| {
-            let in_use = Arc::strong_count(&slot.endpoint) > 1;
-            slot.idle.retain(|idle| in_use && !idle.sender.is_closed() && idle.since.elapsed() < IDLE_LIMIT);
+        self.slots.borrow_mut().retain(|_, slot| {
+            // Every connection of the slot holds the endpoint too.
+            let in_use = Arc::strong_count(&slot.endpoint) > 1 + slot.idle.len();
+            slot.idle.retain_mut(|idle| {
+                idle.sweeps += 1;
+                in_use && idle.sweeps < IDLE_SWEEPS && idle.connection.stream.liveness() == Liveness::Quiet
+            });
             !slot.idle.is_empty()
         });
-    }
-}
-
-/// A connection on loan for one request.
-pub(crate) struct Lease {
-    sender: SendRequest<RequestBody>,
-    endpoint: Arc<EndpointState>,
-    local_address: Option<SocketAddr>,
-    reused: bool,
-}
-
-/// Why a request got no answer.
-pub(crate) struct SendError {
-    /// What went wrong.
-    pub(crate) error: AttemptError,
-    /// The request, if not a byte of it was sent.
-    pub(crate) unsent: Option<Request<RequestBody>>,
-}
-
-impl Lease {
-    /// A connection that has just been made.
-    pub(super) fn fresh(
-        sender: SendRequest<RequestBody>,
-        endpoint: Arc<EndpointState>,
-        local_address: Option<SocketAddr>,
-    ) -> Self {
-        Self { sender, endpoint, local_address, reused: false }
-    }
-
-    /// Our end of the connection.
-    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
-        self.local_address
-    }
-
-    /// Whether it has served another request before.
-    pub(crate) fn reused(&self) -> bool {
-        self.reused
-    }
-
-    /// Sends a request and waits for the head of its answer.
-    ///
-    /// # Errors
-    /// If no head came.
-    pub(crate) async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
-        self.sender.try_send_request(request).await.map_err(|mut failed| {
-            let unsent = failed.take_message();
-            SendError { error: self.classify(failed.error(), unsent.is_some()), unsent }
-        })
-    }
-
-    fn classify(&self, error: &hyper::Error, unsent: bool) -> AttemptError {
-        if unsent {
-            AttemptError::ClosedUnsent
-        } else if error.is_parse() || error.is_parse_too_large() {
-            AttemptError::Malformed { reason: error.to_string().into() }
-        } else if self.reused {
-            AttemptError::ClosedReused
-        } else {
-            AttemptError::ClosedBeforeHead
-        }
-    }
-
-    /// Gives it back after an answer that came to its end.
-    pub(crate) fn give_back(self, local: &Rc<Local>) {
-        if !self.sender.is_closed() && !local.draining.get() {
-            let Self { sender, endpoint, local_address, .. } = self;
-            local.pool.put(endpoint, Idle { sender, local_address, since: Instant::now() });
-        }
     }
 }

@@ -1,5 +1,8 @@
-//! Coarse deadlines: one tick serves all connections of a worker, so that a request sets a number instead of a timer.
-//! Limits are seconds long (PROMISES.md, section 2); a deadline fires up to one tick late, never early.
+//! Coarse deadlines on a wheel: a request sets a number instead of a timer. Limits are seconds long (PROMISES.md, section 2);
+//! a deadline fires up to one tick late, never early.
+//!
+//! The wheel has a spoke for each tick of a turn. A deadline is entered on a spoke only if it would else be visited too late, so
+//! that one which is moved on again and again, as by requests on a busy connection, is entered once in its whole length.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,17 +16,28 @@ pub(crate) const TICK: Duration = Duration::from_millis(500);
 
 /// Tick that no clock reaches: nothing is armed.
 const NEVER: u32 = u32::MAX;
+/// Ticks of one turn. What is due later is looked at once a turn.
+const SPOKES: usize = 64;
 
 /// All deadlines of a worker.
-#[derive(Default)]
 pub(crate) struct Deadlines {
     now: Cell<u32>,
     slots: RefCell<Slab<Rc<Slot>>>,
+    /// Keys of slots to look at in a tick.
+    spokes: [RefCell<Vec<usize>>; SPOKES],
 }
 
 struct Slot {
     due: Cell<u32>,
+    /// The tick of the entry on a spoke that counts; others are leftovers.
+    visited: Cell<u32>,
     waker: Cell<Option<Waker>>,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { now: Cell::new(0), slots: RefCell::default(), spokes: std::array::from_fn(|_| RefCell::default()) }
+    }
 }
 
 impl Deadlines {
@@ -31,11 +45,32 @@ impl Deadlines {
     pub(crate) fn tick(&self) {
         let now = self.now.get().saturating_add(1);
         self.now.set(now);
-        for (_, slot) in self.slots.borrow().iter() {
-            if slot.due.get() <= now
-                && let Some(waker) = slot.waker.take()
-            {
-                waker.wake();
+        let Some(spoke) = self.spokes.get(now as usize % SPOKES) else { return };
+        let keys = spoke.take();
+        for &key in &keys {
+            let slot = self.slots.borrow().get(key).map(Rc::clone);
+            if let Some(slot) = slot.filter(|slot| slot.visited.get() == now) {
+                self.visit(key, &slot, now);
+            }
+        }
+    }
+
+    fn visit(&self, key: usize, slot: &Slot, now: u32) {
+        slot.visited.set(NEVER);
+        if slot.due.get() > now {
+            self.enter(key, slot);
+        } else if let Some(waker) = slot.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Has the slot looked at when it is due, or after a turn if that is earlier.
+    fn enter(&self, key: usize, slot: &Slot) {
+        let due = slot.due.get().min(self.now.get().saturating_add(SPOKES as u32 - 1));
+        if slot.due.get() < slot.visited.get() && due < slot.visited.get() {
+            slot.visited.set(due);
+            if let Some(spoke) = self.spokes.get(due as usize % SPOKES) {
+                spoke.borrow_mut().push(key);
             }
         }
     }
@@ -49,10 +84,16 @@ impl Deadlines {
         }
     }
 
-    fn after(&self, limit: Duration) -> u32 {
+    /// The tick in which a time of `limit` from now has surely passed.
+    pub(crate) fn after(&self, limit: Duration) -> u32 {
         let ticks = limit.as_millis().div_ceil(TICK.as_millis());
         // One more, since the current tick has begun already.
         self.now.get().saturating_add(u32::try_from(ticks).unwrap_or(NEVER)).saturating_add(1)
+    }
+
+    /// Whether that tick has come.
+    pub(crate) fn has_come(&self, tick: u32) -> bool {
+        tick <= self.now.get()
     }
 }
 
@@ -66,14 +107,22 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// A deadline on the clock of `deadlines`.
     pub(crate) fn new(deadlines: &Rc<Deadlines>) -> Self {
-        let slot = Rc::new(Slot { due: Cell::new(NEVER), waker: Cell::new(None) });
+        let slot = Rc::new(Slot { due: Cell::new(NEVER), visited: Cell::new(NEVER), waker: Cell::new(None) });
         let key = deadlines.slots.borrow_mut().insert(Rc::clone(&slot));
         Self { deadlines: Rc::clone(deadlines), slot, key }
     }
 
     /// Arms it anew: it passes `limit` from now.
     pub(crate) fn set(&self, limit: Duration) {
-        self.slot.due.set(self.deadlines.after(limit));
+        self.set_at(self.deadlines.after(limit));
+    }
+
+    /// Arms it anew: it passes with `tick`, which [`Deadlines::after`] has told.
+    pub(crate) fn set_at(&self, tick: u32) {
+        self.slot.due.set(tick);
+        if tick < self.slot.visited.get() {
+            self.deadlines.enter(self.key, &self.slot);
+        }
     }
 
     /// Arms it if it isn't armed.
@@ -90,7 +139,13 @@ impl Deadline {
 
     /// Whether it has passed.
     pub(crate) fn passed(&self) -> bool {
-        self.slot.due.get() <= self.deadlines.now.get()
+        self.deadlines.has_come(self.slot.due.get())
+    }
+
+    /// Whether it has passed; if not, whoever polls is woken when it does.
+    pub(crate) fn has_passed(&self, cx: &std::task::Context<'_>) -> bool {
+        self.register(cx.waker());
+        self.passed()
     }
 
     /// Whoever polls with this waker is woken when it passes.
@@ -160,5 +215,46 @@ mod tests {
         let deadlines = Rc::new(Deadlines::default());
         drop(Deadline::new(&deadlines));
         assert!(deadlines.slots.borrow().is_empty());
+    }
+
+    #[test]
+    fn a_deadline_of_many_turns_passes_in_its_tick_and_one_that_is_moved_on_is_entered_once() {
+        let deadlines = Rc::new(Deadlines::default());
+        let deadline = Deadline::new(&deadlines);
+        let count = Arc::new(Count::default());
+        let entries = || deadlines.spokes.iter().map(|spoke| spoke.borrow().len()).sum::<usize>();
+        deadline.register(&Arc::clone(&count).into());
+        for _ in 0..300 {
+            deadline.set(TICK * 200);
+            assert!(entries() <= 1);
+            deadlines.tick();
+        }
+        for _ in 0..199 {
+            deadlines.tick();
+            assert!(!deadline.passed());
+        }
+        assert_eq!(count.0.load(Relaxed), 0);
+        deadlines.tick();
+        assert!(deadline.passed());
+        assert_eq!((count.0.load(Relaxed), entries()), (1, 0));
+    }
+
+    #[test]
+    fn a_deadline_that_is_moved_forward_passes_then_and_its_old_entry_means_nothing() {
+        let deadlines = Rc::new(Deadlines::default());
+        let deadline = Deadline::new(&deadlines);
+        deadline.set(TICK * 20);
+        deadline.set(TICK * 2);
+        for _ in 0..3 {
+            deadlines.tick();
+        }
+        assert!(deadline.passed());
+        deadline.set(TICK * 30);
+        for _ in 0..30 {
+            deadlines.tick();
+            assert!(!deadline.passed());
+        }
+        deadlines.tick();
+        assert!(deadline.passed());
     }
 }

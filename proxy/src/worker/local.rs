@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::Cache;
 use balance::{EntryIndex, Picker};
@@ -15,7 +16,8 @@ use rand::{Rng, SeedableRng};
 use routing::split::Rotation;
 use routing::{RouteEntry, SplitIndex};
 
-use super::{Connections, Deadlines, Shared};
+use super::date::Date;
+use super::{Connections, Deadlines, Memory, Shared};
 use crate::snapshot::{ClusterRuntime, ListenerRuntime, Snapshot};
 use crate::telemetry::{AccessLogger, Shard};
 use crate::upstream::Pool;
@@ -32,6 +34,10 @@ pub(crate) struct Local {
     pub(crate) logger: RefCell<AccessLogger>,
     /// Upstream connections.
     pub(crate) pool: Pool,
+    /// What bytes are read into.
+    pub(crate) memory: Memory,
+    /// The time of day, to the second.
+    pub(crate) date: Date,
     /// Downstream connections.
     pub(crate) connections: Connections,
     /// Set once, for good.
@@ -65,6 +71,8 @@ impl Local {
             shard: RefCell::new(shared.metrics.shard()),
             logger: RefCell::new(shared.access_log.logger()),
             pool: Pool::default(),
+            memory: Memory::default(),
+            date: Date::new(SystemTime::now()),
             connections: Connections::default(),
             draining: Cell::new(false),
             random: RefCell::new(random),

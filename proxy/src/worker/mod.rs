@@ -1,8 +1,10 @@
 //! Workers: one thread per core, each with a runtime of its own, its own listening socket per address, its own upstream
 //! connections and its own metric cells. Nothing migrates between them. Start at [`Workers::start`].
 
+mod date;
 mod deadline;
 mod local;
+mod memory;
 mod thread;
 
 use std::io;
@@ -15,8 +17,9 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::{AccessLog, Metrics};
 
-pub(crate) use deadline::{Deadline, Deadlines};
+pub(crate) use deadline::{Deadline, Deadlines, TICK};
 pub(crate) use local::{Local, Pinned};
+pub(crate) use memory::Memory;
 pub(crate) use thread::{ConnectionGuard, Connections};
 
 /// What a worker is told by the control thread.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc::UnboundedReceiver, oneshot};
@@ -90,6 +90,7 @@ async fn tick(local: Rc<Local>) {
     loop {
         flushes.tick().await;
         local.logger.borrow_mut().flush();
+        local.date.set(SystemTime::now());
         count += 1;
         if count == per_tick {
             count = 0;

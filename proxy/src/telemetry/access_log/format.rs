@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use ::http::{HeaderMap, HeaderName};
+use ::http::HeaderName;
 use config_model::model::{AccessLogFormat, Format, Piece};
 
 use super::record::{AccessRecord, CapturedHeaders};
@@ -14,7 +14,6 @@ use super::value::{Head, Lookup, Operation, RawSink, Sink};
 #[derive(Debug, Clone)]
 pub struct LineFormat {
     layout: Layout,
-    request_headers: Vec<HeaderName>,
     response_headers: Vec<HeaderName>,
     reads_trailers: bool,
 }
@@ -74,19 +73,14 @@ impl LineFormat {
             }
             AccessLogFormat::Json(fields) => Layout::Json(fields.iter().enumerate().map(JsonField::new).collect()),
         };
-        let (request, response) = (names(&layout, Head::Request), names(&layout, Head::Response));
+        let response = names(&layout, Head::Response);
         let reads_trailers = lookups(&layout).any(|lookup| lookup.head == Head::Trailers);
-        Self { layout, request_headers: request, response_headers: response, reads_trailers }
-    }
-
-    /// Fields of the request that a line needs, for a caller whose head goes elsewhere before the line is written.
-    pub fn capture_request(&self, headers: &HeaderMap) -> CapturedHeaders {
-        CapturedHeaders::of(&self.request_headers, headers)
+        Self { layout, response_headers: response, reads_trailers }
     }
 
     /// Fields of the answer that a line needs.
-    pub fn capture_response(&self, headers: &HeaderMap) -> CapturedHeaders {
-        CapturedHeaders::of(&self.response_headers, headers)
+    pub fn capture_response(&self, head: &http1::Head) -> CapturedHeaders {
+        CapturedHeaders::of(&self.response_headers, head)
     }
 
     /// Whether a line needs the answer's trailers.
@@ -320,7 +314,7 @@ mod tests {
         LineFormat::new(&AccessLogFormat::Json(fields.iter().map(field).collect()))
     }
 
-    fn request_fields() -> HeaderMap {
+    fn request_fields() -> http1::Head {
         headers(&[
             ("user-agent", "probe/1"),
             ("x-request-id", "11111111-2222-4333-8444-555555555555"),
@@ -359,7 +353,7 @@ mod tests {
         let trailers = headers(&[("grpc-status", "14")]);
         let full = AccessRecord {
             response_trailers: &trailers,
-            original_path: Some("/before?secret=1"),
+            original_path: Some(b"/before?secret=1"),
             server_name: Some("shop.example"),
             ..answered(&request, &response)
         };
@@ -417,7 +411,7 @@ mod tests {
 
     #[test]
     fn a_value_is_cut_before_it_is_escaped() {
-        let (request, response) = (headers(&[("user-agent", "a\"\"bcd")]), HeaderMap::new());
+        let (request, response) = (headers(&[("user-agent", "a\"\"bcd")]), http1::Head::default());
         let record = answered(&request, &response);
         assert_eq!(line(&text_format("<%REQ(user-agent):2%>"), &record), "<a\\\">\n");
         assert_eq!(line(&text_format("<%REQ(absent):2%>"), &record), "<->\n");
@@ -427,7 +421,7 @@ mod tests {
     #[test]
     fn a_client_cannot_set_the_original_path() {
         let request = headers(&[("x-envoy-original-path", "/forged")]);
-        let response = HeaderMap::new();
+        let response = http1::Head::default();
         let line = line(&text_format("%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"), &answered(&request, &response));
         assert_eq!(line, "/logged?x=1\n");
     }
@@ -441,7 +435,7 @@ mod tests {
 
     #[test]
     fn json_keeps_order_and_types_and_writes_null_for_what_is_absent() {
-        let (request, response) = (request_fields(), HeaderMap::new());
+        let (request, response) = (request_fields(), http1::Head::default());
         let format = json_format(&[
             ("start_time", "%START_TIME%"),
             ("response_code", "%RESPONSE_CODE%"),
@@ -497,11 +491,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_value_breaks_a_line_or_its_json(agent in prop::collection::vec(0x20u8..=0xff, 0..40), path in "/[ -~]{0,20}") {
-            let mut request = HeaderMap::new();
-            if let Ok(value) = http::HeaderValue::from_bytes(&agent) {
-                request.insert("user-agent", value);
-            }
-            let record = AccessRecord { path: &path, request_headers: &request, ..record() };
+            let mut request = http1::Head::default();
+            request.append(b"user-agent", &agent);
+            let record = AccessRecord { path: path.as_bytes(), request_headers: &request, ..record() };
             let text = line(&LineFormat::new(&AccessLogFormat::Text(Format::istio_default())), &record);
             prop_assert_eq!(text.matches('\n').count(), 1);
             let quotes = text.replace("\\\\", "").replace("\\\"", "").matches('"').count();
@@ -514,7 +506,7 @@ mod tests {
 
     #[test]
     fn a_header_value_is_not_escaped_and_nothing_where_there_is_nothing() {
-        let (request, response) = (headers(&[("x-user", "\"jane\"")]), HeaderMap::new());
+        let (request, response) = (headers(&[("x-user", "\"jane\"")]), http1::Head::default());
         let record = answered(&request, &response);
         for (format, value) in [
             ("%REQ(x-user)%", "\"jane\""),

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use ::http::{HeaderMap, HeaderName, HeaderValue, Version};
+use ::http::{HeaderName, Version};
+use http1::Head;
 use smallvec::SmallVec;
 
 use crate::telemetry::Flags;
@@ -14,9 +15,9 @@ pub trait Headers {
     fn first(&self, name: &HeaderName) -> Option<&[u8]>;
 }
 
-impl Headers for HeaderMap {
+impl Headers for Head {
     fn first(&self, name: &HeaderName) -> Option<&[u8]> {
-        self.get(name).map(HeaderValue::as_bytes)
+        self.value(name.as_str().as_bytes())
     }
 }
 
@@ -31,23 +32,23 @@ impl Headers for NoHeaders {
     }
 }
 
-/// Values of the few fields that a line needs, kept from a head that goes elsewhere.
-/// Made by [`LineFormat::capture_request`](super::LineFormat::capture_request).
+/// Values of the few fields that a line needs, kept from a head that is gone before the line is written.
+/// Made by [`LineFormat::capture_response`](super::LineFormat::capture_response).
 #[derive(Debug, Clone, Default)]
 pub struct CapturedHeaders {
-    fields: SmallVec<[(HeaderName, HeaderValue); 4]>,
+    fields: SmallVec<[(HeaderName, SmallVec<[u8; 24]>); 2]>,
 }
 
 impl CapturedHeaders {
-    pub(super) fn of(names: &[HeaderName], headers: &HeaderMap) -> Self {
-        let field = |name: &HeaderName| headers.get(name).map(|value| (name.clone(), value.clone()));
+    pub(super) fn of(names: &[HeaderName], head: &Head) -> Self {
+        let field = |name: &HeaderName| Some((name.clone(), head.value(name.as_str().as_bytes())?.into()));
         Self { fields: names.iter().filter_map(field).collect() }
     }
 }
 
 impl Headers for CapturedHeaders {
     fn first(&self, name: &HeaderName) -> Option<&[u8]> {
-        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_bytes())
+        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| &**value)
     }
 }
 
@@ -57,13 +58,13 @@ pub struct AccessRecord<'a> {
     /// When its first byte came.
     pub start: SystemTime,
     /// `:method`
-    pub method: &'a str,
+    pub method: &'a [u8],
     /// `:path` with its query, as forwarded.
-    pub path: &'a str,
+    pub path: &'a [u8],
     /// The path as it came, if it has been rewritten: `x-envoy-original-path`, which a client cannot set.
-    pub original_path: Option<&'a str>,
+    pub original_path: Option<&'a [u8]>,
     /// `:authority`
-    pub authority: &'a str,
+    pub authority: &'a [u8],
     /// `:scheme`
     pub scheme: &'a str,
     /// Fields of the request.

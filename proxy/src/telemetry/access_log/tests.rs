@@ -2,7 +2,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use ::http::{HeaderMap, HeaderName, HeaderValue, Version};
+use ::http::Version;
+use http1::Head;
 
 use super::record::{AccessRecord, NO_HEADERS};
 use crate::telemetry::Flags;
@@ -11,10 +12,10 @@ use crate::telemetry::Flags;
 pub(super) fn record() -> AccessRecord<'static> {
     AccessRecord {
         start: UNIX_EPOCH + Duration::from_millis(1_767_323_045_678),
-        method: "GET",
-        path: "/",
+        method: b"GET",
+        path: b"/",
         original_path: None,
-        authority: "reviews",
+        authority: b"reviews",
         scheme: "http",
         request_headers: NO_HEADERS,
         response_headers: NO_HEADERS,
@@ -45,19 +46,19 @@ pub(super) fn record() -> AccessRecord<'static> {
 }
 
 /// Fields of a head.
-pub(super) fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-    let field =
-        |(name, value): &(&'static str, &'static str)| (HeaderName::from_static(name), HeaderValue::from_static(value));
-    fields.iter().map(field).collect()
+pub(super) fn headers(fields: &[(&str, &str)]) -> Head {
+    let mut head = Head::default();
+    fields.iter().for_each(|(name, value)| head.append(name.as_bytes(), value.as_bytes()));
+    head
 }
 
 /// A request that a back end has answered.
-pub(super) fn answered<'a>(request: &'a HeaderMap, response: &'a HeaderMap) -> AccessRecord<'a> {
+pub(super) fn answered<'a>(request: &'a Head, response: &'a Head) -> AccessRecord<'a> {
     let address = |text: &str| text.parse().ok();
     AccessRecord {
-        method: "POST",
-        path: "/logged?x=1",
-        authority: "log.example",
+        method: b"POST",
+        path: b"/logged?x=1",
+        authority: b"log.example",
         request_headers: request,
         response_headers: response,
         status: 200,

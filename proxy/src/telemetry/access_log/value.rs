@@ -200,10 +200,10 @@ impl Lookup {
             (Field::Path, Head::Request) => record.path,
             (Field::OriginalPath, Head::Request) => record.original_path?,
             (Field::Authority, Head::Request) => record.authority,
-            (Field::Scheme, Head::Request) => record.scheme,
+            (Field::Scheme, Head::Request) => record.scheme.as_bytes(),
             _ => return None,
         };
-        Some(text.as_bytes())
+        Some(text)
     }
 }
 

@@ -10,29 +10,24 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::Connection;
+use super::connection::State;
 
 /// A socket with what was read ahead of it.
 pub(super) struct ClientIo {
     socket: TokioIo<TcpStream>,
     ahead: Bytes,
-    connection: Rc<Connection>,
+    state: Rc<State>,
 }
 
 impl ClientIo {
     /// `ahead` has been read from `socket` already.
-    pub(super) fn new(socket: TcpStream, ahead: Bytes, connection: Rc<Connection>) -> Self {
-        Self { socket: TokioIo::new(socket), ahead, connection }
-    }
-
-    /// The socket itself, for a last word outside HTTP.
-    pub(super) fn into_socket(self) -> TcpStream {
-        self.socket.into_inner()
+    pub(super) fn new(socket: TcpStream, ahead: Bytes, state: Rc<State>) -> Self {
+        Self { socket: TokioIo::new(socket), ahead, state }
     }
 
     /// Notes whether the client takes what it is sent.
     fn written<T>(&self, result: Poll<T>) -> Poll<T> {
-        self.connection.write_blocked(result.is_pending());
+        self.state.write_blocked(result.is_pending());
         result
     }
 }
@@ -46,14 +41,9 @@ impl Read for ClientIo {
         if self.ahead.has_remaining() {
             let length = self.ahead.len().min(buffer.remaining());
             buffer.put_slice(&self.ahead.split_to(length));
-            self.connection.bytes_came();
             return Poll::Ready(Ok(()));
         }
-        let result = Pin::new(&mut self.socket).poll_read(cx, buffer);
-        if result.is_ready() {
-            self.connection.bytes_came();
-        }
-        result
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
     }
 }
 

@@ -1,0 +1,291 @@
+//! One try of a request over one connection: the request goes up while the head of the answer is awaited.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use balance::AttemptError;
+use http1::{Framing, Head, Message};
+
+use super::body::{Kept, Replayed};
+use super::pump::{Pump, PumpError, Side, Source};
+use super::record::Exchange;
+use crate::upstream::UpstreamConnection;
+use crate::worker::{Deadline, Local, Memory};
+
+/// A back end that has the whole request and says nothing. Source: Envoy, `stream_idle_timeout`.
+const HEAD_SILENCE: Duration = Duration::from_mins(5);
+
+/// The client's side of an exchange, as the way to the back end needs it.
+pub(super) trait Client {
+    /// The request's body.
+    type Body<'a>: Source
+    where
+        Self: 'a;
+
+    /// The request's body; `request` holds it on HTTP/1.
+    fn body<'a>(&'a mut self, request: &'a mut Message) -> Self::Body<'a>;
+
+    /// Ready when the client has broken off.
+    fn poll_left(&mut self, cx: &mut Context<'_>, request: &mut Message) -> Poll<()>;
+
+    /// Has the client told of an informational response, if its protocol can; not before it has taken those before.
+    fn poll_inform(&mut self, cx: &mut Context<'_>, head: &mut Head) -> Poll<()>;
+
+    /// The deadline of whoever polls this exchange.
+    fn deadline(&self) -> &Deadline;
+}
+
+/// A request on its way up.
+pub(super) struct Upload {
+    pump: Pump,
+    kept: Kept,
+    resent: usize,
+    /// The back end takes nothing more, or the client has nothing more to give: what was sent is all.
+    broken: bool,
+}
+
+impl Upload {
+    /// Sends `head`, and then a body framed like this.
+    pub(super) fn new(head: Vec<u8>, framing: Framing, kept: Kept) -> Self {
+        // A tunnel's bytes are no body: they go when the other side has agreed.
+        Self { pump: Pump::new(head, framing), kept, resent: 0, broken: false }
+    }
+
+    /// Whether nothing is left to be done.
+    pub(super) fn has_ended(&self) -> bool {
+        self.pump.is_done() || self.broken
+    }
+
+    /// Whether all of the request has gone.
+    pub(super) fn is_complete(&self) -> bool {
+        self.pump.is_done()
+    }
+
+    /// Whether anything has gone.
+    fn has_begun(&self) -> bool {
+        self.pump.has_begun()
+    }
+
+    /// Bytes of the body that have gone.
+    pub(super) fn moved(&self) -> u64 {
+        self.pump.moved
+    }
+
+    /// Gives up.
+    pub(super) fn break_off(&mut self) {
+        self.broken = true;
+    }
+
+    /// Gives back memory that is not needed any more.
+    pub(super) fn tidy(&mut self, memory: &Memory) {
+        if self.pump.is_done() {
+            memory.give_back_out(self.pump.take_prefix());
+        }
+    }
+
+    /// What was kept, for another try.
+    pub(super) fn into_kept(mut self, memory: &Memory) -> Kept {
+        memory.give_back_out(self.pump.take_prefix());
+        self.kept
+    }
+
+    /// For whom it waits, and the tick in which that has taken too long.
+    pub(super) fn waits(&self) -> Option<(Side, u32)> {
+        if self.broken { None } else { self.pump.waits() }
+    }
+
+    /// Sends what can be sent.
+    pub(super) fn poll<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &mut Message,
+        client: &mut C,
+        upstream: &mut UpstreamConnection,
+        local: &Local,
+    ) -> Poll<Result<(), PumpError>> {
+        if self.has_ended() {
+            return Poll::Ready(Ok(()));
+        }
+        let live = client.body(request);
+        let mut body = Replayed { live, kept: &mut self.kept, resent: &mut self.resent };
+        self.pump.poll(cx, &mut body, &mut upstream.stream, (&local.memory, &local.deadlines))
+    }
+}
+
+/// Why a try has brought no answer.
+pub(super) enum AttemptEnd {
+    /// The back end's fault.
+    Failed(AttemptError),
+    /// The client has gone.
+    ClientLeft,
+    /// The client's body doesn't come.
+    ClientSilent,
+    /// The client's body is malformed, or was broken off.
+    ClientBroke,
+}
+
+/// A try under way.
+pub(super) struct Attempt {
+    pub(super) upstream: Box<UpstreamConnection>,
+    pub(super) upload: Upload,
+    response: Option<Box<Message>>,
+    /// The tick in which the back end has been silent for too long.
+    silent: Option<u32>,
+}
+
+impl Attempt {
+    /// A try over `upstream`.
+    pub(super) fn new(upstream: Box<UpstreamConnection>, upload: Upload) -> Self {
+        Self { upstream, upload, response: None, silent: None }
+    }
+
+    /// Waits for the head of a final response, or of one that agrees to an upgrade.
+    pub(super) fn poll_head<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        client: &mut C,
+        local: &Local,
+    ) -> Poll<Result<Box<Message>, AttemptEnd>> {
+        if let Err(end) = self.send(cx, exchange, client, local) {
+            return Poll::Ready(Err(end));
+        }
+        match self.read(cx, exchange, client, local) {
+            Poll::Ready(Ok(())) => {
+                let Some(response) = self.response.take() else { return Poll::Pending };
+                return Poll::Ready(Ok(response));
+            }
+            Poll::Ready(Err(error)) => {
+                self.give_back(local);
+                return Poll::Ready(Err(AttemptEnd::Failed(error)));
+            }
+            Poll::Pending => {}
+        }
+        if client.poll_left(cx, &mut exchange.request).is_ready() {
+            return Poll::Ready(Err(AttemptEnd::ClientLeft));
+        }
+        self.watch(cx, client, local)
+    }
+
+    fn give_back(&mut self, local: &Local) {
+        if let Some(response) = self.response.take() {
+            local.memory.give_back(response);
+        }
+    }
+
+    fn send<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        client: &mut C,
+        local: &Local,
+    ) -> Result<(), AttemptEnd> {
+        if self.upload.has_ended() {
+            return Ok(());
+        }
+        let sent = self.upload.poll(cx, &mut exchange.request, client, &mut self.upstream, local);
+        exchange.record.request_bytes = self.upload.moved();
+        match sent {
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+            Poll::Ready(Err(PumpError::Source(_fault))) => Err(AttemptEnd::ClientBroke),
+            // It may have answered before it closed.
+            Poll::Ready(Err(PumpError::Sink(_error))) => {
+                self.upload.break_off();
+                Ok(())
+            }
+        }
+    }
+
+    fn read<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        client: &mut C,
+        local: &Local,
+    ) -> Poll<Result<(), AttemptError>> {
+        let to_head = exchange.is_head();
+        loop {
+            if let Some(response) = &mut self.response
+                && ready!(next_head(cx, response, client, to_head, exchange.wishes.upgrade))?
+            {
+                return Poll::Ready(Ok(()));
+            }
+            match self.upstream.stream.poll_read_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.closed(Some(&error)))),
+                Poll::Pending => return Poll::Pending,
+            }
+            let response = self.response.get_or_insert_with(|| local.memory.large_message());
+            match ready!(self.upstream.stream.poll_read(cx, response.space())) {
+                Ok(0) => return Poll::Ready(Err(self.closed(None))),
+                Ok(count) => response.filled(count),
+                Err(error) => return Poll::Ready(Err(self.closed(Some(&error)))),
+            }
+        }
+    }
+
+    /// The connection has ended before a head was there.
+    fn closed(&self, _error: Option<&io::Error>) -> AttemptError {
+        let nothing_came = self.response.as_ref().is_none_or(|response| response.is_empty());
+        if !self.upload.has_begun() {
+            AttemptError::ClosedUnsent
+        } else if self.upstream.reused && nothing_came {
+            AttemptError::ClosedReused
+        } else {
+            AttemptError::ClosedBeforeHead
+        }
+    }
+
+    /// Sets the deadline for what is waited for, and looks whether it has passed.
+    fn watch<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &C,
+        local: &Local,
+    ) -> Poll<Result<Box<Message>, AttemptEnd>> {
+        let (side, due) = match self.upload.waits() {
+            Some(waits) => waits,
+            None => (Side::Sink, *self.silent.get_or_insert_with(|| local.deadlines.after(HEAD_SILENCE))),
+        };
+        if local.deadlines.has_come(due) {
+            let end = match side {
+                Side::Source => AttemptEnd::ClientSilent,
+                Side::Sink => AttemptEnd::Failed(AttemptError::Stalled { limit: HEAD_SILENCE }),
+            };
+            self.give_back(local);
+            return Poll::Ready(Err(end));
+        }
+        let deadline = client.deadline();
+        deadline.set_at(due);
+        deadline.register(cx.waker());
+        Poll::Pending
+    }
+}
+
+/// Whether a head is there that the exchange goes on with; the client is told of those before it.
+fn next_head<C: Client>(
+    cx: &mut Context<'_>,
+    response: &mut Message,
+    client: &mut C,
+    to_head: bool,
+    may_upgrade: bool,
+) -> Poll<Result<bool, AttemptError>> {
+    let malformed = |fault: &dyn std::fmt::Display| AttemptError::Malformed { reason: fault.to_string().into() };
+    loop {
+        if !response.is_head_known() && !response.parse_response(to_head).map_err(|fault| malformed(&fault))? {
+            return Poll::Ready(Ok(false));
+        }
+        match response.head().status() {
+            101 if may_upgrade => return Poll::Ready(Ok(true)),
+            101 => return Poll::Ready(Err(malformed(&"an upgrade that nobody has asked for"))),
+            // The client has had its leave from us.
+            100 => response.skip_informational(),
+            102..=199 => {
+                ready!(client.poll_inform(cx, response.head_mut()));
+                response.skip_informational();
+            }
+            _ => return Poll::Ready(Ok(true)),
+        }
+    }
+}

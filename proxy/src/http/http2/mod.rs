@@ -1,0 +1,9 @@
+//! HTTP/2 towards a client, by hyper: its requests are brought into the form of HTTP/1.1, which is what back ends get, and
+//! answers into that of HTTP/2. Limits are those of PROMISES.md, section 2.
+
+mod connection;
+mod io;
+mod request;
+mod response;
+
+pub(crate) use connection::serve;

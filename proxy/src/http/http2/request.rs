@@ -1,0 +1,147 @@
+//! Requests of HTTP/2 in the form of HTTP/1.1. They are read by the same parser as those that come in that form, so that no
+//! request can be more than one message to a back end. Source: RFC 9113, 8.3 and 8.2.3.
+
+use std::task::{Context, Poll};
+
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http_body::Body;
+use http1::{Head, Message};
+use hyper::body::Incoming;
+
+use crate::http::attempt::Client as AttemptClient;
+use crate::http::body::IncomingBody;
+use crate::http::head::Refusal;
+use crate::http::pump::{Source, SourceFault};
+use crate::listener::Connection;
+use crate::worker::{Deadline, Memory};
+
+/// Brings `parts` into a message. A refused one is as empty as it can be.
+pub(super) fn into_message(parts: &Parts, body: &Incoming, memory: &Memory) -> (Box<Message>, Result<(), Refusal>) {
+    let mut text = memory.out();
+    let written = write(parts, body.is_end_stream(), &mut text);
+    let mut message = memory.message();
+    let read = written.and_then(|()| read(&text, &mut message, memory));
+    memory.give_back_out(text);
+    (message, read)
+}
+
+fn read(text: &[u8], message: &mut Message, memory: &Memory) -> Result<(), Refusal> {
+    if text.len() > message.space().len() {
+        memory.enlarge(message);
+    }
+    let space = message.space().get_mut(..text.len()).ok_or(http1::Refusal::TooLarge)?;
+    space.copy_from_slice(text);
+    message.filled(text.len());
+    match message.parse_request() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(http1::Refusal::Field.into()),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+fn write(parts: &Parts, has_no_body: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let host = parts.headers.get(header::HOST).map(HeaderValue::as_bytes);
+    let authority = match (parts.uri.authority().map(|authority| authority.as_str().as_bytes()), host) {
+        (Some(authority), Some(host)) if !host.eq_ignore_ascii_case(authority) => return Err(Refusal::BAD_HOST),
+        (Some(authority), _) => Some(authority),
+        (None, host) => host,
+    };
+    out.extend_from_slice(parts.method.as_str().as_bytes());
+    out.push(b' ');
+    match parts.uri.path_and_query() {
+        Some(path) if path.as_str().starts_with(['/', '*']) => out.extend_from_slice(path.as_str().as_bytes()),
+        _ => out.extend_from_slice(authority.unwrap_or(b"/")),
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    if let Some(authority) = authority {
+        push_field(out, b"host", authority);
+    }
+    for (name, value) in &parts.headers {
+        if name != header::HOST && name != header::COOKIE {
+            push_field(out, name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    push_cookies(parts, out);
+    if !has_no_body && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        push_field(out, b"transfer-encoding", b"chunked");
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// HTTP/2 may split a cookie over several fields, HTTP/1.1 may not.
+fn push_cookies(parts: &Parts, out: &mut Vec<u8>) {
+    let mut crumbs = parts.headers.get_all(header::COOKIE).iter();
+    let Some(first) = crumbs.next() else { return };
+    out.extend_from_slice(b"cookie: ");
+    out.extend_from_slice(first.as_bytes());
+    for crumb in crumbs {
+        out.extend_from_slice(b"; ");
+        out.extend_from_slice(crumb.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The client's side of a stream.
+pub(super) struct Client {
+    body: IncomingBody,
+    deadline: Deadline,
+}
+
+impl Client {
+    /// With the body of its request.
+    pub(super) fn new(connection: &Connection, body: Incoming) -> Self {
+        Self { body: IncomingBody::new(body), deadline: Deadline::new(&connection.local.deadlines) }
+    }
+}
+
+/// A body that is borrowed.
+pub(super) struct Borrowed<'a>(&'a mut IncomingBody);
+
+impl Source for Borrowed<'_> {
+    fn data(&self) -> &[u8] {
+        self.0.data()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.0.consume(count);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.has_ended()
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, memory: &Memory) -> Poll<Result<(), SourceFault>> {
+        self.0.poll_fill(cx, memory)
+    }
+}
+
+impl AttemptClient for Client {
+    type Body<'a> = Borrowed<'a>;
+
+    fn body<'a>(&'a mut self, _: &'a mut Message) -> Borrowed<'a> {
+        Borrowed(&mut self.body)
+    }
+
+    /// hyper drops the whole exchange then.
+    fn poll_left(&mut self, _: &mut Context<'_>, _: &mut Message) -> Poll<()> {
+        Poll::Pending
+    }
+
+    /// hyper has no way for it.
+    fn poll_inform(&mut self, _: &mut Context<'_>, _: &mut Head) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    fn deadline(&self) -> &Deadline {
+        &self.deadline
+    }
+}

@@ -1,0 +1,264 @@
+//! Answers in the form of HTTP/2.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http1::{Framing, Head, Message};
+
+use super::connection::Busy;
+use super::request::Client;
+use crate::http::answer::Made;
+use crate::http::attempt::Client as AttemptClient;
+use crate::http::attempt::Upload;
+use crate::http::body::StreamBody;
+use crate::http::forward::Relay;
+use crate::http::pump::{Source, SourceFault};
+use crate::http::record::Exchange;
+use crate::http::relay::is_reusable;
+use crate::http::response::is_trailer;
+use crate::upstream::UpstreamConnection;
+
+/// Why the body of an answer broke off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// The back end broke it off.
+    #[error(transparent)]
+    Source(#[from] SourceFault),
+    /// Nothing came for too long.
+    #[error("no byte of the body came for too long")]
+    Silent,
+}
+
+/// The body of an answer on its way to the client. When it ends, or is dropped, the exchange is over and recorded.
+pub(super) struct ResponseBody {
+    content: Content,
+    exchange: Option<Box<Exchange>>,
+    busy: Busy,
+    /// Whether the client's side holds a part of the answer that it has not taken.
+    owed: bool,
+}
+
+enum Content {
+    /// Made here.
+    Whole(Bytes),
+    /// From a back end.
+    Relay(Box<Download>),
+    /// All has been passed.
+    Ended,
+}
+
+struct Download {
+    upstream: Box<UpstreamConnection>,
+    response: Box<Message>,
+    upload: Upload,
+    client: Client,
+    keeps: bool,
+    /// The tick in which the back end has been silent for too long.
+    silent: Option<u32>,
+}
+
+impl ResponseBody {
+    /// An answer made here.
+    pub(super) fn whole(made: Made, exchange: Exchange, busy: Busy) -> Response<Self> {
+        let Made { response, body, .. } = made;
+        let head = into_parts(response.head());
+        exchange.record.local().memory.give_back(response);
+        let content = if body.is_empty() { Content::Ended } else { Content::Whole(body) };
+        head.map(|()| Self { content, exchange: Some(Box::new(exchange)), busy, owed: false })
+    }
+
+    /// A back end's answer.
+    pub(super) fn relay(relay: Relay, client: Client, exchange: Exchange, busy: Busy) -> Response<Self> {
+        let Relay { upstream, mut response, upload, keeps } = relay;
+        let head = into_parts(response.head());
+        // So that an answer without a body, or a whole one, is known to be one.
+        let _ = response.decode();
+        let download = Download { upstream, response, upload, client, keeps, silent: None };
+        let mut body =
+            Self { content: Content::Relay(Box::new(download)), exchange: Some(Box::new(exchange)), busy, owed: false };
+        body.end_if_complete();
+        head.map(|()| body)
+    }
+
+    /// Ends the exchange when nothing is left to be passed.
+    fn end_if_complete(&mut self) {
+        let Content::Relay(download) = &self.content else { return };
+        if download.response.is_complete() && download.response.trailers().next().is_none() {
+            self.end();
+        }
+    }
+
+    /// Gives everything back.
+    fn end(&mut self) {
+        let content = std::mem::replace(&mut self.content, Content::Ended);
+        let Some(exchange) = self.exchange.take() else { return };
+        if let Content::Relay(download) = content {
+            download.end(&exchange);
+        }
+    }
+
+    /// A part of the body is handed to the client's side, which asks for the next one when it has found room for it: that
+    /// takes as long as the client likes.
+    fn passed(&mut self, bytes: usize) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.record.response_bytes += bytes as u64;
+        }
+        if !std::mem::replace(&mut self.owed, true) {
+            self.busy.state().owed(1);
+        }
+    }
+
+    fn taken(&mut self) {
+        if std::mem::replace(&mut self.owed, false) {
+            self.busy.state().owed(-1);
+        }
+    }
+
+    fn poll_relay(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let (Content::Relay(download), Some(exchange)) = (&mut self.content, &mut self.exchange) else {
+            return Poll::Ready(None);
+        };
+        match ready!(download.poll(cx, exchange)) {
+            Ok(Some(part)) => {
+                self.passed(part.len());
+                self.end_if_complete();
+                Poll::Ready(Some(Ok(Frame::data(part))))
+            }
+            Ok(None) => {
+                let trailers = download.trailers(exchange);
+                self.end();
+                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+            }
+            Err(error) => {
+                exchange.record.cut(matches!(error, BodyError::Silent));
+                // Not to be reused: the connection goes with the content.
+                self.content = Content::Ended;
+                self.exchange = None;
+                Poll::Ready(Some(Err(error)))
+            }
+        }
+    }
+}
+
+impl Download {
+    fn end(self: Box<Self>, exchange: &Exchange) {
+        let Self { upstream, response, upload, keeps, .. } = *self;
+        if keeps && upload.is_complete() && is_reusable(&response) {
+            upstream.keep();
+        }
+        exchange.record.local().memory.give_back(response);
+    }
+
+    /// The next part of the body; nothing at its end.
+    fn poll(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<Result<Option<Bytes>, BodyError>> {
+        let local = std::rc::Rc::clone(exchange.record.local());
+        if !self.upload.has_ended() {
+            let sent = self.upload.poll(cx, &mut exchange.request, &mut self.client, &mut self.upstream, &local);
+            exchange.record.request_bytes = self.upload.moved();
+            if let Poll::Ready(Err(_)) = sent {
+                self.upload.break_off();
+            }
+        }
+        let mut body = StreamBody::of_response(&mut self.response, &mut self.upstream.stream);
+        let filled = if body.data().is_empty() { body.poll_fill(cx, &local.memory) } else { Poll::Ready(Ok(())) };
+        match filled {
+            Poll::Ready(Ok(())) => {
+                self.silent = None;
+                let data = body.data();
+                if data.is_empty() {
+                    return Poll::Ready(Ok(None));
+                }
+                let part = Bytes::copy_from_slice(data);
+                body.consume(part.len());
+                // So that the end is known with the last part.
+                self.response.decode().map_err(SourceFault::from)?;
+                Poll::Ready(Ok(Some(part)))
+            }
+            Poll::Ready(Err(fault)) => Poll::Ready(Err(fault.into())),
+            Poll::Pending => {
+                let due = *self.silent.get_or_insert_with(|| local.deadlines.after(std::time::Duration::from_secs(30)));
+                let deadline = self.client.deadline();
+                deadline.set_at(due);
+                if deadline.has_passed(cx) { Poll::Ready(Err(BodyError::Silent)) } else { Poll::Pending }
+            }
+        }
+    }
+
+    fn trailers(&self, exchange: &mut Exchange) -> Option<HeaderMap> {
+        let mut trailers = HeaderMap::new();
+        for (name, value) in self.response.trailers().filter(|(name, _)| is_trailer(name)) {
+            if name == b"grpc-status" && exchange.record.is_grpc() {
+                exchange.record.note_grpc_status(Some(value));
+            }
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+                trailers.append(name, value);
+            }
+        }
+        (!trailers.is_empty()).then_some(trailers)
+    }
+}
+
+fn into_parts(head: &Head) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(head.status()).unwrap_or(StatusCode::BAD_GATEWAY);
+    let fields = response.headers_mut();
+    fields.reserve(head.count());
+    for field in head.fields() {
+        // The parser lets through only what these take too.
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(field.name), HeaderValue::from_bytes(field.value)) {
+            fields.append(name, value);
+        }
+    }
+    response
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.taken();
+        match &mut self.content {
+            Content::Ended => Poll::Ready(None),
+            Content::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.content = Content::Ended;
+                self.passed(bytes.len());
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Content::Relay(_) => self.poll_relay(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.content, Content::Ended)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Ended => SizeHint::with_exact(0),
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Relay(download) => match download.response.framing() {
+                Framing::None => SizeHint::with_exact(0),
+                _ => SizeHint::default(),
+            },
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    /// hyper drops a body that says it has ended without asking for more; any other body was broken off by the client.
+    fn drop(&mut self) {
+        self.taken();
+        if let Some(exchange) = &mut self.exchange
+            && !matches!(self.content, Content::Ended)
+        {
+            exchange.record.client_left();
+        }
+        self.end();
+    }
+}

@@ -1,0 +1,285 @@
+//! One direction of an exchange: a head, then a body, from where it comes to the socket that it goes to. Nothing is read
+//! before what was read has been written, so that a slow side slows the other down. Start at [`Pump::poll`].
+
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http1::{BodyFault, ChunkFrame, Framing};
+use tokio::net::TcpStream;
+
+use crate::net::{Pipe, Stream};
+use crate::worker::{Deadlines, Memory};
+
+/// A body without a byte, and a side that takes nothing. Source: PROMISES.md, section 2.
+const STALL_LIMIT: Duration = Duration::from_secs(30);
+/// From here on the kernel moves a body from socket to socket.
+const SPLICED_MIN: u64 = 64 * 1024;
+
+/// Where a body comes from.
+pub(super) trait Source {
+    /// What is here of it.
+    fn data(&self) -> &[u8];
+
+    /// Notes that so much of it has gone.
+    fn consume(&mut self, count: usize);
+
+    /// Whether nothing will come behind what is here.
+    fn has_ended(&self) -> bool;
+
+    /// Waits until more is here, or the end is known. Called when all that was here is consumed.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, memory: &Memory) -> Poll<Result<(), SourceFault>>;
+
+    /// The socket that so many bytes, at least, are still to come from, if they need not be seen.
+    fn unseen(&self) -> Option<(&TcpStream, u64)> {
+        None
+    }
+
+    /// Notes that so many bytes were taken from that socket.
+    fn pass_by(&mut self, _count: u64) {}
+}
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SourceFault {
+    /// It is malformed, or the connection was closed too early.
+    #[error(transparent)]
+    Body(#[from] BodyFault),
+    /// The connection broke.
+    #[error(transparent)]
+    Broken(#[from] io::Error),
+    /// It is HTTP/2's, and was reset.
+    #[error(transparent)]
+    Stream(#[from] hyper::Error),
+}
+
+/// Why a pump stopped.
+#[derive(Debug)]
+pub(super) enum PumpError {
+    /// Nothing more comes.
+    Source(SourceFault),
+    /// Nothing more goes.
+    Sink(io::Error),
+}
+
+/// For whom a pump waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// For whom the body comes from.
+    Source,
+    /// For whom it goes to.
+    Sink,
+}
+
+/// A direction of an exchange.
+pub(super) struct Pump {
+    /// A head.
+    prefix: Vec<u8>,
+    prefix_sent: usize,
+    /// How the body goes out.
+    chunked: bool,
+    frame: ChunkFrame,
+    is_last_framed: bool,
+    pipe: Option<Box<Pipe>>,
+    /// Bytes of the body that have gone.
+    pub(super) moved: u64,
+    /// For whom it waits, and the tick in which that has taken too long.
+    waits: Option<(Side, u32)>,
+    is_done: bool,
+}
+
+impl Pump {
+    /// Sends `prefix`, then a body framed like this.
+    pub(super) fn new(prefix: Vec<u8>, framing: Framing) -> Self {
+        Self {
+            prefix,
+            prefix_sent: 0,
+            chunked: framing == Framing::Chunked,
+            frame: ChunkFrame::default(),
+            is_last_framed: false,
+            pipe: None,
+            moved: 0,
+            waits: None,
+            is_done: false,
+        }
+    }
+
+    /// Whether all has gone.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// Whether anything has gone.
+    pub(super) fn has_begun(&self) -> bool {
+        self.prefix_sent > 0
+    }
+
+    /// The memory of the head, when it has gone or doesn't matter any more.
+    pub(super) fn take_prefix(&mut self) -> Vec<u8> {
+        self.prefix_sent = 0;
+        std::mem::take(&mut self.prefix)
+    }
+
+    /// For whom it waits, and the tick in which that has taken too long.
+    pub(super) fn waits(&self) -> Option<(Side, u32)> {
+        self.waits
+    }
+
+    /// Moves what can be moved. Ready when all has gone.
+    pub(super) fn poll<S: Source>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut Stream,
+        (memory, deadlines): (&Memory, &Deadlines),
+    ) -> Poll<Result<(), PumpError>> {
+        if self.is_done {
+            return Poll::Ready(Ok(()));
+        }
+        let result = self.advance(cx, source, sink, (memory, deadlines));
+        if let Poll::Ready(Ok(())) = result {
+            self.is_done = true;
+            self.waits = None;
+            if let Some(pipe) = self.pipe.take() {
+                memory.give_back_pipe(*pipe);
+            }
+        }
+        result
+    }
+
+    fn advance<S: Source>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut Stream,
+        (memory, deadlines): (&Memory, &Deadlines),
+    ) -> Poll<Result<(), PumpError>> {
+        loop {
+            if self.has_something(source) {
+                match self.write(cx, source, sink) {
+                    Poll::Ready(Ok(_)) => self.waits = None,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(PumpError::Sink(error))),
+                    Poll::Pending => return self.wait(Side::Sink, deadlines),
+                }
+            } else if source.has_ended() && self.pipe.as_ref().is_none_or(|pipe| pipe.held() == 0) {
+                return Poll::Ready(Ok(()));
+            } else {
+                if let Some(spliced) = self.splice(cx, source, sink, (memory, deadlines)) {
+                    ready!(spliced)?;
+                    continue;
+                }
+                match source.poll_fill(cx, memory) {
+                    Poll::Ready(Ok(())) => self.waits = None,
+                    Poll::Ready(Err(fault)) => return Poll::Ready(Err(PumpError::Source(fault))),
+                    Poll::Pending => return self.wait(Side::Source, deadlines),
+                }
+            }
+        }
+    }
+
+    fn wait<T>(&mut self, side: Side, deadlines: &Deadlines) -> Poll<T> {
+        match &mut self.waits {
+            Some((known, _)) if *known == side => {}
+            waits => *waits = Some((side, deadlines.after(STALL_LIMIT))),
+        }
+        Poll::Pending
+    }
+
+    /// Whether there is something to be written; begins a chunk if there is data for one, or none will follow.
+    fn has_something(&mut self, source: &impl Source) -> bool {
+        if self.chunked && self.frame.is_done() && !self.is_last_framed {
+            let length = source.data().len();
+            if length > 0 || source.has_ended() {
+                self.is_last_framed = length == 0;
+                self.frame = ChunkFrame::new(length);
+            }
+        }
+        self.prefix_sent < self.prefix.len()
+            || if self.chunked { !self.frame.is_done() } else { !source.data().is_empty() }
+    }
+
+    /// Writes the rest of the head and what is here of the body, all at once.
+    fn write(&mut self, cx: &mut Context<'_>, source: &mut impl Source, sink: &mut Stream) -> Poll<io::Result<()>> {
+        let prefix = self.prefix.get(self.prefix_sent..).unwrap_or_default();
+        let prefix_length = prefix.len();
+        let data = source.data();
+        let sent = if self.chunked {
+            let data = data.get(..self.frame.data()).unwrap_or(data);
+            let parts = [prefix, self.frame.head(), data, self.frame.tail()];
+            ready!(sink.poll_write(cx, &parts.map(IoSlice::new)))?
+        } else if prefix.is_empty() {
+            ready!(sink.poll_write(cx, &[IoSlice::new(data)]))?
+        } else if data.is_empty() {
+            ready!(sink.poll_write(cx, &[IoSlice::new(prefix)]))?
+        } else {
+            ready!(sink.poll_write(cx, &[IoSlice::new(prefix), IoSlice::new(data)]))?
+        };
+        if sent == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        let of_prefix = sent.min(prefix_length);
+        self.prefix_sent += of_prefix;
+        let of_body = sent - of_prefix;
+        let of_data = if self.chunked { self.frame.advance(of_body) } else { of_body };
+        source.consume(of_data);
+        self.moved += of_data as u64;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Has the kernel move the next part of a long body; nothing if it is none.
+    fn splice<S: Source>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut Stream,
+        (memory, deadlines): (&Memory, &Deadlines),
+    ) -> Option<Poll<Result<(), PumpError>>> {
+        let target = sink.tcp().filter(|_| !self.chunked)?;
+        let Some(pipe) = &mut self.pipe else {
+            source.unseen().filter(|(_, length)| *length >= SPLICED_MIN)?;
+            self.pipe = Some(Box::new(memory.pipe()?));
+            return Some(Poll::Ready(Ok(())));
+        };
+        if pipe.held() == 0 {
+            let (socket, length) = source.unseen()?;
+            return Some(match pipe.poll_take(cx, socket, length) {
+                Poll::Ready(Ok(0)) => Poll::Ready(Err(PumpError::Source(BodyFault::BrokenOff.into()))),
+                Poll::Ready(Ok(count)) => {
+                    source.pass_by(count as u64);
+                    self.waits = None;
+                    Poll::Ready(Ok(()))
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Err(PumpError::Source(error.into()))),
+                Poll::Pending => self.wait(Side::Source, deadlines),
+            });
+        }
+        Some(match pipe.poll_give(cx, target) {
+            Poll::Ready(Ok(count)) => {
+                self.moved += count as u64;
+                self.waits = None;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(PumpError::Sink(error))),
+            Poll::Pending => self.wait(Side::Sink, deadlines),
+        })
+    }
+}
+
+/// No body.
+pub(super) struct Nothing;
+
+impl Source for Nothing {
+    fn data(&self) -> &[u8] {
+        &[]
+    }
+
+    fn consume(&mut self, _count: usize) {}
+
+    fn has_ended(&self) -> bool {
+        true
+    }
+
+    fn poll_fill(&mut self, _: &mut Context<'_>, _: &Memory) -> Poll<Result<(), SourceFault>> {
+        Poll::Ready(Ok(()))
+    }
+}

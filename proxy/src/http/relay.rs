@@ -1,0 +1,176 @@
+//! An answer on its way to an HTTP/1.1 client: its body goes down while the rest of the request, if any, goes up.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use http1::Message;
+
+use super::attempt::{Client, Upload};
+use super::body::StreamBody;
+use super::downstream::{Downstream, Next, next_after_stall};
+use super::forward::{Relay, framing_to_client};
+use super::pump::{Pump, PumpError, Side};
+use super::record::Exchange;
+use crate::upstream::UpstreamConnection;
+use crate::worker::Local;
+
+/// Sends `head` and the body of the answer. `closes` says that the client was told that its connection ends with it.
+pub(super) async fn relay(
+    client: &mut Downstream,
+    answered: Relay,
+    exchange: &mut Exchange,
+    head: Vec<u8>,
+    closes: bool,
+) -> Next {
+    let Relay { mut upstream, mut response, upload, keeps } = answered;
+    let local = Rc::clone(&client.connection.local);
+    let framing = framing_to_client(response.framing());
+    if response.head().status() == 101 {
+        let pump = Pump::new(head, http1::Framing::UntilClose);
+        return tunnel(client, (upstream, response), pump, exchange, &local).await;
+    }
+    let mut relaying = Relaying { download: Pump::new(head, framing), upload };
+    let ended =
+        std::future::poll_fn(|cx| relaying.poll(cx, client, &mut upstream, &mut response, exchange, &local)).await;
+    exchange.record.response_bytes = relaying.download.moved;
+    local.memory.give_back_out(relaying.download.take_prefix());
+    let next = match ended {
+        Err(next) => next,
+        // What still comes of the request is not read.
+        Ok(()) if !relaying.upload.is_complete() => Next::Linger,
+        Ok(()) => {
+            if keeps && is_reusable(&response) {
+                upstream.keep();
+            }
+            match closes {
+                // Nothing is left that a client could still be sending.
+                true if exchange.wishes.close && exchange.request.leftover().is_empty() => Next::Close,
+                true => Next::Linger,
+                false => Next::Keep,
+            }
+        }
+    };
+    local.memory.give_back(response);
+    next
+}
+
+/// Whether a back end's connection is where it was before the request: the answer has ended, and nothing came behind it.
+pub(super) fn is_reusable(response: &Message) -> bool {
+    response.is_complete() && response.leftover().is_empty()
+}
+
+/// Both directions of an exchange.
+struct Relaying {
+    download: Pump,
+    upload: Upload,
+}
+
+impl Relaying {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Downstream,
+        upstream: &mut UpstreamConnection,
+        response: &mut Message,
+        exchange: &mut Exchange,
+        local: &Local,
+    ) -> Poll<Result<(), Next>> {
+        if !self.upload.has_ended() {
+            let sent = self.upload.poll(cx, &mut exchange.request, client, upstream, local);
+            exchange.record.request_bytes = self.upload.moved();
+            if let Poll::Ready(Err(_)) = sent {
+                // The answer goes on; what the back end makes of half a request is its own affair.
+                self.upload.break_off();
+            }
+        }
+        let mut body = StreamBody::of_response(response, &mut upstream.stream);
+        let memory = (&local.memory, &*local.deadlines);
+        match self.download.poll(cx, &mut body, &mut client.stream, memory) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => {
+                match &error {
+                    PumpError::Source(_) => exchange.record.cut(false),
+                    PumpError::Sink(_) => exchange.record.client_left(),
+                }
+                // A cut answer is not a whole one to the client: its length or its last chunk is missing.
+                return Poll::Ready(Err(Next::Close));
+            }
+            Poll::Pending => {}
+        }
+        if client.poll_left(cx, &mut exchange.request).is_ready() {
+            exchange.record.client_left();
+            return Poll::Ready(Err(Next::Close));
+        }
+        self.watch(cx, client, exchange, local)
+    }
+
+    /// Sets the deadline for what is waited for, and looks whether it has passed.
+    fn watch(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &Downstream,
+        exchange: &mut Exchange,
+        local: &Local,
+    ) -> Poll<Result<(), Next>> {
+        let Some((side, due)) = self.download.waits() else { return Poll::Pending };
+        if local.deadlines.has_come(due) {
+            match side {
+                Side::Source => exchange.record.cut(true),
+                Side::Sink => exchange.record.client_left(),
+            }
+            return Poll::Ready(Err(next_after_stall(side)));
+        }
+        let upload = self.upload.waits().map_or(due, |(_, due)| due);
+        if local.deadlines.has_come(upload) {
+            self.upload.break_off();
+        }
+        let deadline = client.deadline();
+        deadline.set_at(due.min(upload));
+        deadline.register(cx.waker());
+        Poll::Pending
+    }
+}
+
+/// Passes bytes both ways until both sides have ended, in whatever protocol they have agreed on.
+async fn tunnel(
+    client: &mut Downstream,
+    (mut upstream, mut response): (Box<UpstreamConnection>, Box<Message>),
+    mut down: Pump,
+    exchange: &mut Exchange,
+    local: &Rc<Local>,
+) -> Next {
+    response.become_tunnel();
+    exchange.request.become_tunnel();
+    client.deadline().clear();
+    let mut up = Pump::new(Vec::new(), http1::Framing::UntilClose);
+    let (mut up_ended, mut down_ended) = (false, false);
+    let ended: Result<(), PumpError> = std::future::poll_fn(|cx| {
+        let memory = (&local.memory, &*local.deadlines);
+        if !up_ended {
+            let mut body = StreamBody::of_request(&mut exchange.request, &mut client.stream);
+            match up.poll(cx, &mut body, &mut upstream.stream, memory) {
+                Poll::Ready(Ok(())) if upstream.stream.poll_shutdown(cx).is_ready() => up_ended = true,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                _ => {}
+            }
+        }
+        if !down_ended {
+            let mut body = StreamBody::of_response(&mut response, &mut upstream.stream);
+            match down.poll(cx, &mut body, &mut client.stream, memory) {
+                Poll::Ready(Ok(())) if client.stream.poll_shutdown(cx).is_ready() => down_ended = true,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                _ => {}
+            }
+        }
+        // A back end that has ended is not going to read what still comes.
+        if down_ended { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await;
+    exchange.record.request_bytes = up.moved;
+    exchange.record.response_bytes = down.moved;
+    local.memory.give_back(response);
+    match ended {
+        Ok(()) => Next::Linger,
+        Err(_broken) => Next::Close,
+    }
+}

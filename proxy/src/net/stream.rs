@@ -1,0 +1,103 @@
+//! A connected socket.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connection to a client or a back end.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// TCP, without Nagle's algorithm.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+/// What is known of a connection on which nothing is expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Liveness {
+    /// Nothing has happened.
+    Quiet,
+    /// The other side closed it, or sent what nobody asked for.
+    Ended,
+}
+
+impl Stream {
+    /// Waits until there is something to be read, without holding memory for it.
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(socket) => socket.poll_read_ready(cx),
+            Self::Unix(socket) => socket.poll_read_ready(cx),
+        }
+    }
+
+    /// Reads; zero at the end of what comes.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(match self {
+            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
+            Self::Unix(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
+        })?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Writes `slices`, one after another, as far as there is room.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        // One slice costs the kernel less than a list of them.
+        match (self, slices) {
+            (Self::Tcp(socket), [one]) => Pin::new(socket).poll_write(cx, one),
+            (Self::Tcp(socket), slices) => Pin::new(socket).poll_write_vectored(cx, slices),
+            (Self::Unix(socket), slices) => Pin::new(socket).poll_write_vectored(cx, slices),
+        }
+    }
+
+    /// Looks at a connection that should be quiet. Costs no call to the system unless something has happened.
+    pub(crate) fn liveness(&self) -> Liveness {
+        let mut byte = [0];
+        let read = match self {
+            Self::Tcp(socket) => socket.try_read(&mut byte),
+            Self::Unix(socket) => socket.try_read(&mut byte),
+        };
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Liveness::Quiet,
+            _ => Liveness::Ended,
+        }
+    }
+
+    /// Says that nothing more will be written.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+        }
+    }
+
+    /// Makes the close that follows a reset: the other side sees a broken connection, and the kernel keeps no unsent bytes.
+    pub(crate) fn reset_on_close(&self) {
+        if let Self::Tcp(socket) = self {
+            // Without it the close is merely a polite one.
+            let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// Our end.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(socket) => socket.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The socket, if bytes can go from it to another in the kernel.
+    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(socket) => Some(socket),
+            Self::Unix(_) => None,
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Memory that is lent while bytes move, and given back for the next one: an idle connection holds none of it.
+
+use std::cell::RefCell;
+
+use http1::Message;
+
+use crate::net::Pipe;
+
+/// Holds the head of most requests.
+const SMALL: usize = 8 * 1024;
+/// Holds any head; bodies move fastest in pieces of this size.
+const LARGE: usize = 64 * 1024;
+/// What is kept of each kind; beyond that memory goes back to the allocator.
+const KEPT_MAX: usize = 64;
+/// A buffer for writing that has grown beyond this is not kept.
+const OUT_KEPT_MAX: usize = 64 * 1024;
+
+/// A worker's memory for messages and bodies.
+#[derive(Default)]
+pub(crate) struct Memory {
+    small: RefCell<Vec<Box<Message>>>,
+    large: RefCell<Vec<Box<Message>>>,
+    blocks: RefCell<Vec<Box<[u8]>>>,
+    outs: RefCell<Vec<Vec<u8>>>,
+    pipes: RefCell<Vec<Pipe>>,
+}
+
+fn lend<T>(kept: &RefCell<Vec<T>>, make: impl FnOnce() -> T) -> T {
+    let lent = kept.borrow_mut().pop();
+    lent.unwrap_or_else(make)
+}
+
+fn keep<T>(kept: &RefCell<Vec<T>>, returned: T) {
+    let mut kept = kept.borrow_mut();
+    if kept.len() < KEPT_MAX {
+        kept.push(returned);
+    }
+}
+
+impl Memory {
+    /// For the head of a request.
+    pub(crate) fn message(&self) -> Box<Message> {
+        lend(&self.small, || Box::new(Message::new(vec![0; SMALL].into())))
+    }
+
+    /// For an answer, whose body is read into the same buffer.
+    pub(crate) fn large_message(&self) -> Box<Message> {
+        lend(&self.large, || Box::new(Message::new(vec![0; LARGE].into())))
+    }
+
+    /// Puts a message that doesn't fit into a buffer where any does.
+    pub(crate) fn enlarge(&self, message: &mut Message) {
+        message.grow(vec![0; LARGE].into());
+    }
+
+    /// Takes a message back.
+    pub(crate) fn give_back(&self, mut message: Box<Message>) {
+        let block = message.take_block();
+        message.reset();
+        match block {
+            Some(block) if message.capacity() == 0 => drop(message.grow(block)),
+            Some(block) => keep(&self.blocks, block),
+            None => {}
+        }
+        match message.capacity() {
+            SMALL => keep(&self.small, message),
+            LARGE => keep(&self.large, message),
+            _ => {}
+        }
+    }
+
+    /// Takes back what a body was read into.
+    pub(crate) fn give_back_block(&self, block: Box<[u8]>) {
+        if block.len() == LARGE {
+            keep(&self.blocks, block);
+        }
+    }
+
+    /// For the rest of a body.
+    pub(crate) fn block(&self) -> Box<[u8]> {
+        lend(&self.blocks, || vec![0; LARGE].into())
+    }
+
+    /// For a head on its way out; empty.
+    pub(crate) fn out(&self) -> Vec<u8> {
+        lend(&self.outs, || Vec::with_capacity(1024))
+    }
+
+    /// Takes that back.
+    pub(crate) fn give_back_out(&self, mut out: Vec<u8>) {
+        if out.capacity() > 0 && out.capacity() <= OUT_KEPT_MAX {
+            out.clear();
+            keep(&self.outs, out);
+        }
+    }
+
+    /// For a body that doesn't pass through our memory; none if the system has no descriptor left.
+    pub(crate) fn pipe(&self) -> Option<Pipe> {
+        let kept = self.pipes.borrow_mut().pop();
+        kept.or_else(|| Pipe::new().ok())
+    }
+
+    /// Takes it back, if it is empty.
+    pub(crate) fn give_back_pipe(&self, pipe: Pipe) {
+        if pipe.held() == 0 {
+            keep(&self.pipes, pipe);
+        }
+    }
+}
