@@ -89,7 +89,7 @@ pub(crate) fn read_fields(head: &mut Head, mut at: usize, filled: usize) -> Reac
             _ => {}
         }
         match field(bytes, at) {
-            Some(line) if line.is_canonical() => {
+            Some(line) if line.is_canonical(bytes) => {
                 head.add_line(at, (line.colon - at) as u16, line.value_end - line.value_start);
                 at = line.end;
             }
@@ -117,9 +117,10 @@ struct FieldLine {
 }
 
 impl FieldLine {
-    /// Whether it stands there as it is written: one blank after the colon, and none at the end.
-    fn is_canonical(&self) -> bool {
-        self.value_start == self.colon + 2 && self.end == self.value_end + 2
+    /// Whether it stands in `bytes` as it is written: one space after the colon, and no blank at the end.
+    fn is_canonical(&self, bytes: &[u8]) -> bool {
+        let blanks = bytes.get(self.colon + 1..self.value_start);
+        blanks == Some(b" ") && self.end == self.value_end + 2
     }
 }
 
@@ -166,6 +167,14 @@ mod tests {
             message.parse_request()?;
         }
         Ok(message)
+    }
+
+    #[test]
+    fn a_line_is_written_with_a_space_after_the_colon_even_if_it_came_with_a_tab() {
+        let message = parse_in_pieces(b"GET / HTTP/1.1\r\nHost:\ta\r\nX-A: b\r\nX-B:\t\r\n\r\n", 99).unwrap();
+        let mut written = Vec::new();
+        message.head().write_fields(&mut written);
+        assert_eq!(written, b"host: a\r\nx-a: b\r\nx-b: \r\n");
     }
 
     #[test]
