@@ -31,6 +31,14 @@ impl Plan {
         Self { reads: vec![1], buffer: 1, block: 3 }
     }
 
+    /// Byte by byte, in two pieces, and in some, at places that depend on `bytes` only.
+    pub(crate) fn several(bytes: &[u8]) -> [Self; 3] {
+        let hash = bytes.iter().fold(5381, |hash: usize, byte| hash.wrapping_mul(33) ^ usize::from(*byte));
+        let reads = vec![1 + hash % 7, 1 + hash / 7 % 29, 1 + hash / 203 % 3];
+        let some = Self { reads, buffer: 1 + hash % 61, block: 1 + hash % 13 };
+        [Self::bytewise(), Self::split_at(hash % (bytes.len() + 1)), some]
+    }
+
     /// Everything in two pieces.
     pub(crate) fn split_at(at: usize) -> Self {
         Self { reads: vec![at.max(1), usize::MAX], ..Self::whole() }
@@ -54,11 +62,13 @@ pub(crate) enum End {
 
 pub(crate) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
+/// Method and target; or status and reason.
+pub(crate) type Start = (Vec<u8>, Vec<u8>);
+
 /// A message as the engine tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Read {
-    /// Method and target; or status and reason.
-    pub(crate) start: (Vec<u8>, Vec<u8>),
+    pub(crate) start: Start,
     pub(crate) version: Version,
     pub(crate) fields: Fields,
     /// The fields as they are written out.

@@ -124,6 +124,10 @@ fn plan() -> impl Strategy<Value = Plan> {
     (vec(1usize..40, 1..5), 1usize..80, 1usize..40).prop_map(|(reads, buffer, block)| Plan { reads, buffer, block })
 }
 
+fn several(bytes: &[u8], plan: Plan) -> Vec<Plan> {
+    Plan::several(bytes).into_iter().chain(Some(plan)).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
@@ -133,7 +137,7 @@ proptest! {
         plan in plan(),
         chunk in 1usize..20,
     ) {
-        check::everything(Kind::Request, &bytes, &[Plan::bytewise(), plan], chunk);
+        check::everything(Kind::Request, &bytes, &several(&bytes, plan), chunk);
     }
 
     #[test]
@@ -143,7 +147,7 @@ proptest! {
         plan in plan(),
         chunk in 1usize..20,
     ) {
-        check::everything(Kind::Response { to_head }, &bytes, &[Plan::bytewise(), plan], chunk);
+        check::everything(Kind::Response { to_head }, &bytes, &several(&bytes, plan), chunk);
     }
 }
 
