@@ -71,8 +71,10 @@ fn cleaned(value: &[u8]) -> Vec<u8> {
 }
 
 fn parsed() -> Message {
-    let text =
-        b"GET / HTTP/1.1\r\nHost: a\r\nX-A: 1\r\nCookie:\tc\r\nX-B: 2 \r\nX-Envoy-A: 3\r\nX-A: 4\r\nDate: 5\r\n\r\n";
+    parse(b"GET / HTTP/1.1\r\nHost: a\r\nX-A: 1\r\nCookie:\tc\r\nX-B: 2 \r\nX-Envoy-A: 3\r\nX-A: 4\r\nDate: 5\r\n\r\n")
+}
+
+fn parse(text: &[u8]) -> Message {
     let mut message = Message::new(vec![0; 1024].into());
     message.space()[..text.len()].copy_from_slice(text);
     message.filled(text.len());
@@ -82,6 +84,20 @@ fn parsed() -> Message {
 
 fn list(head: &Head) -> Fields {
     head.fields().map(|field| (field.name.to_vec(), field.value.to_vec())).collect()
+}
+
+#[test]
+fn lines_that_came_and_lines_that_were_added_are_told_apart_even_at_the_same_place() {
+    let mut message = parse(b"GET / HTTP/1.1\r\nHost: a\r\nX-C: 3\r\n\r\n");
+    let after_host = "GET / HTTP/1.1\r\nHost: a\r\n".len();
+    message.head_mut().retain(|field| field.name == b"host");
+    // A line that is removed again takes as many bytes of what was added as there are before this one.
+    message.head_mut().append(b"x-a", &vec![b'a'; after_host - b"x-a: \r\n".len()]);
+    message.head_mut().remove(b"x-a");
+    message.head_mut().append(b"x-b", b"2");
+    let mut written = Vec::new();
+    message.head().write_fields(&mut written);
+    assert_eq!(written, b"host: a\r\nx-b: 2\r\n");
 }
 
 proptest! {

@@ -196,7 +196,9 @@ fn nothing_of_one_message_is_seen_in_the_next() {
     assert_eq!(message.parse_request(), Ok(true));
     take(&mut message).unwrap();
     assert_eq!(message.trailers().count(), 1);
+    message.give_block(vec![0; 8].into());
     message.reset();
+    assert_eq!((message.space().len(), message.take_block()), (4096, None));
     fill(&mut message, b"GET / HTTP/1.1\r\nHost: b\r\n\r\n");
     assert_eq!(message.parse_request(), Ok(true));
     let mut written = Vec::new();
