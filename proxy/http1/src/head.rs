@@ -32,7 +32,7 @@ impl Span {
     }
 }
 
-/// A line `name: value\r\n`, its name in lower case, with exactly one blank and none at the end.
+/// A line `name: value\r\n`, its name in lower case, with exactly one space after the colon and no blank at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Line {
     start: u32,

@@ -11,16 +11,17 @@ use crate::{FIELDS_MAX, HEAD_BYTES_MAX};
 type Reached<E> = Result<Option<usize>, E>;
 
 /// Reads the head of a request from the first `filled` bytes of the head's buffer. Yields where it ends, or nothing if it
-/// isn't there whole. What is said depends on whole lines only, so that it doesn't matter how the bytes came.
+/// isn't there whole. What is said depends on whole lines within the limit only, so that it doesn't matter how the bytes came.
 pub(crate) fn parse(head: &mut Head, filled: usize) -> Result<Option<(usize, Framing)>, Refusal> {
     head.clear();
-    let Some(fields) = request_line(head, filled)? else {
+    let within = filled.min(HEAD_BYTES_MAX);
+    let Some(fields) = request_line(head, within)? else {
         return if filled > HEAD_BYTES_MAX { Err(Refusal::TargetTooLong) } else { Ok(None) };
     };
-    let end = match read_fields(head, fields, filled) {
-        Ok(Some(end)) if end <= HEAD_BYTES_MAX => end,
+    let end = match read_fields(head, fields, within) {
+        Ok(Some(end)) => end,
         Ok(None) if filled <= HEAD_BYTES_MAX => return Ok(None),
-        Ok(_) | Err(Malformed::TooMany) => return Err(Refusal::TooLarge),
+        Ok(None) | Err(Malformed::TooMany) => return Err(Refusal::TooLarge),
         Err(Malformed::Line) => return Err(Refusal::Field),
     };
     Ok(Some((end, framing(head)?)))
@@ -60,9 +61,6 @@ fn request_line(head: &mut Head, filled: usize) -> Reached<Refusal> {
         [b' ', ..] | [] => return Err(Refusal::RequestLine),
         _ => return Err(Refusal::Target),
     };
-    if target.len() > HEAD_BYTES_MAX {
-        return Err(Refusal::TargetTooLong);
-    }
     if target.is_empty() {
         return Err(Refusal::Target);
     }
@@ -91,7 +89,7 @@ pub(crate) fn read_fields(head: &mut Head, mut at: usize, filled: usize) -> Reac
             _ => {}
         }
         match field(bytes, at) {
-            Some(line) if line.is_canonical() => {
+            Some(line) if line.is_canonical(bytes) => {
                 head.add_line(at, (line.colon - at) as u16, line.value_end - line.value_start);
                 at = line.end;
             }
@@ -119,9 +117,10 @@ struct FieldLine {
 }
 
 impl FieldLine {
-    /// Whether it stands there as it is written: one blank after the colon, and none at the end.
-    fn is_canonical(&self) -> bool {
-        self.value_start == self.colon + 2 && self.end == self.value_end + 2
+    /// Whether it stands in `bytes` as it is written: one space after the colon, and no blank at the end.
+    fn is_canonical(&self, bytes: &[u8]) -> bool {
+        let blanks = bytes.get(self.colon + 1..self.value_start);
+        blanks == Some(b" ") && self.end == self.value_end + 2
     }
 }
 
@@ -153,4 +152,43 @@ fn field(bytes: &mut [u8], at: usize) -> Option<FieldLine> {
         value_end -= 1;
     }
     Some(FieldLine { colon, value_start: value_start.min(value_end), value_end, end: line_end + 2 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Message;
+
+    fn parse_in_pieces(bytes: &[u8], piece: usize) -> Result<Message, Refusal> {
+        let mut message = Message::new(vec![0; 2 * HEAD_BYTES_MAX].into());
+        for piece in bytes.chunks(piece) {
+            message.space()[..piece.len()].copy_from_slice(piece);
+            message.filled(piece.len());
+            message.parse_request()?;
+        }
+        Ok(message)
+    }
+
+    #[test]
+    fn a_line_is_written_with_a_space_after_the_colon_even_if_it_came_with_a_tab() {
+        let message = parse_in_pieces(b"GET / HTTP/1.1\r\nHost:\ta\r\nX-A: b\r\nX-B:\t\r\n\r\n", 99).unwrap();
+        let mut written = Vec::new();
+        message.head().write_fields(&mut written);
+        assert_eq!(written, b"host: a\r\nx-a: b\r\nx-b: \r\n");
+    }
+
+    #[test]
+    fn what_is_wrong_behind_the_limit_does_not_change_the_refusal() {
+        let long = "a".repeat(HEAD_BYTES_MAX);
+        let table = [
+            (format!("GET / HTTP/1.1\r\nX: {long}\0\r\n"), Refusal::TooLarge),
+            (format!("GET / HTTP/1.1\r\nX: {long}\r\n\r\n"), Refusal::TooLarge),
+            (format!("GET /{long} HTTP/3.0\r\n\r\n"), Refusal::TargetTooLong),
+        ];
+        for (bytes, refusal) in table {
+            for piece in [1, bytes.len()] {
+                assert_eq!(parse_in_pieces(bytes.as_bytes(), piece).err(), Some(refusal), "{piece}");
+            }
+        }
+    }
 }

@@ -31,13 +31,14 @@ pub enum ResponseFault {
 /// buffer. Yields where it ends, or nothing if it isn't there whole.
 pub(crate) fn parse(head: &mut Head, filled: usize, to_head: bool) -> Result<Option<(usize, Framing)>, ResponseFault> {
     head.clear();
-    let Some(fields) = status_line(head, filled)? else {
+    let within = filled.min(HEAD_BYTES_MAX);
+    let Some(fields) = status_line(head, within)? else {
         return if filled > HEAD_BYTES_MAX { Err(ResponseFault::TooLarge) } else { Ok(None) };
     };
-    match read_fields(head, fields, filled) {
-        Ok(Some(end)) if end <= HEAD_BYTES_MAX => Ok(Some((end, framing(head, to_head)?))),
+    match read_fields(head, fields, within) {
+        Ok(Some(end)) => Ok(Some((end, framing(head, to_head)?))),
         Ok(None) if filled <= HEAD_BYTES_MAX => Ok(None),
-        Ok(_) | Err(Malformed::TooMany) => Err(ResponseFault::TooLarge),
+        Ok(None) | Err(Malformed::TooMany) => Err(ResponseFault::TooLarge),
         Err(Malformed::Line) => Err(ResponseFault::Field),
     }
 }
