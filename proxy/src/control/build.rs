@@ -42,11 +42,12 @@ pub(super) fn full(
     let table = Table::compile(&model);
     let format = model.mesh.access_log.as_ref().map(|access_log| &access_log.format);
     let default = || AccessLogFormat::Text(Format::istio_default());
+    let clusters = clusters(metrics, &model.clusters, endpoints_of, previous);
     Snapshot {
         version,
-        clusters: clusters(metrics, &model.clusters, endpoints_of, previous),
         listeners: listeners(surroundings, &model),
-        splits: splits(metrics, &model, &table),
+        splits: splits(metrics, &clusters, &table),
+        clusters,
         line_format: Arc::new(LineFormat::new(&format.cloned().unwrap_or_else(default))),
         local_series: metrics.series(&DestinationLabels::unknown()),
         model: Arc::new(model),
@@ -148,15 +149,15 @@ fn cluster(
     }
 }
 
-/// Cells of the destinations of every route that has a choice.
-fn splits(metrics: &Metrics, model: &Model, table: &Table) -> Arc<[Option<SplitDestinationId>]> {
+/// Cells of the destinations of every route that has a choice. Thousands of routes name few clusters, so names are shared.
+fn splits(metrics: &Metrics, clusters: &[Arc<ClusterRuntime>], table: &Table) -> Arc<[Option<SplitDestinationId>]> {
     let mut cells: Vec<Option<SplitDestinationId>> = vec![None; table.destination_count()];
     for entry in table.routes() {
         let ActionEntry::Forward { destinations, split: Some((_, split)) } = &entry.action else { continue };
         let name = |target: &ClusterTarget| -> Arc<str> {
             match target {
                 ClusterTarget::Known(index) => {
-                    model.clusters.get(index.0 as usize).map_or("".into(), |cluster| cluster.name.to_string().into())
+                    clusters.get(index.0 as usize).map_or("".into(), |cluster| Arc::clone(&cluster.name))
                 }
                 ClusterTarget::Missing(name) => name.to_string().into(),
             }
