@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use balance::EndpointSet;
-use config_model::model::{AccessLogFormat, Cluster, ClusterName, ClusterTarget, Endpoint, Format, Model};
+use config_model::model::{AccessLogFormat, Cluster, ClusterName, ClusterTarget, Endpoint, Format, Model, Route};
 use foldhash::fast::RandomState;
 use routing::{ActionEntry, Table};
 
@@ -34,11 +34,14 @@ pub(super) struct Surroundings<'a> {
 pub(super) fn full(
     surroundings: &Surroundings<'_>,
     version: Arc<str>,
-    model: Model,
+    mut model: Model,
     endpoints_of: EndpointsOf<'_>,
     previous: Option<&Snapshot>,
 ) -> Snapshot {
     let metrics = surroundings.metrics;
+    if let Some(previous) = previous {
+        share_routes(&mut model, &previous.model);
+    }
     let table = Table::compile(&model);
     let format = model.mesh.access_log.as_ref().map(|access_log| &access_log.format);
     let default = || AccessLogFormat::Text(Format::istio_default());
@@ -77,6 +80,29 @@ pub(super) fn with_endpoints(
         splits: Arc::clone(&previous.splits),
         line_format: Arc::clone(&previous.line_format),
         local_series: previous.local_series.clone(),
+    }
+}
+
+/// The routes of a virtual host, in order.
+type Routes = Arc<[Arc<Route>]>;
+
+/// Routes that are as before become the very same, as both models are in memory until the last request of the one is over.
+/// What hosts share in `model` they share after it.
+fn share_routes(model: &mut Model, previous: &Model) {
+    let hosts = previous.route_configurations.iter().flat_map(|configuration| &configuration.virtual_hosts);
+    let routes = hosts.flat_map(|host| host.routes.iter());
+    let known: HashMap<&str, &Arc<Route>, RandomState> = routes.map(|route| (&*route.id, route)).collect();
+    let same = |route: &Arc<Route>| {
+        let before = known.get(&*route.id).copied().filter(|before| *before == route);
+        Arc::clone(before.unwrap_or(route))
+    };
+    // By address; the lists that are replaced are kept as well, so that no address comes up a second time.
+    let mut lists: HashMap<*const Arc<Route>, [Routes; 2], RandomState> = HashMap::default();
+    for host in model.route_configurations.iter_mut().flat_map(|configuration| &mut configuration.virtual_hosts) {
+        let [_, shared] = lists
+            .entry(host.routes.as_ptr())
+            .or_insert_with(|| [Arc::clone(&host.routes), host.routes.iter().map(same).collect()]);
+        host.routes = Arc::clone(shared);
     }
 }
 
