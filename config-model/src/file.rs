@@ -1,8 +1,9 @@
 //! One file of a configuration folder: its documents, read and checked. Start at [`ParsedFile::parse`].
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::decode::{Path, Report};
+use crate::decode::{Path, Report, Texts};
 use crate::diagnostic::{Code, Diagnostic, Level};
 use crate::document::{Node, Section, SyntaxError, Value, parse, sections};
 use crate::resource::{self, Resource, Spec};
@@ -16,44 +17,64 @@ pub struct ParsedFile {
     /// What was found, in order.
     pub diagnostics: Vec<Diagnostic>,
     name: Arc<str>,
-    sections: Vec<Arc<ParsedSection>>,
+    text: Arc<str>,
+    sections: Box<[ParsedSection]>,
 }
 
-/// A document's text with what was made of it, to be used again while that text stays in its place.
-#[derive(Debug)]
+/// A document's place with what was made of it, to be used again while the same text stands there.
+#[derive(Debug, Clone)]
 struct ParsedSection {
-    text: Box<str>,
+    /// Where its text is in the file's.
+    bytes: Range<usize>,
     line: u32,
     ordinal: u32,
-    resources: Vec<Arc<Resource>>,
-    diagnostics: Vec<Diagnostic>,
+    found: Arc<Found>,
 }
 
 impl ParsedSection {
-    fn is_of(&self, section: Section<'_>, ordinal: u32) -> bool {
-        self.line == section.line && self.ordinal == ordinal && *self.text == *section.text
+    /// Whether `section` is this one, which is of `file`.
+    fn is_of(&self, file: &ParsedFile, section: Section<'_>, ordinal: u32) -> bool {
+        let text = file.text.get(self.bytes.clone());
+        self.line == section.line && self.ordinal == ordinal && text == Some(section.text)
     }
 }
 
+/// What a document holds.
+#[derive(Debug)]
+struct Found {
+    resources: Box<[Arc<Resource>]>,
+    diagnostics: Box<[Diagnostic]>,
+}
+
 impl ParsedFile {
-    /// Reads `text`, the contents of the file called `name`. Documents that `previous`, the same file as it was before, has in
-    /// the same place are not read again, and their resources are the same `Arc`s.
+    /// As [`ParsedFile::read`], for a text that nobody shares.
     pub fn parse(name: &str, text: &str, previous: Option<&Self>) -> Self {
-        let known = previous.filter(|file| *file.name == *name).map(|file| &file.sections[..]).unwrap_or_default();
-        let mut known = known.iter().peekable();
-        let name: Arc<str> = Arc::from(name);
-        let mut file = Self { name: Arc::clone(&name), ..Self::default() };
+        Self::read(name, &Arc::from(text), previous)
+    }
+
+    /// Reads `text`, the contents of the file called `name`, and keeps it. Documents that `previous`, the same file as it was
+    /// before, has in the same place are not read again, and their resources are the same `Arc`s.
+    pub fn read(name: &str, text: &Arc<str>, previous: Option<&Self>) -> Self {
+        let empty = Self::default();
+        let previous = previous.filter(|file| *file.name == *name).unwrap_or(&empty);
+        let mut known = previous.sections.iter().peekable();
+        let mut file = Self { name: Arc::from(name), text: Arc::clone(text), ..Self::default() };
+        let (mut parsed, mut texts, mut begin) = (Vec::new(), Texts::default(), 0);
         for section in sections(text) {
             let ordinal = u32::try_from(file.resources.len()).unwrap_or(u32::MAX);
             while known.next_if(|known| known.line < section.line).is_some() {}
-            let parsed = match known.peek() {
-                Some(known) if known.is_of(section, ordinal) => Arc::clone(known),
-                _ => Arc::new(read_section(&name, section, ordinal)),
+            let found = match known.peek() {
+                Some(known) if known.is_of(previous, section, ordinal) => Arc::clone(&known.found),
+                _ => Arc::new(read_section(&file.name, section, ordinal, &mut texts)),
             };
-            file.resources.extend(parsed.resources.iter().cloned());
-            file.diagnostics.extend(parsed.diagnostics.iter().cloned());
-            file.sections.push(parsed);
+            file.resources.extend(found.resources.iter().cloned());
+            file.diagnostics.extend(found.diagnostics.iter().cloned());
+            let bytes = begin..begin + section.text.len();
+            begin = bytes.end;
+            parsed.push(ParsedSection { bytes, line: section.line, ordinal, found });
         }
+        file.sections = parsed.into();
+        file.resources.shrink_to_fit();
         file
     }
 
@@ -63,8 +84,8 @@ impl ParsedFile {
     }
 }
 
-fn read_section(name: &Arc<str>, section: Section<'_>, ordinal: u32) -> ParsedSection {
-    let mut report = Report::new(Arc::clone(name));
+fn read_section(name: &Arc<str>, section: Section<'_>, ordinal: u32, texts: &mut Texts) -> Found {
+    let mut report = Report::new(Arc::clone(name)).with_texts(std::mem::take(texts));
     let mut resources = Vec::new();
     match parse(section.text, section.line) {
         Ok(documents) => {
@@ -75,7 +96,8 @@ fn read_section(name: &Arc<str>, section: Section<'_>, ordinal: u32) -> ParsedSe
         Err(error) => report.syntax(error),
     }
     report.diagnostics.sort_by_key(|diagnostic| diagnostic.position);
-    ParsedSection { text: section.text.into(), line: section.line, ordinal, resources, diagnostics: report.diagnostics }
+    *texts = report.texts;
+    Found { resources: resources.into(), diagnostics: report.diagnostics.into() }
 }
 
 /// Reads a document, which may be a list of resources (`kubectl get -o yaml` writes those) or nothing at all.

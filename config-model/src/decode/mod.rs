@@ -18,6 +18,7 @@ pub use bytes::Bytes;
 pub(crate) use macros::{choice, object};
 pub use path::Path;
 pub use report::Report;
+pub(crate) use report::Texts;
 pub use suggest::suggest;
 pub use time::{Duration, Timestamp};
 
@@ -149,48 +150,49 @@ impl<T: Decode> Field for Vec<T> {
 /// A map of the API, in the order in which it was written. No key appears twice.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Map<T> {
-    /// Keys and values.
-    pub entries: Vec<(Text, T)>,
+    /// Behind one pointer, since most maps are empty.
+    #[allow(clippy::box_collection, reason = "a boxed slice would take two words where there is mostly nothing")]
+    entries: Option<Box<Vec<(Text, T)>>>,
 }
 
 impl<T> Default for Map<T> {
     fn default() -> Self {
-        Self { entries: Vec::new() }
+        Self { entries: None }
     }
 }
 
 impl<T> Map<T> {
     /// Keys and values in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &(Text, T)> {
-        self.entries.iter()
+        self.entries.iter().flat_map(|entries| entries.iter())
     }
 
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_none()
     }
 
     /// Number of entries.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.as_ref().map_or(0, |entries| entries.len())
     }
 
     /// The value under `key`, compared with case.
     pub fn get(&self, key: &str) -> Option<&T> {
-        self.entries.iter().find(|(name, _)| *name.value == *key).map(|(_, value)| value)
+        self.iter().find(|(name, _)| *name.value == *key).map(|(_, value)| value)
     }
 }
 
 impl<T: Decode> Field for Map<T> {
     fn read(node: &Node<'_>, at: &Path<'_>, report: &mut Report) -> Self {
         let Some(fields) = report.optional_mapping(node, at) else { return Self::default() };
-        let mut map = Self { entries: Vec::with_capacity(fields.len()) };
+        let mut entries = Vec::with_capacity(fields.len());
         for (key, value) in fields {
             if let Some(value) = T::decode(value, &at.key(&key.name), report) {
-                map.entries.push((key.to_text(), value));
+                entries.push((Located { value: report.text(&key.name), position: key.position }, value));
             }
         }
-        map
+        Self { entries: (!entries.is_empty()).then(|| Box::new(entries)) }
     }
 
     fn is_absent(&self) -> bool {
@@ -200,8 +202,8 @@ impl<T: Decode> Field for Map<T> {
 
 impl<T: Serialize> Serialize for Map<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.entries.len()))?;
-        for (key, value) in &self.entries {
+        let mut map = serializer.serialize_map(Some(self.len()))?;
+        for (key, value) in self.iter() {
             map.serialize_entry(&*key.value, value)?;
         }
         map.end()
@@ -214,7 +216,7 @@ impl Field for Labels {
         let mut labels = Self::new();
         for (key, value) in fields {
             if let Some(text) = Text::decode(value, &at.key(&key.name), report) {
-                labels.insert(Arc::from(&*key.name), text.value);
+                labels.insert(report.text(&key.name), text.value);
             }
         }
         labels

@@ -3,10 +3,27 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
+use foldhash::HashSet;
+
 use super::{Field, Path, Unknown, suggest};
 use crate::diagnostic::{Code, Diagnostic, Level};
 use crate::document::{Key, Node, Value};
 use crate::origin::{Position, ResourceId};
+
+/// Texts, each kept once: thousands of routes name the same few hosts, subsets and gateways.
+#[derive(Debug, Default)]
+pub(crate) struct Texts(HashSet<Arc<str>>);
+
+impl Texts {
+    fn share(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = Arc::from(text);
+        self.0.insert(Arc::clone(&new));
+        new
+    }
+}
 
 /// Diagnostics of one file, and the resource that is being read.
 #[derive(Debug)]
@@ -16,6 +33,8 @@ pub struct Report {
     pub resource: Option<Arc<ResourceId>>,
     /// What was found so far.
     pub diagnostics: Vec<Diagnostic>,
+    /// Texts that were read so far.
+    pub(crate) texts: Texts,
     /// Inside a field that is not honoured yet: what lies below it isn't worth a warning of its own.
     inside_later: bool,
 }
@@ -23,7 +42,17 @@ pub struct Report {
 impl Report {
     /// A report on `file`.
     pub fn new(file: Arc<str>) -> Self {
-        Self { file, resource: None, diagnostics: Vec::new(), inside_later: false }
+        Self { file, resource: None, diagnostics: Vec::new(), texts: Texts::default(), inside_later: false }
+    }
+
+    /// The same, sharing texts that were read before.
+    pub(crate) fn with_texts(self, texts: Texts) -> Self {
+        Self { texts, ..self }
+    }
+
+    /// `text`, shared with all that is equal to it.
+    pub fn text(&mut self, text: &str) -> Arc<str> {
+        self.texts.share(text)
     }
 
     /// The file's name.

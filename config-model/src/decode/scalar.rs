@@ -1,7 +1,6 @@
 //! Scalars: text, numbers, durations, bytes, timestamps, and values that are compiled where they are read.
 
 use std::str::FromStr;
-use std::sync::Arc;
 
 use super::{Bytes, Decode, Duration, Located, Path, Report, Text, Timestamp};
 use crate::document::{Node, Value};
@@ -17,7 +16,8 @@ fn text<'n>(node: &'n Node<'_>, at: &Path<'_>, report: &mut Report) -> Option<&'
 
 impl Decode for Text {
     fn decode(node: &Node<'_>, at: &Path<'_>, report: &mut Report) -> Option<Self> {
-        text(node, at, report).map(|text| Located { value: Arc::from(text), position: node.position })
+        let text = text(node, at, report)?;
+        Some(Located { value: report.text(text), position: node.position })
     }
 }
 

@@ -7,12 +7,9 @@ mod quick;
 mod scalar;
 mod split;
 
-use std::borrow::Cow;
-use std::sync::Arc;
-
 pub use split::{Section, sections};
+use std::borrow::Cow;
 
-use crate::decode::{Located, Text};
 use crate::origin::Position;
 
 /// A value and where it begins.
@@ -50,13 +47,6 @@ pub struct Key<'t> {
     pub name: Cow<'t, str>,
     /// Where it begins.
     pub position: Position,
-}
-
-impl Key<'_> {
-    /// As a value of its own.
-    pub fn to_text(&self) -> Text {
-        Located { value: Arc::from(&*self.name), position: self.position }
-    }
 }
 
 /// Reads the documents of a section, of which there is mostly one; `line` is the number of its first line in the file.

@@ -94,7 +94,7 @@ fn identify(node: &Node<'_>, kind: &'static str, report: &mut Report) -> Option<
         report.error(position, &at.field("name"), "is required", Some("give the resource a name"));
         return None;
     }
-    let namespace = if kind == "Namespace" { Arc::from("") } else { metadata.namespace_or_default() };
+    let namespace = if kind == "Namespace" { Arc::from("") } else { metadata.namespace_or_default(report) };
     let id = ResourceId { kind, namespace, name: Arc::clone(&metadata.name.value), file: Arc::clone(report.file()) };
     Some((metadata, Arc::new(id)))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::decode::{Located, Text, Timestamp, object};
+use crate::decode::{Located, Report, Text, Timestamp, object};
 use crate::name::Labels;
 
 object! {
@@ -39,7 +39,7 @@ object! {
 
 impl Metadata {
     /// The namespace, or `default`.
-    pub(super) fn namespace_or_default(&self) -> Arc<str> {
-        if self.namespace.value.is_empty() { Arc::from("default") } else { Arc::clone(&self.namespace.value) }
+    pub(super) fn namespace_or_default(&self, report: &mut Report) -> Arc<str> {
+        if self.namespace.value.is_empty() { report.text("default") } else { Arc::clone(&self.namespace.value) }
     }
 }

@@ -53,7 +53,7 @@ impl Resource {
     }
 }
 
-/// What a resource says, by kind.
+/// What a resource says, by kind. The large ones are boxed, so that thousands of VirtualServices don't pay for them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 #[allow(missing_docs, reason = "each holds the type of its name")]
@@ -61,13 +61,13 @@ pub enum Spec {
     Gateway(Gateway),
     VirtualService(VirtualService),
     DestinationRule(DestinationRule),
-    ServiceEntry(ServiceEntry),
+    ServiceEntry(Box<ServiceEntry>),
     WorkloadEntry(WorkloadEntry),
-    Sidecar(Sidecar),
-    Service(Service),
+    Sidecar(Box<Sidecar>),
+    Service(Box<Service>),
     Endpoints(Endpoints),
     EndpointSlice(EndpointSlice),
-    Pod(Pod),
+    Pod(Box<Pod>),
     /// Of which only the labels count.
     Namespace,
     Secret(Secret),
@@ -97,5 +97,28 @@ object! {
     WorkloadSelector {
         /// All of them.
         labels: Labels = "labels",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use super::*;
+
+    #[test]
+    fn what_thousands_of_routes_are_made_of_stays_small() {
+        for (what, size, most) in [
+            ("Text", size_of::<Text>(), 24),
+            ("Map", size_of::<Map<StringMatch>>(), 8),
+            ("StringMatch", size_of::<Option<StringMatch>>(), 32),
+            ("HttpMatchRequest", size_of::<HttpMatchRequest>(), 320),
+            ("HttpRoute", size_of::<HttpRoute>(), 256),
+            ("HttpRouteDestination", size_of::<HttpRouteDestination>(), 112),
+            ("Spec", size_of::<Spec>(), 160),
+            ("Resource", size_of::<Resource>(), 368),
+        ] {
+            assert!(size <= most, "{what} has {size} bytes, at most {most} are wanted");
+        }
     }
 }

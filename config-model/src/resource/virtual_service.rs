@@ -152,7 +152,7 @@ pub enum StringMatch {
     /// Its beginning.
     Prefix(Text),
     /// The whole text, by an expression of RE2.
-    Regex(Located<Pattern>),
+    Regex(Box<Located<Pattern>>),
     /// `{}`: the value has to be there.
     Present(Position),
 }
@@ -191,7 +191,7 @@ impl Decode for StringMatch {
                     // Istio reads this one as "is there", though it is no expression.
                     Some(Self::Present(value.position))
                 }
-                "regex" => Located::decode(value, &at, report).map(Self::Regex),
+                "regex" => Box::decode(value, &at, report).map(Self::Regex),
                 _ => {
                     let parent = at.parent();
                     report.unknown_field(key, parent, &["exact", "prefix", "regex"], Unknown::Refuse);

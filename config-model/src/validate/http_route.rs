@@ -148,7 +148,7 @@ fn authority_once(route: &HttpRoute, at: &Path<'_>, report: &mut Report) {
     let Some(operations) = route.headers.as_ref().and_then(|headers| headers.request.as_ref()) else { return };
     let is_authority = |entry: &&(crate::decode::Text, Located<Format>)| names::is_authority(&entry.0.value);
     for (field, map) in [("set", &operations.set), ("add", &operations.add)] {
-        for (name, _) in map.entries.iter().filter(is_authority) {
+        for (name, _) in map.iter().filter(is_authority) {
             if let Some(before) = before {
                 let message = format_args!("the authority is set already by {before}");
                 report.error(

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use balance::EndpointSet;
-use config_model::model::{AccessLogFormat, Cluster, ClusterName, ClusterTarget, Endpoint, Format, Model};
+use config_model::model::{AccessLogFormat, Cluster, ClusterName, ClusterTarget, Endpoint, Format, Model, Route};
 use foldhash::fast::RandomState;
 use routing::{ActionEntry, Table};
 
@@ -34,19 +34,23 @@ pub(super) struct Surroundings<'a> {
 pub(super) fn full(
     surroundings: &Surroundings<'_>,
     version: Arc<str>,
-    model: Model,
+    mut model: Model,
     endpoints_of: EndpointsOf<'_>,
     previous: Option<&Snapshot>,
 ) -> Snapshot {
     let metrics = surroundings.metrics;
+    if let Some(previous) = previous {
+        share_routes(&mut model, &previous.model);
+    }
     let table = Table::compile(&model);
     let format = model.mesh.access_log.as_ref().map(|access_log| &access_log.format);
     let default = || AccessLogFormat::Text(Format::istio_default());
+    let clusters = clusters(metrics, &model.clusters, endpoints_of, previous);
     Snapshot {
         version,
-        clusters: clusters(metrics, &model.clusters, endpoints_of, previous),
         listeners: listeners(surroundings, &model),
-        splits: splits(metrics, &model, &table),
+        splits: splits(metrics, &clusters, &table),
+        clusters,
         line_format: Arc::new(LineFormat::new(&format.cloned().unwrap_or_else(default))),
         local_series: metrics.series(&DestinationLabels::unknown()),
         model: Arc::new(model),
@@ -76,6 +80,29 @@ pub(super) fn with_endpoints(
         splits: Arc::clone(&previous.splits),
         line_format: Arc::clone(&previous.line_format),
         local_series: previous.local_series.clone(),
+    }
+}
+
+/// The routes of a virtual host, in order.
+type Routes = Arc<[Arc<Route>]>;
+
+/// Routes that are as before become the very same, as both models are in memory until the last request of the one is over.
+/// What hosts share in `model` they share after it.
+fn share_routes(model: &mut Model, previous: &Model) {
+    let hosts = previous.route_configurations.iter().flat_map(|configuration| &configuration.virtual_hosts);
+    let routes = hosts.flat_map(|host| host.routes.iter());
+    let known: HashMap<&str, &Arc<Route>, RandomState> = routes.map(|route| (&*route.id, route)).collect();
+    let same = |route: &Arc<Route>| {
+        let before = known.get(&*route.id).copied().filter(|before| *before == route);
+        Arc::clone(before.unwrap_or(route))
+    };
+    // By address; the lists that are replaced are kept as well, so that no address comes up a second time.
+    let mut lists: HashMap<*const Arc<Route>, [Routes; 2], RandomState> = HashMap::default();
+    for host in model.route_configurations.iter_mut().flat_map(|configuration| &mut configuration.virtual_hosts) {
+        let [_, shared] = lists
+            .entry(host.routes.as_ptr())
+            .or_insert_with(|| [Arc::clone(&host.routes), host.routes.iter().map(same).collect()]);
+        host.routes = Arc::clone(shared);
     }
 }
 
@@ -148,15 +175,15 @@ fn cluster(
     }
 }
 
-/// Cells of the destinations of every route that has a choice.
-fn splits(metrics: &Metrics, model: &Model, table: &Table) -> Arc<[Option<SplitDestinationId>]> {
+/// Cells of the destinations of every route that has a choice. Thousands of routes name few clusters, so names are shared.
+fn splits(metrics: &Metrics, clusters: &[Arc<ClusterRuntime>], table: &Table) -> Arc<[Option<SplitDestinationId>]> {
     let mut cells: Vec<Option<SplitDestinationId>> = vec![None; table.destination_count()];
     for entry in table.routes() {
         let ActionEntry::Forward { destinations, split: Some((_, split)) } = &entry.action else { continue };
         let name = |target: &ClusterTarget| -> Arc<str> {
             match target {
                 ClusterTarget::Known(index) => {
-                    model.clusters.get(index.0 as usize).map_or("".into(), |cluster| cluster.name.to_string().into())
+                    clusters.get(index.0 as usize).map_or("".into(), |cluster| Arc::clone(&cluster.name))
                 }
                 ClusterTarget::Missing(name) => name.to_string().into(),
             }

@@ -88,13 +88,13 @@ impl Files {
         hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>().into()
     }
 
-    fn text(&mut self, name: Arc<str>, text: &str, outcome: &mut Outcome) {
+    fn text(&mut self, name: Arc<str>, text: &Arc<str>, outcome: &mut Outcome) {
         let file = self.files.entry(Arc::clone(&name)).or_default();
-        let digest: [u8; 32] = Sha256::digest(text).into();
+        let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
         let before = file.accepted.as_ref();
         let parsed = match before {
             Some(accepted) if accepted.digest == digest => Arc::clone(&accepted.parsed),
-            _ => Arc::new(ParsedFile::parse(&name, text, before.map(|accepted| &*accepted.parsed))),
+            _ => Arc::new(ParsedFile::read(&name, text, before.map(|accepted| &*accepted.parsed))),
         };
         if parsed.is_refused() {
             file.refusal = parsed.diagnostics.clone();

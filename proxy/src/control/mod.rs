@@ -26,7 +26,7 @@ use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::process::{GatewayOptions, Order, StartError};
-use crate::snapshot::SnapshotStore;
+use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::source::{self, Change, Folder, Rereader, Scan};
 use crate::telemetry::{AccessLog, Metrics, Target};
 use crate::worker::{self, Workers};
@@ -41,6 +41,9 @@ pub use status::{Applied, ListenerStatus, State, Status};
 
 /// How often a listener that could not be bound is tried again.
 const BIND_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often snapshots that are out of force are looked at: who still holds one lets go of it with its next request.
+const RELEASE: Duration = Duration::from_millis(250);
 
 /// What the control thread is given by the process, besides what the command line says.
 pub(crate) struct Means {
@@ -61,6 +64,8 @@ pub(crate) struct Control {
     metrics: Metrics,
     access_log: Arc<AccessLog>,
     store: Arc<SnapshotStore>,
+    /// Out of force, and not freed yet. Held here so that it is this thread that frees them, and not one that serves.
+    retired: Vec<Arc<Snapshot>>,
     workers: Option<Workers>,
     since: SystemTime,
     /// Ends the watch of the folder when dropped.
@@ -105,6 +110,7 @@ impl Control {
             metrics,
             access_log,
             store,
+            retired: Vec::new(),
             workers,
             since,
             rereader,
@@ -126,7 +132,7 @@ impl Control {
 
     /// Follows the folder and obeys orders, until one of them is to end and has been carried out.
     pub(crate) async fn run(mut self, mut orders: UnboundedReceiver<Order>) {
-        let (mut bind_again, mut look_up) = (every(BIND_AGAIN), every(dns::REFRESH));
+        let (mut bind_again, mut look_up, mut release) = (every(BIND_AGAIN), every(dns::REFRESH), every(RELEASE));
         let mut drain = Drain::default();
         loop {
             let draining = drain.has_begun();
@@ -135,6 +141,7 @@ impl Control {
                 Some(answers) = self.answers.1.recv() => self.names_found(answers),
                 _ = look_up.tick(), if self.pipeline.has_names() => self.look_up(),
                 _ = bind_again.tick(), if !draining && self.sockets.failed().next().is_some() => self.bind_again(),
+                _ = release.tick(), if !self.retired.is_empty() => self.retired.retain(|old| Arc::strong_count(old) > 1),
                 order = orders.recv() => match order {
                     Some(Order::Reread) => self.rereader.reread(),
                     Some(Order::Drain) => self.drain(&mut drain),
@@ -182,7 +189,7 @@ impl Control {
             tracing::error!(target: "config", "the access log can't be opened, and goes where it went: {error}");
         }
         let opened = self.sockets.open(&wanted);
-        self.store.publish(Arc::new(built.snapshot));
+        self.publish(built.snapshot);
         self.since = SystemTime::now();
         let gone = self.sockets.close_all_but(&wanted);
         if let Some(workers) = &self.workers {
@@ -195,6 +202,11 @@ impl Control {
             self.pipeline.version(), built.extent, begun.elapsed().as_secs_f64() * 1e3,
         );
         built.findings
+    }
+
+    fn publish(&mut self, snapshot: Snapshot) {
+        self.retired.push(self.store.load());
+        self.store.publish(Arc::new(snapshot));
     }
 
     /// Gives workers their new sockets, and says which could not be had.
@@ -256,7 +268,7 @@ impl Control {
 
     fn names_found(&mut self, answers: dns::Answers) {
         if let Some(snapshot) = self.pipeline.learn(answers, &self.metrics, &self.store.load()) {
-            self.store.publish(Arc::new(snapshot));
+            self.publish(snapshot);
         }
     }
 

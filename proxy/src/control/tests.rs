@@ -103,6 +103,18 @@ async fn other_routes_compile_the_table_and_keep_every_cluster() {
 }
 
 #[tokio::test]
+async fn a_route_that_did_not_change_is_the_very_same_as_before() {
+    let (mut fixture, before) = Fixture::started().await;
+    let (_, built) = fixture.change("routes.yaml", &routes(90), Some(&before)).await;
+    let all = |snapshot: &Snapshot| -> Vec<_> {
+        snapshot.table.routes().iter().map(|entry| Arc::clone(&entry.route)).collect()
+    };
+    let (before, after) = (all(&before), all(&built.snapshot));
+    let same: Vec<bool> = before.iter().zip(&after).map(|(before, after)| Arc::ptr_eq(before, after)).collect();
+    assert_eq!(same, [true, false], "the weights of the second have changed");
+}
+
+#[tokio::test]
 async fn other_endpoints_keep_the_table_the_splits_and_the_clusters_of_other_services() {
     let (mut fixture, before) = Fixture::started().await;
     let (_, built) = fixture.change("b.yaml", &service("b.example", &[9003, 9004]), Some(&before)).await;
