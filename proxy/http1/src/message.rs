@@ -29,6 +29,8 @@ pub struct Message {
     /// Up to here no line feed stands that the parser has not seen.
     seen: usize,
     is_head_known: bool,
+    /// What was found wrong with the body; it stays so.
+    fault: Option<BodyFault>,
 }
 
 /// What is still to come of a body.
@@ -56,7 +58,7 @@ impl Message {
         self.body = Body::Ended;
         self.trailers = None;
         (self.filled, self.raw, self.data, self.seen) = (0, 0, (0, 0), 0);
-        self.is_head_known = false;
+        (self.is_head_known, self.fault) = (false, None);
     }
 
     /// Where the next bytes go. Empty if there is no room: a longer buffer is needed then.
@@ -137,6 +139,8 @@ impl Message {
         self.data = (end, end);
         self.is_head_known = true;
         self.expect(framing);
+        // Told to whoever reads the body.
+        let _ = self.decode();
         true
     }
 
@@ -217,6 +221,13 @@ impl Message {
     /// # Errors
     /// If it is malformed.
     pub fn decode(&mut self) -> Result<(), BodyFault> {
+        if self.fault.is_none() {
+            self.fault = self.decode_next().err();
+        }
+        self.fault.map_or(Ok(()), Err)
+    }
+
+    fn decode_next(&mut self) -> Result<(), BodyFault> {
         let (start, end) = (self.raw, self.filled);
         if self.data.0 != self.data.1 || start >= end {
             return Ok(());
@@ -276,8 +287,11 @@ impl Message {
 
     /// The block, when nothing in it is needed any more.
     pub fn take_block(&mut self) -> Option<Box<[u8]>> {
-        self.rewind();
-        self.block.take()
+        let block = self.block.take()?;
+        // The head's own buffer has no room.
+        let end = self.head.buffer.len();
+        (self.filled, self.raw, self.data) = (end, end, (end, end));
+        Some(block)
     }
 
     /// The buffer of the head, when neither head nor [`Message::data`] are needed any more.
@@ -289,6 +303,10 @@ impl Message {
 
     /// Makes the whole buffer free, once [`Message::data`] is consumed: the head is gone then, unless there is a block.
     pub fn rewind(&mut self) {
+        if self.block.is_none() {
+            // Its lines would be read from what comes next.
+            self.head.clear();
+        }
         (self.filled, self.raw, self.data) = (0, 0, (0, 0));
     }
 
@@ -297,6 +315,7 @@ impl Message {
     /// # Errors
     /// If the body has not ended.
     pub fn closed(&mut self) -> Result<(), BodyFault> {
+        self.decode()?;
         match self.body {
             Body::Ended => Ok(()),
             Body::UntilClose => {

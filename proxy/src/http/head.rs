@@ -24,6 +24,7 @@ impl Refusal {
     pub(super) const NO_TUNNEL: Self = Self { status: 404, details: "route_not_found" };
     pub(super) const BAD_HOST: Self = Self { status: 400, details: "http1.invalid_authority" };
     pub(super) const BAD_PATH: Self = Self { status: 400, details: "path_normalization_failed" };
+    pub(super) const BAD_BODY: Self = Self { status: 400, details: "http1.codec_error" };
     pub(super) const BAD_UPGRADE: Self = Self { status: 403, details: "upgrade_failed" };
     /// The head didn't come to its end.
     pub(super) const TOO_SLOW: Self = Self { status: 408, details: "request_header_timeout" };

@@ -94,6 +94,8 @@ async fn tick(local: Rc<Local>) {
         count += 1;
         if count == per_tick {
             count = 0;
+            // So that an idle worker, too, lets go of a snapshot that is no longer in force.
+            drop(local.pin());
             local.deadlines.tick();
             local.pool.sweep();
         }

@@ -156,7 +156,7 @@ fn read_body(message: &mut Message, input: &mut Input<'_>, block: usize, body: &
         if message.has_ended() {
             return Ok(End::Complete);
         }
-        if message.wants_block() {
+        if !message.has_block() {
             message.give_block(vec![0; block].into());
         } else if message.space().is_empty() {
             message.rewind();

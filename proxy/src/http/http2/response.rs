@@ -73,10 +73,8 @@ impl ResponseBody {
 
     /// A back end's answer.
     pub(super) fn relay(relay: Relay, client: Client, exchange: Exchange, busy: Busy) -> Response<Self> {
-        let Relay { upstream, mut response, upload, keeps } = relay;
+        let Relay { upstream, response, upload, keeps } = relay;
         let head = into_parts(response.head());
-        // So that an answer without a body, or a whole one, is known to be one.
-        let _ = response.decode();
         let download = Download { upstream, response, upload, client, keeps, silent: None };
         let mut body =
             Self { content: Content::Relay(Box::new(download)), exchange: Some(Box::new(exchange)), busy, owed: false };
