@@ -60,9 +60,7 @@ fn coding(head: &Head) -> Result<(), Doubt> {
 
 /// The value of the only field of that name.
 fn only(head: &Head, name: Name) -> Option<&[u8]> {
-    let mut values = head.values_of(name);
-    let value = values.next()?;
-    values.next().is_none().then_some(value)
+    if head.is_repeated(name) { None } else { head.values_of(name).next() }
 }
 
 /// The options that `Connection` fields name, without blanks, as they are written.

@@ -66,6 +66,8 @@ pub struct Head {
     lines: Vec<Line>,
     added: Vec<u8>,
     names: Names,
+    /// Names that came more than once.
+    repeated: Names,
     pub(crate) version: Version,
     /// Of a request.
     pub(crate) method: Span,
@@ -87,7 +89,7 @@ impl Head {
     pub(crate) fn clear(&mut self) {
         self.lines.clear();
         self.added.clear();
-        self.names = Names::default();
+        (self.names, self.repeated) = (Names::default(), Names::default());
         self.version = Version::Http11;
         (self.method, self.target, self.reason, self.status) = Default::default();
     }
@@ -125,6 +127,16 @@ impl Head {
     /// Names that are, or have been, in the head. An absent name is surely absent.
     pub fn names(&self) -> Names {
         self.names
+    }
+
+    /// Whether several fields of a kind came. What was changed since doesn't count.
+    pub(crate) fn is_repeated(&self, kind: Name) -> bool {
+        self.repeated.has(kind)
+    }
+
+    /// Whether there is a field of a kind.
+    pub fn has(&self, kind: Name) -> bool {
+        self.names.has(kind) && self.lines.iter().any(|line| line.name == kind)
     }
 
     /// How many fields there are.
@@ -169,7 +181,7 @@ impl Head {
     /// Adds the line that begins at `start` in the buffer, in the form that [`Line`] asks for.
     pub(crate) fn add_line(&mut self, start: usize, name_length: u16, value_length: usize) -> Name {
         let name = Name::of(self.buffer.get(start..start + usize::from(name_length)).unwrap_or_default());
-        self.names.add(name);
+        self.note(name);
         let (start, value_length) = (start as u32, value_length as u32);
         self.lines.push(Line { start, value_length, name_length, name, added: false });
         name
@@ -185,9 +197,16 @@ impl Head {
         self.enter(start, name.length as usize, value.length as usize)
     }
 
+    fn note(&mut self, name: Name) {
+        if self.names.has(name) {
+            self.repeated.add(name);
+        }
+        self.names.add(name);
+    }
+
     fn enter(&mut self, start: usize, name_length: usize, value_length: usize) -> Name {
         let name = Name::of(self.added.get(start..start + name_length).unwrap_or_default());
-        self.names.add(name);
+        self.note(name);
         self.lines.push(Line {
             start: start as u32,
             value_length: value_length as u32,
@@ -215,6 +234,26 @@ impl Head {
         let value_length = self.added.len() - value_start;
         self.added.extend_from_slice(b"\r\n");
         self.enter(start, name.len(), value_length);
+    }
+
+    /// Appends a field of our own making: `value` has no control byte, and no blank at its ends.
+    pub fn append_own(&mut self, kind: Name, name: &'static [u8], value: &[u8]) {
+        debug_assert!(Name::of(name) == kind && crate::scan::value_end(value, 0) == value.len());
+        debug_assert!(value.trim_ascii() == value);
+        let start = self.added.len();
+        self.added.reserve(name.len() + value.len() + 4);
+        self.added.extend_from_slice(name);
+        self.added.extend_from_slice(b": ");
+        self.added.extend_from_slice(value);
+        self.added.extend_from_slice(b"\r\n");
+        self.names.add(kind);
+        self.lines.push(Line {
+            start: start as u32,
+            value_length: value.len() as u32,
+            name_length: name.len() as u16,
+            name: kind,
+            added: true,
+        });
     }
 
     /// Makes a value of what stands from `start` on.

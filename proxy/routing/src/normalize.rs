@@ -37,6 +37,11 @@ impl Changes {
 }
 
 impl Normalized<'_> {
+    /// A path that is as it should be.
+    pub fn unchanged(path: &[u8]) -> Normalized<'_> {
+        Normalized { forwarded: Cow::Borrowed(path), matching: None }
+    }
+
     /// Keeps what differs from the text that it was made of.
     pub fn into_changes(self) -> Changes {
         let forwarded = match self.forwarded {

@@ -1,6 +1,5 @@
 //! One try of a request over one connection: the request goes up while the head of the answer is awaited.
 
-use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -77,11 +76,13 @@ impl Upload {
         self.broken = true;
     }
 
-    /// Gives back memory that is not needed any more.
-    pub(super) fn tidy(&mut self, memory: &Memory) {
-        if self.pump.is_done() {
-            memory.give_back_out(self.pump.take_prefix());
+    /// Itself, if not all of the request has gone.
+    pub(super) fn unfinished(mut self, memory: &Memory) -> Option<Box<Self>> {
+        if !self.pump.is_done() {
+            return Some(Box::new(self));
         }
+        memory.give_back_out(self.pump.take_prefix());
+        None
     }
 
     /// What was kept, for another try.
@@ -211,22 +212,22 @@ impl Attempt {
             {
                 return Poll::Ready(Ok(()));
             }
-            match self.upstream.stream.poll_read_ready(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.closed(Some(&error)))),
-                Poll::Pending => return Poll::Pending,
-            }
             let response = self.response.get_or_insert_with(|| local.memory.large_message());
-            match ready!(self.upstream.stream.poll_read(cx, response.space())) {
-                Ok(0) => return Poll::Ready(Err(self.closed(None))),
-                Ok(count) => response.filled(count),
-                Err(error) => return Poll::Ready(Err(self.closed(Some(&error)))),
+            match self.upstream.stream.poll_read(cx, response.space()) {
+                Poll::Ready(Ok(count @ 1..)) => response.filled(count),
+                Poll::Ready(_) => return Poll::Ready(Err(self.closed())),
+                Poll::Pending => {
+                    if let Some(unused) = self.response.take_if(|response| response.is_empty()) {
+                        local.memory.give_back_unused(unused);
+                    }
+                    return Poll::Pending;
+                }
             }
         }
     }
 
     /// The connection has ended before a head was there.
-    fn closed(&self, _error: Option<&io::Error>) -> AttemptError {
+    fn closed(&self) -> AttemptError {
         let nothing_came = self.response.as_ref().is_none_or(|response| response.is_empty());
         if !self.upload.has_begun() {
             AttemptError::ClosedUnsent

@@ -134,9 +134,6 @@ impl Downstream {
 
     /// Reads a part of a head. False if there will be none.
     fn poll_read(&mut self, cx: &mut Context<'_>, message: &mut Option<Box<Message>>) -> Poll<bool> {
-        if ready!(self.stream.poll_read_ready(cx)).is_err() {
-            return Poll::Ready(false);
-        }
         let memory = &self.connection.local.memory;
         let message = message.get_or_insert_with(|| memory.message());
         let is_first = message.is_empty();
@@ -157,7 +154,7 @@ impl Downstream {
         message: &mut Option<Box<Message>>,
     ) -> Poll<Option<Result<(), Refusal>>> {
         if let Some(empty) = message.take_if(|message| message.is_empty()) {
-            self.local().memory.give_back(empty);
+            self.local().memory.give_back_unused(empty);
         }
         let has_begun = message.is_some();
         if self.local().draining.get() && !has_begun {
@@ -179,11 +176,12 @@ impl Downstream {
         self.served = true;
         let connection = Rc::clone(&self.connection);
         let pinned = connection.local.pin();
+        let mut exchange = Exchange::begin(&connection, &pinned, request);
         if let Err(refusal) = read {
-            let (mut exchange, answer) = refuse(&connection, &pinned, request, refusal);
-            return (self.answer(answer.make(&mut exchange, &[]), &mut exchange).await, None);
+            let made = refuse(&mut exchange, refusal).make(&mut exchange, &[]);
+            return (self.answer(made, &mut exchange).await, None);
         }
-        let (mut exchange, plan) = plan(&connection, &pinned, request);
+        let plan = plan(&connection, &pinned, &mut exchange);
         self.watching = true;
         self.owes_leave = exchange.wishes.leave;
         let next = match plan {
@@ -220,7 +218,7 @@ impl Downstream {
     async fn relay(&mut self, mut answered: Relay, exchange: &mut Exchange) -> Next {
         let framing = answered.response.framing();
         // What is left of a request after its answer is not read.
-        let breaks_off = !answered.upload.is_complete() && (answered.upload.has_ended() || self.owes_leave);
+        let breaks_off = answered.upload.as_ref().is_some_and(|upload| upload.has_ended() || self.owes_leave);
         let closes = self.is_last(exchange) || breaks_off;
         let mut out = self.local().memory.out();
         out.append(&mut self.informs);

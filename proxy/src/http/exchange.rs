@@ -1,10 +1,7 @@
 //! One request, from its head to a decision. What is decided is carried out by the protocol that it came in, and in
 //! [`super::forward`].
 
-use std::rc::Rc;
-
 use config_model::model::{RouteConfigurationIndex, Scheme};
-use http1::Message;
 use routing::redirect::{self, Url};
 use routing::{Decision, DestinationEntry, RouteEntry};
 
@@ -24,33 +21,18 @@ pub(super) enum Plan<'t> {
     Forward(&'t RouteEntry, &'t DestinationEntry),
 }
 
-/// Begins an exchange with a request whose head is whole, and decides.
-pub(super) fn plan<'t>(
-    connection: &Rc<Connection>,
-    pinned: &'t Rc<Pinned>,
-    request: Box<Message>,
-) -> (Exchange, Plan<'t>) {
-    let mut exchange = Exchange::begin(connection, pinned, request);
-    let plan = match read(&mut exchange, connection, pinned) {
-        Ok(()) => decide(connection, pinned, &mut exchange),
-        Err(refusal) => {
-            exchange.target = Target::as_sent(exchange.request.head());
-            Plan::Answer(Answer::refuse(refusal), None)
-        }
-    };
-    (exchange, plan)
+/// Decides about a request whose head is whole.
+pub(super) fn plan<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchange) -> Plan<'t> {
+    match read(exchange, connection, pinned) {
+        Ok(()) => decide(connection, pinned, exchange),
+        Err(refusal) => Plan::Answer(refuse(exchange, refusal), None),
+    }
 }
 
-/// Begins an exchange with a request whose head is refused.
-pub(super) fn refuse(
-    connection: &Rc<Connection>,
-    pinned: &Rc<Pinned>,
-    request: Box<Message>,
-    refusal: Refusal,
-) -> (Exchange, Answer) {
-    let mut exchange = Exchange::begin(connection, pinned, request);
+/// The answer to a request that is refused.
+pub(super) fn refuse(exchange: &mut Exchange, refusal: Refusal) -> Answer {
     exchange.target = Target::as_sent(exchange.request.head());
-    (exchange, Answer::refuse(refusal))
+    Answer::refuse(refusal)
 }
 
 /// Reads what the request wants, and makes of its head what goes on.

@@ -34,8 +34,8 @@ pub(super) struct Forwarding<'a> {
 pub(super) struct Relay {
     pub(super) upstream: Box<UpstreamConnection>,
     pub(super) response: Box<Message>,
-    /// What is still to be sent of the request.
-    pub(super) upload: Upload,
+    /// What is still to be sent of the request, if anything is.
+    pub(super) upload: Option<Box<Upload>>,
     /// Whether the back end's connection can take another request afterwards.
     pub(super) keeps: bool,
 }
@@ -179,8 +179,8 @@ impl Tries<'_> {
         let mut attempt = Attempt::new(upstream, upload);
         match std::future::poll_fn(|cx| attempt.poll_head(cx, exchange, client, &self.local)).await {
             Ok(response) => {
-                let Attempt { upstream, mut upload, .. } = attempt;
-                upload.tidy(&self.local.memory);
+                let Attempt { upstream, upload, .. } = attempt;
+                let upload = upload.unfinished(&self.local.memory);
                 let keeps = keeps_connection(&response);
                 Ok((Relay { upstream, response, upload, keeps }, sent_at.elapsed()))
             }

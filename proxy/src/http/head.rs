@@ -124,15 +124,19 @@ pub(super) fn sanitize(head: &mut Head, wishes: Wishes, framing: Framing, peer: 
         Name::ForwardedProto,
         Name::RequestId,
     ]);
-    drop_connection_options(head);
-    let earlier: SmallVec<[u8; 64]> = earlier_peers(head);
-    head.remove_all(GONE);
-    head.append_with(b"x-forwarded-for", |out| {
-        out.extend_from_slice(&earlier);
-        out.extend_from_slice(peer);
-    });
-    head.append(b"x-forwarded-proto", scheme.as_str().as_bytes());
-    head.append(b"x-request-id", &uuid(id));
+    if head.names().has_any(GONE) {
+        drop_connection_options(head);
+        let earlier = earlier_peers(head);
+        head.remove_all(GONE);
+        head.append_with(b"x-forwarded-for", |out| {
+            out.extend_from_slice(&earlier);
+            out.extend_from_slice(peer);
+        });
+    } else {
+        head.append_own(Name::ForwardedFor, b"x-forwarded-for", peer);
+    }
+    head.append_own(Name::ForwardedProto, b"x-forwarded-proto", scheme.as_str().as_bytes());
+    head.append_own(Name::RequestId, b"x-request-id", &uuid(id));
     if wishes.trailers {
         head.append(b"te", b"trailers");
     }

@@ -37,7 +37,7 @@ pub(super) async fn relay(
     let next = match ended {
         Err(next) => next,
         // What still comes of the request is not read.
-        Ok(()) if !relaying.upload.is_complete() => Next::Linger,
+        Ok(()) if relaying.upload.as_ref().is_some_and(|upload| !upload.is_complete()) => Next::Linger,
         Ok(()) => {
             if keeps && is_reusable(&response) {
                 upstream.keep();
@@ -62,7 +62,7 @@ pub(super) fn is_reusable(response: &Message) -> bool {
 /// Both directions of an exchange.
 struct Relaying {
     download: Pump,
-    upload: Upload,
+    upload: Option<Box<Upload>>,
 }
 
 impl Relaying {
@@ -75,12 +75,12 @@ impl Relaying {
         exchange: &mut Exchange,
         local: &Local,
     ) -> Poll<Result<(), Next>> {
-        if !self.upload.has_ended() {
-            let sent = self.upload.poll(cx, &mut exchange.request, client, upstream, local);
-            exchange.record.request_bytes = self.upload.moved();
+        if let Some(upload) = &mut self.upload {
+            let sent = upload.poll(cx, &mut exchange.request, client, upstream, local);
+            exchange.record.request_bytes = upload.moved();
             if let Poll::Ready(Err(_)) = sent {
                 // The answer goes on; what the back end makes of half a request is its own affair.
-                self.upload.break_off();
+                upload.break_off();
             }
         }
         let mut body = StreamBody::of_response(response, &mut upstream.stream);
@@ -120,12 +120,17 @@ impl Relaying {
             }
             return Poll::Ready(Err(next_after_stall(side)));
         }
-        let upload = self.upload.waits().map_or(due, |(_, due)| due);
-        if local.deadlines.has_come(upload) {
-            self.upload.break_off();
+        let mut earliest = due;
+        if let Some(upload) = &mut self.upload
+            && let Some((_, due)) = upload.waits()
+        {
+            if local.deadlines.has_come(due) {
+                upload.break_off();
+            }
+            earliest = earliest.min(due);
         }
         let deadline = client.deadline();
-        deadline.set_at(due.min(upload));
+        deadline.set_at(earliest);
         deadline.register(cx.waker());
         Poll::Pending
     }

@@ -25,7 +25,9 @@ pub(super) fn receive(head: &mut Head, framing: Framing, took: Duration, exchang
     if head.names().has(Name::Envoy) {
         head.remove(b"x-envoy-upstream-service-time");
     }
-    head.append_with(b"x-envoy-upstream-service-time", |out| push_number(out, took.as_millis() as u64));
+    let mut digits = itoa::Buffer::new();
+    let took = digits.format(took.as_millis() as u64).as_bytes();
+    head.append_own(Name::Envoy, b"x-envoy-upstream-service-time", took);
     exchange.record.answered(head.status(), crate::telemetry::Flags::NONE, "via_upstream".into());
     finish(head, framing, exchange, rules);
 }
@@ -36,12 +38,10 @@ pub(super) fn finish(head: &mut Head, framing: Framing, exchange: &mut Exchange,
         headers::apply(rules, head, &exchange.commands_of_answer());
         reframe(head, framing);
     }
-    if head.names().has(Name::Server) {
-        head.remove_all(Name::Server.alone());
-    }
-    head.append(b"server", SERVER);
-    if !head.names().has(Name::Date) || head.value(b"date").is_none() {
-        head.append(b"date", &exchange.record.local().date.get());
+    head.remove_all(Name::Server.alone());
+    head.append_own(Name::Server, b"server", SERVER);
+    if !head.has(Name::Date) {
+        head.append_own(Name::Date, b"date", &exchange.record.local().date.get());
     }
     exchange.record.response_head(head);
 }
@@ -62,10 +62,10 @@ pub(super) fn reframe(head: &mut Head, framing: Framing) {
 /// Appends a whole head as it goes to an HTTP/1.1 client. `closes` says that the connection ends after it.
 pub(super) fn write_head(head: &mut Head, framing: Framing, closes: bool, out: &mut Vec<u8>) {
     if matches!(framing, Framing::Chunked | Framing::UntilClose) && head.status() != 101 {
-        head.append(b"transfer-encoding", b"chunked");
+        head.append_own(Name::TransferEncoding, b"transfer-encoding", b"chunked");
     }
     if closes {
-        head.append(b"connection", b"close");
+        head.append_own(Name::Connection, b"connection", b"close");
     }
     write_status_line(head, out);
     head.write_fields(out);

@@ -58,7 +58,11 @@ pub(super) fn write_request(exchange: &Exchange, target: Option<&[u8]>, attempt:
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     head.write_fields(out);
-    out.extend_from_slice(b"x-envoy-attempt-count: ");
-    push_number(out, attempt.into());
-    out.extend_from_slice(b"\r\n\r\n");
+    if attempt == 1 {
+        out.extend_from_slice(b"x-envoy-attempt-count: 1\r\n\r\n");
+    } else {
+        out.extend_from_slice(b"x-envoy-attempt-count: ");
+        push_number(out, attempt.into());
+        out.extend_from_slice(b"\r\n\r\n");
+    }
 }

@@ -2,6 +2,7 @@
 //! section 3.
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 
 use config_model::model::PathNormalization;
 use http1::{Head, Name, Version};
@@ -15,23 +16,23 @@ use super::head::Refusal;
 pub(crate) struct Target {
     authority: SmallVec<[u8; 40]>,
     /// Within the target as it was sent.
-    path: (usize, usize),
-    query: Option<usize>,
-    changes: Changes,
+    path: (u32, u32),
+    query: Option<NonZeroU32>,
+    /// Nothing for most paths.
+    changes: Option<Box<Changes>>,
     absolute: bool,
 }
 
 impl Target {
     /// Of a request that is refused before it was read: nothing is known.
     pub(super) fn unknown() -> Self {
-        let changes = Changes::default();
-        Self { authority: SmallVec::new(), path: (0, 0), query: None, changes, absolute: false }
+        Self { authority: SmallVec::new(), path: (0, 0), query: None, changes: None, absolute: false }
     }
 
     /// Of a request that is refused: what stands there, for the log.
     pub(super) fn as_sent(head: &Head) -> Self {
         let authority = head.values_of(Name::Host).next().unwrap_or_default();
-        Self { authority: authority.into(), path: (0, head.target().len()), ..Self::unknown() }
+        Self { authority: authority.into(), path: (0, head.target().len() as u32), ..Self::unknown() }
     }
 
     /// Reads `head`.
@@ -64,7 +65,14 @@ impl Target {
         let normalized = normalize(text, normalization).map_err(|_refused| Refusal::BAD_PATH)?;
         let replaced = text.len() != path.1 - path.0 || asterisk;
         let changes = if replaced { normalized.into_changes_of_other_text() } else { normalized.into_changes() };
-        Ok(Self { authority: authority.into(), path, query, changes, absolute: origin.is_some() })
+        Ok(Self {
+            authority: SmallVec::from_slice(authority),
+            // A head is at most 60 KiB long, and no target begins with its query.
+            path: (path.0 as u32, path.1 as u32),
+            query: query.and_then(|query| NonZeroU32::new(query as u32)),
+            changes: Some(changes).filter(|changes| *changes != Changes::default()).map(Box::new),
+            absolute: origin.is_some(),
+        })
     }
 
     /// Host as sent, with its port; that of an absolute target goes first.
@@ -74,12 +82,13 @@ impl Target {
 
     /// The path, as forwarded and as compared.
     pub(crate) fn path<'a>(&'a self, head: &'a Head) -> Normalized<'a> {
-        self.changes.of(head.target().get(self.path.0..self.path.1).unwrap_or_default())
+        let sent = head.target().get(self.path.0 as usize..self.path.1 as usize).unwrap_or_default();
+        self.changes.as_ref().map_or(Normalized::unchanged(sent), |changes| changes.of(sent))
     }
 
     /// Without the question mark.
     pub(crate) fn query<'a>(&self, head: &'a Head) -> Option<&'a [u8]> {
-        head.target().get(self.query? + 1..)
+        head.target().get(self.query?.get() as usize + 1..)
     }
 
     /// Whether the target was sent in absolute form, so that its authority goes before Host.
@@ -87,10 +96,14 @@ impl Target {
         self.absolute
     }
 
+    fn is_forwarded_changed(&self) -> bool {
+        self.changes.as_ref().is_some_and(|changes| changes.is_forwarded_changed())
+    }
+
     /// Path and query as they are forwarded when no rule rewrites them.
     pub(super) fn text<'a>(&self, head: &'a Head) -> Cow<'a, [u8]> {
-        if !self.changes.is_forwarded_changed() {
-            return Cow::Borrowed(head.target().get(self.path.0..).unwrap_or_default());
+        if !self.is_forwarded_changed() {
+            return Cow::Borrowed(head.target().get(self.path.0 as usize..).unwrap_or_default());
         }
         let mut text = Vec::new();
         self.write(head, &mut text);
@@ -99,9 +112,9 @@ impl Target {
 
     /// Appends path and query as they are forwarded when no rule rewrites them.
     pub(super) fn write(&self, head: &Head, out: &mut Vec<u8>) {
-        if !self.changes.is_forwarded_changed() {
+        if !self.is_forwarded_changed() {
             // Path and query stand side by side.
-            out.extend_from_slice(head.target().get(self.path.0..).unwrap_or_default());
+            out.extend_from_slice(head.target().get(self.path.0 as usize..).unwrap_or_default());
             return;
         }
         out.extend_from_slice(self.path(head).forwarded());

@@ -69,6 +69,11 @@ impl Memory {
         }
     }
 
+    /// Takes a message back that has not been read into.
+    pub(crate) fn give_back_unused(&self, message: Box<Message>) {
+        if message.capacity() == SMALL { keep(&self.small, message) } else { keep(&self.large, message) }
+    }
+
     /// Takes back what a body was read into.
     pub(crate) fn give_back_block(&self, block: Box<[u8]>) {
         if block.len() == LARGE {

@@ -164,13 +164,12 @@ async fn exchange(busy: Busy, request: Request<Incoming>) -> Result<Response<Res
     let pinned = connection.local.pin();
     let (parts, body) = request.into_parts();
     let (message, read) = into_message(&parts, &body, &connection.local.memory);
+    let mut exchange = Exchange::begin(&connection, &pinned, message);
     if let Err(refusal) = read {
-        let (mut exchange, answer) = refuse(&connection, &pinned, message, refusal);
-        let made = answer.make(&mut exchange, &[]);
+        let made = refuse(&mut exchange, refusal).make(&mut exchange, &[]);
         return Ok(ResponseBody::whole(made, exchange, busy));
     }
-    let (mut exchange, plan) = plan(&connection, &pinned, message);
-    match plan {
+    match plan(&connection, &pinned, &mut exchange) {
         Plan::Answer(answer, route) => {
             let rules = route.map(|route| &route.response_headers);
             let made = answer.make(&mut exchange, rules.as_slice());

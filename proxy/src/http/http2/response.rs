@@ -54,7 +54,7 @@ enum Content {
 struct Download {
     upstream: Box<UpstreamConnection>,
     response: Box<Message>,
-    upload: Upload,
+    upload: Option<Box<Upload>>,
     client: Client,
     keeps: bool,
     /// The tick in which the back end has been silent for too long.
@@ -145,7 +145,8 @@ impl ResponseBody {
 impl Download {
     fn end(self: Box<Self>, exchange: &Exchange) {
         let Self { upstream, response, upload, keeps, .. } = *self;
-        if keeps && upload.is_complete() && is_reusable(&response) {
+        let is_sent = upload.is_none_or(|upload| upload.is_complete());
+        if keeps && is_sent && is_reusable(&response) {
             upstream.keep();
         }
         exchange.record.local().memory.give_back(response);
@@ -154,11 +155,11 @@ impl Download {
     /// The next part of the body; nothing at its end.
     fn poll(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<Result<Option<Bytes>, BodyError>> {
         let local = std::rc::Rc::clone(exchange.record.local());
-        if !self.upload.has_ended() {
-            let sent = self.upload.poll(cx, &mut exchange.request, &mut self.client, &mut self.upstream, &local);
-            exchange.record.request_bytes = self.upload.moved();
+        if let Some(upload) = &mut self.upload {
+            let sent = upload.poll(cx, &mut exchange.request, &mut self.client, &mut self.upstream, &local);
+            exchange.record.request_bytes = upload.moved();
             if let Poll::Ready(Err(_)) = sent {
-                self.upload.break_off();
+                upload.break_off();
             }
         }
         let mut body = StreamBody::of_response(&mut self.response, &mut self.upstream.stream);
