@@ -127,10 +127,10 @@ impl Message {
 
     /// Whether a line has been ended since the last look, or there are too many bytes: only then parsing can say anything new.
     fn has_new_line(&mut self, limit: usize) -> bool {
-        let new = self.head.buffer.get(self.seen..self.filled).unwrap_or_default();
-        let found = self.filled > limit || memchr::memchr(b'\n', new).is_some();
-        self.seen = self.filled;
-        found
+        let seen = std::mem::replace(&mut self.seen, self.filled);
+        let new = self.head.buffer.get(seen..self.filled).unwrap_or_default();
+        // The parser looks for a line by itself; only looking again and again has to be spared.
+        seen == 0 || self.filled > limit || memchr::memchr(b'\n', new).is_some()
     }
 
     fn begin_body(&mut self, parsed: Option<(usize, Framing)>) -> bool {

@@ -1,5 +1,7 @@
 //! What bytes may stand where. Source: RFC 9110, 5.5 and 5.6.2; RFC 9112, 3.2.
 
+use wide::u8x16;
+
 /// For each byte of a field's name that byte in lower case; 0 for what no name holds.
 pub(crate) const NAME: [u8; 256] = {
     let mut table = [0; 256];
@@ -31,84 +33,75 @@ pub(crate) const TARGET: [bool; 256] = {
     table
 };
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-
-/// Makes the field's name at the beginning of `text` lower case, and yields its length. Eight bytes at a time as long as they are
-/// letters, digits and hyphens.
+/// Makes the field's name at the beginning of `text` lower case, and yields its length. Sixteen bytes at a time as long as they
+/// are letters, digits and hyphens.
 pub(crate) fn lower_name(text: &mut [u8]) -> usize {
-    let mut at = 0;
+    let mut length = 0;
+    let mut has_upper = false;
     loop {
-        if let Some(eight) = text.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
-            let (lower, stops) = lower(u64::from_le_bytes(*eight));
-            if stops == 0 {
-                *eight = lower.to_le_bytes();
-                at += 8;
+        let rest = text.get(length..).unwrap_or_default();
+        if let Some(sixteen) = rest.first_chunk() {
+            let (plain, upper) = name_bytes(u8x16::new(*sixteen));
+            let run = plain.trailing_ones();
+            has_upper |= upper & ((1 << run) - 1) != 0;
+            length += run as usize;
+            if run == 16 {
                 continue;
             }
-            let kept = stops.trailing_zeros() & !7;
-            let mask = (1 << kept) - 1;
-            *eight = (lower & mask | u64::from_le_bytes(*eight) & !mask).to_le_bytes();
-            at += kept as usize / 8;
         }
-        match text.get_mut(at) {
-            Some(byte) if NAME[usize::from(*byte)] != 0 => *byte = NAME[usize::from(*byte)],
-            _ => return at,
+        match text.get(length) {
+            Some(&byte) if is_token(byte) => has_upper |= byte.is_ascii_uppercase(),
+            _ => break,
         }
-        at += 1;
+        length += 1;
     }
+    // Most names come in lower case from one side or the other.
+    if has_upper && let Some(name) = text.get_mut(..length) {
+        name.make_ascii_lowercase();
+    }
+    length
 }
 
-/// Eight bytes in lower case, and the highest bit of each that is no letter, digit or hyphen.
-fn lower(bytes: u64) -> (u64, u64) {
-    // The highest bit of each byte, of which only seven bits are looked at, that is at least `low` and below `high`.
-    let within = |bytes: u64, low: u8, high: u8| {
-        let seven = bytes & !HIGHS;
-        let at_least = |limit: u8| seven + ONES * u64::from(0x80 - limit);
-        at_least(low) & !at_least(high)
+/// A bit for each byte that is a letter, digit or hyphen, and for each that is an upper-case letter.
+fn name_bytes(bytes: u8x16) -> (u32, u32) {
+    let within = |bytes: u8x16, first: u8, last: u8| {
+        let offset = bytes - u8x16::splat(first);
+        offset.min(u8x16::splat(last - first)).simd_eq(offset)
     };
-    let upper = within(bytes, b'A', b'Z' + 1) & !bytes & HIGHS;
-    let lower = bytes | upper >> 2;
-    let letters = within(lower, b'a', b'z' + 1);
-    let plain = (letters | within(lower, b'0', b'9' + 1) | within(lower, b'-', b'-' + 1)) & !bytes;
-    (lower, !plain & HIGHS)
+    let upper = within(bytes, b'A', b'Z');
+    let lower = bytes | (upper & u8x16::splat(0x20));
+    let plain = within(lower, b'a', b'z') | within(lower, b'0', b'9') | lower.simd_eq(u8x16::splat(b'-'));
+    (plain.to_bitmask(), upper.to_bitmask())
 }
 
 /// Where, from `at` on, the first byte stands that no field's value holds: a control byte other than the tab. The length of
-/// `text` if there is none. Eight bytes at a time.
+/// `text` if there is none. Sixteen bytes at a time.
 pub(crate) fn value_end(text: &[u8], mut at: usize) -> usize {
-    while let Some(eight) = text.get(at..).and_then(<[u8]>::first_chunk) {
-        let marks = controls(u64::from_le_bytes(*eight));
-        if marks == 0 {
-            at += 8;
-            continue;
+    loop {
+        let rest = text.get(at..).unwrap_or_default();
+        if let Some(sixteen) = rest.first_chunk() {
+            let run = value_bytes(u8x16::new(*sixteen)).trailing_ones();
+            at += run as usize;
+            if run == 16 {
+                continue;
+            }
         }
-        at += marks.trailing_zeros() as usize / 8;
-        if text.get(at) != Some(&b'\t') {
-            return at;
+        match text.get(at) {
+            Some(&byte) if !is_control(byte) => at += 1,
+            _ => return at,
         }
-        at += 1;
     }
-    while let Some(&byte) = text.get(at)
-        && !is_control(byte)
-    {
-        at += 1;
-    }
-    at
+}
+
+/// A bit for each byte that is no control byte, the tab counted as one.
+fn value_bytes(bytes: u8x16) -> u32 {
+    let visible = bytes.max(u8x16::splat(b' ')).simd_eq(bytes);
+    (visible & !bytes.simd_eq(u8x16::splat(0x7f))).to_bitmask()
 }
 
 /// Whether `byte` is a control byte other than the tab.
 pub(crate) fn is_control(byte: u8) -> bool {
     byte < b' ' && byte != b'\t' || byte == 0x7f
-}
-
-/// The highest bit of each of eight bytes that is below a space or is DEL. A byte above such a one may be marked without being
-/// one; the lowest mark is always right.
-fn controls(bytes: u64) -> u64 {
-    let below_space = bytes.wrapping_sub(ONES * 0x20) & !bytes;
-    let zero_if_delete = bytes ^ (ONES * 0x7f);
-    let delete = zero_if_delete.wrapping_sub(ONES) & !zero_if_delete;
-    (below_space | delete) & HIGHS
 }
 
 #[cfg(test)]
@@ -124,11 +117,11 @@ mod tests {
             let token = character.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(character);
             assert_eq!(is_token(byte), token, "{byte}");
             assert_eq!(TARGET[usize::from(byte)], (0x21..0x7f).contains(&byte) && byte != b'#', "{byte}");
-            for at in 0..9 {
-                let mut text = [b'a'; 9];
+            for at in 0..19 {
+                let mut text = [b'a'; 19];
                 text[at] = byte;
                 let illegal = byte < 0x20 && byte != 9 || byte == 0x7f;
-                assert_eq!(value_end(&text, 0), if illegal { at } else { 9 }, "{byte} at {at}");
+                assert_eq!(value_end(&text, 0), if illegal { at } else { 19 }, "{byte} at {at}");
             }
         }
     }
@@ -144,7 +137,7 @@ mod tests {
         }
 
         #[test]
-        fn eight_at_a_time_is_as_one_at_a_time(text: Vec<u8>, from in 0usize..20) {
+        fn sixteen_at_a_time_is_as_one_at_a_time(text: Vec<u8>, from in 0usize..20) {
             let one_by_one = (from..text.len()).find(|&at| is_control(text[at])).unwrap_or(text.len().max(from));
             prop_assert_eq!(value_end(&text, from), one_by_one);
         }

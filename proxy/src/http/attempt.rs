@@ -10,7 +10,7 @@ use super::body::{Kept, Replayed};
 use super::pump::{Pump, PumpError, Side, Source};
 use super::record::Exchange;
 use crate::upstream::UpstreamConnection;
-use crate::worker::{Deadline, Local, Memory};
+use crate::worker::{Deadline, Local, Memory, TICK};
 
 /// A back end that has the whole request and says nothing. Source: Envoy, `stream_idle_timeout`.
 const HEAD_SILENCE: Duration = Duration::from_mins(5);
@@ -133,12 +133,14 @@ pub(super) struct Attempt {
     response: Option<Box<Message>>,
     /// The tick in which the back end has been silent for too long.
     silent: Option<u32>,
+    /// The tick from which on it is looked at whether the client is still there.
+    attentive: Option<u32>,
 }
 
 impl Attempt {
     /// A try over `upstream`.
     pub(super) fn new(upstream: Box<UpstreamConnection>, upload: Upload) -> Self {
-        Self { upstream, upload, response: None, silent: None }
+        Self { upstream, upload, response: None, silent: None, attentive: None }
     }
 
     /// Waits for the head of a final response, or of one that agrees to an upgrade.
@@ -163,7 +165,10 @@ impl Attempt {
             }
             Poll::Pending => {}
         }
-        if client.poll_left(cx, &mut exchange.request).is_ready() {
+        // A client that leaves is noticed when the wait has become a long one: most answers come before.
+        let attentive = *self.attentive.get_or_insert_with(|| local.deadlines.after(TICK));
+        if local.deadlines.has_come(attentive) && client.poll_left(cx, &mut exchange.request).is_ready() {
+            self.give_back(local);
             return Poll::Ready(Err(AttemptEnd::ClientLeft));
         }
         self.watch(cx, client, local)
@@ -257,8 +262,9 @@ impl Attempt {
             self.give_back(local);
             return Poll::Ready(Err(end));
         }
+        let attentive = self.attentive.filter(|tick| !local.deadlines.has_come(*tick));
         let deadline = client.deadline();
-        deadline.set_at(due);
+        deadline.set_at(attentive.unwrap_or(due).min(due));
         deadline.register(cx.waker());
         Poll::Pending
     }

@@ -53,7 +53,7 @@ fn not_found() -> Answer {
 }
 
 fn decide<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchange) -> Plan<'t> {
-    let Some(listener) = pinned.listener(connection.listener) else { return Plan::Answer(not_found(), None) };
+    let Some(listener) = connection.listener(pinned) else { return Plan::Answer(not_found(), None) };
     let routes: RouteConfigurationIndex = listener.routes;
     let table = &pinned.snapshot.table;
     let Exchange { request, target, record, .. } = exchange;

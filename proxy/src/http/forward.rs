@@ -175,14 +175,17 @@ impl Tries<'_> {
         write_request(exchange, self.target, self.state.attempt(), &mut out);
         let framing = exchange.request.framing();
         let upload = Upload::new(out, framing, std::mem::take(&mut self.kept));
-        let sent_at = Instant::now();
+        // A kept connection is had at once.
+        let sent_at = if upstream.reused && self.tried.len() == 1 { exchange.record.started() } else { Instant::now() };
         let mut attempt = Attempt::new(upstream, upload);
         match std::future::poll_fn(|cx| attempt.poll_head(cx, exchange, client, &self.local)).await {
             Ok(response) => {
                 let Attempt { upstream, upload, .. } = attempt;
                 let upload = upload.unfinished(&self.local.memory);
                 let keeps = keeps_connection(&response);
-                Ok((Relay { upstream, response, upload, keeps }, sent_at.elapsed()))
+                let now = Instant::now();
+                exchange.record.head_came(now);
+                Ok((Relay { upstream, response, upload, keeps }, now.saturating_duration_since(sent_at)))
             }
             Err(end) => {
                 self.kept = attempt.upload.into_kept(&self.local.memory);

@@ -39,6 +39,10 @@ pub(super) struct Record {
     connection: Rc<Connection>,
     pinned: Rc<Pinned>,
     started: Instant,
+    /// When the head of the back end's answer came.
+    head_came: Option<Instant>,
+    /// Whether anything had to be waited for since then.
+    pub(super) has_waited: bool,
     answered: Option<Duration>,
     grpc: bool,
     /// Whether the attempt under way has been counted as failed.
@@ -112,6 +116,8 @@ impl Record {
             connection: Rc::clone(connection),
             pinned: Rc::clone(pinned),
             started: Instant::now(),
+            head_came: None,
+            has_waited: false,
             answered: None,
             grpc: head.names().has(Name::ContentType) && is_grpc(head),
             failed: false,
@@ -138,6 +144,22 @@ impl Record {
     /// Whether the request speaks gRPC.
     pub(super) fn is_grpc(&self) -> bool {
         self.grpc
+    }
+
+    /// When the request came.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The head of the back end's answer is here.
+    pub(super) fn head_came(&mut self, now: Instant) {
+        self.head_came = Some(now);
+    }
+
+    /// How long it has taken until now. A clock is read only if it can have moved since it was read last.
+    fn elapsed(&self) -> Duration {
+        let now = self.head_came.filter(|_| !self.has_waited).unwrap_or_else(Instant::now);
+        now.saturating_duration_since(self.started)
     }
 
     /// The virtual host of which no rule was found.
@@ -205,7 +227,7 @@ impl Record {
         self.flags.insert(flags);
         self.details = details;
         if self.words.is_some() {
-            self.answered = Some(self.started.elapsed());
+            self.answered = Some(self.elapsed());
         }
     }
 
@@ -293,10 +315,10 @@ impl Record {
             upstream_transport_failure_reason: words.transport_failure.as_deref(),
             bytes_received: self.request_bytes,
             bytes_sent: self.response_bytes,
-            duration: (self.status != 0).then(|| self.started.elapsed()),
+            duration: (self.status != 0).then(|| self.elapsed()),
             request_duration: None,
             response_duration: self.answered,
-            response_tx_duration: self.answered.map(|answered| self.started.elapsed().saturating_sub(answered)),
+            response_tx_duration: self.answered.map(|answered| self.elapsed().saturating_sub(answered)),
             upstream_host: endpoint.map(|endpoint| &*endpoint.address),
             upstream_cluster: cluster.map(|cluster| &*cluster.name),
             upstream_local_address: words.upstream_local_address,
@@ -327,7 +349,7 @@ impl Record {
             status: self.status,
             grpc_status: self.grpc_status,
             flags: self.flags,
-            duration: self.started.elapsed(),
+            duration: self.elapsed(),
             request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,
         });

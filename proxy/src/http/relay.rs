@@ -95,7 +95,7 @@ impl Relaying {
                 // A cut answer is not a whole one to the client: its length or its last chunk is missing.
                 return Poll::Ready(Err(Next::Close));
             }
-            Poll::Pending => {}
+            Poll::Pending => exchange.record.has_waited = true,
         }
         if client.poll_left(cx, &mut exchange.request).is_ready() {
             exchange.record.client_left();
@@ -144,6 +144,7 @@ async fn tunnel(
     exchange: &mut Exchange,
     local: &Rc<Local>,
 ) -> Next {
+    exchange.record.has_waited = true;
     response.become_tunnel();
     exchange.request.become_tunnel();
     client.deadline().clear();

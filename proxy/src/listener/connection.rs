@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use tokio::net::TcpStream;
 
 use crate::http::{peer_text, serve_http1, serve_http2};
 use crate::net::Stream;
+use crate::snapshot::ListenerRuntime;
 use crate::telemetry::ListenerId;
-use crate::worker::{ConnectionGuard, Deadline, Local};
+use crate::worker::{ConnectionGuard, Deadline, Local, Pinned};
 
 /// To the first bytes of a connection.
 const IDLE_LIMIT: Duration = Duration::from_secs(75);
@@ -46,6 +48,8 @@ pub(crate) struct Connection {
     /// For whatever its task waits for.
     pub(crate) deadline: Deadline,
     protocol: Cell<Protocol>,
+    /// The snapshot that was asked last, by its address, and the listener's place in it.
+    place: Cell<(usize, usize)>,
     metrics: Option<ListenerId>,
 }
 
@@ -59,11 +63,26 @@ impl Connection {
             deadline: Deadline::new(&local.deadlines),
             peer_text: peer_text(peer.ip()),
             protocol: Cell::new(Protocol::Http1),
+            place: Cell::new((0, usize::MAX)),
             local,
             listener,
             peer,
             here,
             metrics,
+        }
+    }
+
+    /// Its listener in the snapshot that is pinned; none if it has just been removed.
+    pub(crate) fn listener<'p>(&self, pinned: &'p Pinned) -> Option<&'p ListenerRuntime> {
+        let snapshot = Arc::as_ptr(&pinned.snapshot) as usize;
+        if self.place.get().0 != snapshot {
+            self.place.set((snapshot, pinned.listener_place(self.listener).unwrap_or(usize::MAX)));
+        }
+        // Another snapshot may have come to lie where that one was.
+        let listener = pinned.snapshot.listeners.get(self.place.get().1);
+        match listener.filter(|listener| listener.address == self.listener) {
+            None => pinned.listener(self.listener),
+            found => found,
         }
     }
 

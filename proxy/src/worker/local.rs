@@ -152,7 +152,12 @@ impl Pinned {
 
     /// The listener at `address`; none if it has just been removed.
     pub(crate) fn listener(&self, address: SocketAddr) -> Option<&ListenerRuntime> {
-        self.snapshot.listeners.get(*self.listeners.get(&address)?)
+        self.snapshot.listeners.get(self.listener_place(address)?)
+    }
+
+    /// Where it is in the snapshot's list.
+    pub(crate) fn listener_place(&self, address: SocketAddr) -> Option<usize> {
+        self.listeners.get(&address).copied()
     }
 
     /// The next draw of a split's sequence.

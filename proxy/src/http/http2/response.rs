@@ -105,6 +105,10 @@ impl ResponseBody {
         if let Some(exchange) = &mut self.exchange {
             exchange.record.response_bytes += bytes as u64;
         }
+        if let Some(exchange) = &mut self.exchange {
+            // For the client, who takes as long as it likes.
+            exchange.record.has_waited = true;
+        }
         if !std::mem::replace(&mut self.owed, true) {
             self.busy.state().owed(1);
         }
@@ -179,6 +183,7 @@ impl Download {
             }
             Poll::Ready(Err(fault)) => Poll::Ready(Err(fault.into())),
             Poll::Pending => {
+                exchange.record.has_waited = true;
                 let due = *self.silent.get_or_insert_with(|| local.deadlines.after(std::time::Duration::from_secs(30)));
                 let deadline = self.client.deadline();
                 deadline.set_at(due);
