@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use balance::{AttemptError, AttemptOutcome, EntryIndex, Replay, RetryState, Verdict};
-use config_model::model::{Action, ClusterIndex, ClusterTarget, Retry};
+use config_model::model::{Action, ClusterIndex, ClusterTarget};
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -69,7 +69,7 @@ pub(super) async fn forward(
         pinned,
         index,
         cluster,
-        state: RetryState::new(retry_of(route)),
+        state: RetryState::new(retries_of(route)),
         tried: SmallVec::new(),
         upload,
     };
@@ -79,10 +79,10 @@ pub(super) async fn forward(
     }
 }
 
-fn retry_of(route: &RouteEntry) -> Retry {
+fn retries_of(route: &RouteEntry) -> u32 {
     match &route.route.action {
-        Action::Forward(forward) => forward.retry,
-        Action::Redirect(_) | Action::DirectResponse(_) => Retry { attempts: 0 },
+        Action::Forward(forward) => forward.retry.attempts,
+        Action::Redirect(_) | Action::DirectResponse(_) => 0,
     }
 }
 
