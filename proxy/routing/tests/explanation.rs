@@ -70,16 +70,17 @@ fn shop_with_policies() -> Model {
     let host = &mut model.route_configurations[0].virtual_hosts[0];
     let mut routes: Vec<Route> = host.routes.iter().map(|route| (**route).clone()).collect();
     let last = routes.last_mut().expect("a route");
-    let Action::Forward(forward) = &mut last.action else { panic!("a forward") };
-    forward.timeout = Some(Duration::from_millis(500));
-    let conditions = RetryConditions::RESET.with(RetryConditions::STATUS_CODES);
-    forward.retry = Arc::new(RetryPolicy {
+    let retry = RetryPolicy {
         attempts: 1,
         per_try_timeout: Some(Duration::from_millis(300)),
-        conditions,
+        conditions: RetryConditions::RESET.with(RetryConditions::STATUS_CODES),
         status_codes: vec![503],
         ..RetryPolicy::istio_default()
-    });
+    };
+    if let Action::Forward(forward) = &mut last.action {
+        forward.timeout = Some(Duration::from_millis(500));
+        forward.retry = Arc::new(retry);
+    }
     let gone = ClusterName { host: "gone".into(), port: 80, subset: "".into(), direction: Direction::Outbound };
     let mirror =
         |cluster, percent, line| Mirror { cluster, share: Fraction::from_percent(percent), origin: origin(line) };
