@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use config_model::model::{
     Action, ClusterIndex, ClusterTarget, Condition, Destination, Endpoint, EndpointAddress, Forward, HeaderOperations,
-    Health, Locality, MatchCondition, Mesh, Model, PathMatch, PathNormalization, Retry, Rewrite, Route,
+    Health, Locality, MatchCondition, Mesh, Model, PathMatch, PathNormalization, RetryPolicy, Rewrite, Route,
     RouteConfiguration, RouteMatch, TextMatch, VirtualHost, Workload,
 };
 use config_model::name::HostPattern;
@@ -45,9 +45,11 @@ pub(crate) fn route(path: PathMatch, conditions: Vec<MatchCondition>, weights: &
         action: Action::Forward(Forward {
             destinations: (0..).zip(weights).map(|(number, &weight)| destination(number, weight)).collect(),
             rewrite: Rewrite::default(),
-            retry: Retry { attempts: 2 },
+            timeout: None,
+            retry: Arc::new(RetryPolicy::istio_default()),
         }),
         headers: HeaderOperations::default(),
+        policy: None,
     }
 }
 

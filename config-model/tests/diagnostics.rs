@@ -45,14 +45,15 @@ fn check_rules(table: &[(&str, &str)]) {
 
 #[test]
 fn a_line_has_level_code_resource_place_field_message_and_cure() {
-    let text = resource("VirtualService", &format!("hosts: [x.example]\nhttp:\n- timeout: -1s\n  {ROUTE}"));
+    let rule = format!("- timeout: -1s\n  match: [{{statPrefix: x}}]\n  {ROUTE}");
+    let text = resource("VirtualService", &format!("hosts: [x.example]\nhttp:\n{rule}"));
     assert_eq!(
         lines(&text),
         [
-            "Warning [TG0002] (VirtualService default/r main.yaml:7:5) spec.http[0].timeout: timeout is understood but not \
-             honoured yet",
             "Error [IST0106] (VirtualService default/r main.yaml:7:14) spec.http[0].timeout: must be at least 1ms, found -1s; \
              write a duration such as 0.5s",
+            "Warning [TG0002] (VirtualService default/r main.yaml:8:14) spec.http[0].match[0].statPrefix: statPrefix is \
+             understood but not honoured yet",
         ]
     );
 }
@@ -294,7 +295,7 @@ fn header_changes_name_headers_and_leave_the_authority_in_one_place() {
 }
 
 #[test]
-fn policies_have_their_limits_even_if_they_are_not_honoured_yet() {
+fn policies_have_their_limits() {
     check_rules(&[
         (
             &format!("{{timeout: soon, {ROUTE}}}"),
@@ -315,6 +316,30 @@ fn policies_have_their_limits_even_if_they_are_not_honoured_yet() {
         (
             &format!("{{retries: {{attempts: 1, retryOn: 'reset,gatway-error,503'}}, {ROUTE}}}"),
             "7:38 spec.http[0].retries.retryOn: unknown condition \"gatway-error\"; did you mean gateway-error?",
+        ),
+        (
+            &format!("{{retries: {{attempts: 1, retryOn: '520'}}, {ROUTE}}}"),
+            "7:38 spec.http[0].retries.retryOn: unknown condition \"520\"; use statuses that have a name, and some of 5xx, gateway-error, reset, reset-before-request, connect-failure, retriable-4xx, refused-stream, retriable-status-codes, envoy-ratelimited, http3-post-connect-failure, cancelled, deadline-exceeded, internal, resource-exhausted, unavailable, retriable-headers",
+        ),
+        (
+            &format!("{{timeout: 0s, {ROUTE}}}"),
+            "7:15 spec.http[0].timeout: must be at least 1ms, found 0s; write a duration such as 0.5s",
+        ),
+        (
+            &format!("{{fault: {{delay: {{percent: 101, fixedDelay: 1s}}}}, {ROUTE}}}"),
+            "7:31 spec.http[0].fault.delay.percent: must be from 0 to 100 percent, found 101; write a percentage",
+        ),
+        (
+            &format!("{{fault: {{abort: {{http2Error: X, percentage: {{value: 1}}}}}}, {ROUTE}}}"),
+            "7:34 spec.http[0].fault.abort.http2Error: is not supported by Istio; use httpStatus",
+        ),
+        (
+            &format!("{{mirror: {{host: a}}, mirrorPercent: 101, {ROUTE}}}"),
+            "7:40 spec.http[0].mirrorPercent: must be from 0 to 100 percent, found 101",
+        ),
+        (
+            &format!("{{mirrors: [{{}}], {ROUTE}}}"),
+            "7:16 spec.http[0].mirrors[0].destination: is required; name a host",
         ),
         (&format!("{{fault: {{}}, {ROUTE}}}"), "7:13 spec.http[0].fault: needs one of abort and delay"),
         (
@@ -647,9 +672,50 @@ fn what_istio_only_warns_of_is_a_warning() {
             "hosts: [a.example]\nhttp: [{match: [{headers: {'@request.auth.claims.sub': {}}}], route: [{destination: {host: a}}]}]",
             "Warning [TG0002] (VirtualService default/r main.yaml:6:30) spec.http[0].match[0].headers[\"@request.auth.claims.sub\"]: routing by claims of a token is understood but not honoured yet",
         ),
+        (
+            "VirtualService",
+            "hosts: [a.example]\nhttp: [{fault: {abort: {httpStatus: 500}}, route: [{destination: {host: a}}]}]",
+            "Warning [IST0133] (VirtualService default/r main.yaml:6:26) spec.http[0].fault.abort: has no percentage, which counts as 0, so that nothing happens; write percentage: {value: 100} for all requests",
+        ),
+        (
+            "VirtualService",
+            "hosts: [a.example]\nhttp: [{fault: {delay: {fixedDelay: 1s}}, route: [{destination: {host: a}}]}]",
+            "Warning [IST0133] (VirtualService default/r main.yaml:6:26) spec.http[0].fault.delay: has no percentage, which counts as 0, so that nothing happens; write percentage: {value: 100} for all requests",
+        ),
+        (
+            "VirtualService",
+            "hosts: [a.example]\nhttp: [{fault: {abort: {percentage: {value: 1}}}, route: [{destination: {host: a}}]}]",
+            "Warning [IST0133] (VirtualService default/r main.yaml:6:26) spec.http[0].fault.abort: has neither httpStatus nor grpcStatus",
+        ),
+        (
+            "VirtualService",
+            "hosts: [a.example]\nhttp: [{redirect: {uri: /x}, corsPolicy: {allowOrigins: [{exact: '*'}]}}]",
+            "Warning [IST0133] (VirtualService default/r main.yaml:6:44) spec.http[0].corsPolicy: has no effect beside redirect",
+        ),
     ] {
         assert_eq!(lines(&resource(kind, spec)), [want], "{spec}");
     }
+}
+
+#[test]
+fn policies_that_are_in_force_give_no_warning() {
+    let rule = "{timeout: 1s, retries: {attempts: 1, perTryTimeout: 1s, retryOn: '5xx,503', retryRemoteLocalities: true, \
+        retryIgnorePreviousHosts: false, backoff: 10ms}, fault: {abort: {percentage: {value: 1}, httpStatus: 500}, delay: \
+        {percent: 1, fixedDelay: 1s}}, mirror: {host: b}, mirrorPercentage: {value: 1}, corsPolicy: {allowOrigins: \
+        [{exact: '*'}], maxAge: 1h, unmatchedPreflights: IGNORE}, route: [{destination: {host: a}}]}";
+    let text = resource("VirtualService", &format!("hosts: [a.example]\nhttp: [{rule}]"));
+    assert_eq!(lines(&text), [""; 0]);
+}
+
+#[test]
+fn the_scope_of_a_fault_is_the_request_or_the_attempt() {
+    let with = |scope: &str| {
+        let text = resource("VirtualService", &format!("hosts: [a.example]\nhttp: [{{{ROUTE}}}]"));
+        text.replace("metadata: {", &format!("metadata: {{annotations: {{tidegate.io/fault-scope: {scope}}}, "))
+    };
+    assert!(lines(&with("attempt")).is_empty() && lines(&with("request")).is_empty());
+    let found = lines(&with("try"));
+    assert!(found[0].contains("must be request or attempt, found \"try\"; it counts as request"), "{found:?}");
 }
 
 #[test]

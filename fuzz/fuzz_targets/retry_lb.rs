@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use balance::{AttemptError, AttemptOutcome, EndpointSet, Picker, Replay, RetryState, Verdict};
-use config_model::model::{Balancing, Endpoint, EndpointAddress, Health, Locality, Retry, Workload};
+use config_model::model::{Balancing, Endpoint, EndpointAddress, Health, Locality, Workload};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug, Arbitrary)]
@@ -72,8 +72,8 @@ fn serve(set: &EndpointSet, picker: &mut Picker, draw: &mut impl FnMut() -> u64,
     let idempotent = request.idempotent;
     let balancing =
         [Balancing::RoundRobin, Balancing::LeastRequest, Balancing::Random][usize::from(request.balancing % 3)];
-    let retry = Retry { attempts: u32::from(request.attempts % 8) };
-    let mut state = RetryState::new(retry);
+    let attempts = u32::from(request.attempts % 8);
+    let mut state = RetryState::new(attempts);
     let (mut tried, mut sent, mut acted) = (Vec::new(), 0, false);
     for (outcome, back_off) in &request.outcomes {
         let Some(index) = picker.pick(set, balancing, draw, &tried) else { return assert_eq!(set.ready_count(), 0) };
@@ -91,7 +91,7 @@ fn serve(set: &EndpointSet, picker: &mut Picker, draw: &mut impl FnMut() -> u64,
         }
         tried.push(index);
     }
-    assert!(sent <= retry.attempts + 2);
+    assert!(sent <= attempts + 2);
 }
 
 impl From<Outcome> for AttemptOutcome {

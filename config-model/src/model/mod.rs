@@ -19,11 +19,12 @@ pub use format::{Command, Format, FormatError, Piece};
 pub use listener::{Listener, RouteConfiguration, RouteConfigurationIndex, VirtualHost};
 pub use route::{
     Action, Condition, Destination, DirectResponse, Forward, HeaderAddition, HeaderMutation, HeaderOperations,
-    MatchCondition, PathMatch, PathRewrite, Pattern, Redirect, RedirectPort, Retry, Rewrite, RewritePattern, Route,
+    MatchCondition, PathMatch, PathRewrite, Pattern, Redirect, RedirectPort, Rewrite, RewritePattern, Route,
     RouteMatch, Scheme, TextMatch,
 };
 pub use route_policy::{
-    AbortStatus, CorsPolicy, Fault, FaultAbort, FaultDelay, Fraction, HashSource, Mirror, RetryConditions, RetryPolicy,
+    AbortStatus, CorsPolicy, Fault, FaultAbort, FaultDelay, Fraction, GRPC_STATUS_NAMES, HashSource, Mirror,
+    RetryConditions, RetryOn, RetryPolicy, RoutePolicy,
 };
 
 use serde::Serialize;

@@ -1,22 +1,27 @@
 //! From a rule to what a route does: forward, redirect or answer, with headers, rewrites and retries.
 //! Source: Istio, `HTTPRoute`, `HTTPRewrite`, `HTTPRedirect`, `HTTPDirectResponse`, `Headers`.
 
+use std::time::Duration;
+
 use crate::model::{
     Action, Destination, DirectResponse, Format, Forward, HeaderAddition, HeaderMutation, HeaderOperations, PathMatch,
-    PathRewrite, Redirect, RedirectPort, Retry, Rewrite, Scheme,
+    PathRewrite, Redirect, RedirectPort, Rewrite, Scheme,
 };
 use crate::resource::{self, Headers, HttpDirectResponse, HttpRedirect, HttpRewrite, HttpRouteDestination};
 
 use super::clusters::Clusters;
 use super::names;
+use super::retries::Retries;
 use super::rule::Rule;
-
-/// Tries after the first one, where a rule says nothing of retries.
-const DEFAULT_RETRIES: u32 = 2;
 
 /// What `rule` does with requests at a listener of `port`; its path match decides how much of the path a rewrite replaces.
 /// Also whether that would be another on another port.
-pub(super) fn action<'a>(rule: &Rule<'a>, path: &PathMatch, port: u16, clusters: &mut Clusters<'a>) -> (Action, bool) {
+pub(super) fn action<'a>(
+    rule: &Rule<'a>,
+    path: &PathMatch,
+    port: u16,
+    (clusters, retries): (&mut Clusters<'a>, &mut Retries),
+) -> (Action, bool) {
     if let Some(redirect) = &rule.own.rule.redirect {
         return (Action::Redirect(self::redirect(redirect)), false);
     }
@@ -29,8 +34,10 @@ pub(super) fn action<'a>(rule: &Rule<'a>, path: &PathMatch, port: u16, clusters:
         authority: rule.rewrite().and_then(rewritten_authority).or_else(|| headers.and_then(authority)),
     };
     let (destinations, by_port) = destinations(rule, port, &rewrite, clusters);
-    let attempts = rule.retries().map_or(DEFAULT_RETRIES, |retries| u32::try_from(*retries.attempts).unwrap_or(0));
-    (Action::Forward(Forward { destinations, rewrite, retry: Retry { attempts } }), by_port)
+    let timeout = rule.inherited(|rule| rule.timeout.as_ref()).map(|timeout| timeout.to_std());
+    let timeout = timeout.filter(|timeout| *timeout > Duration::ZERO);
+    let retry = retries.resolve(rule.retries());
+    (Action::Forward(Forward { destinations, rewrite, timeout, retry }), by_port)
 }
 
 /// The destinations that get requests. One alone gets all, whatever its weight; of several, those without weight get none.

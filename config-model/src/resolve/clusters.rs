@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt};
 
-use crate::model::{Action, Balancing, Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery, Route};
+use crate::model::{Balancing, Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery, Route};
 use crate::name::Labels;
 use crate::resource::{self, SimpleLb, TrafficPolicy};
 
@@ -169,9 +169,8 @@ impl<'a> Clusters<'a> {
             }
         }
         for route in blocks.iter_mut().flatten().filter_map(Arc::get_mut) {
-            let Action::Forward(forward) = &mut route.action else { continue };
-            for destination in &mut forward.destinations {
-                if let ClusterTarget::Known(index) = &mut destination.cluster {
+            for target in route.targets_mut() {
+                if let ClusterTarget::Known(index) = target {
                     *index = places.get(index.0 as usize).copied().unwrap_or(*index);
                 }
             }

@@ -13,6 +13,8 @@ pub(crate) mod gateway;
 mod matching;
 mod mesh;
 pub(crate) mod names;
+mod retries;
+mod route_policies;
 pub(crate) mod routes;
 mod rule;
 pub(crate) mod services;
@@ -30,6 +32,7 @@ use crate::diagnostic::Diagnostic;
 use crate::model::Model;
 use crate::name::Labels;
 use clusters::Clusters;
+pub(crate) use route_policies::FAULT_SCOPE;
 
 /// Which resources apply to a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -76,7 +76,7 @@ object! {
         /// Time between two look-ups of a name.
         dns_refresh_rate: Option<Located<Duration>> = "dnsRefreshRate" later,
         /// Retries of routes that say nothing of them.
-        default_http_retry_policy: Option<HttpRetry> = "defaultHttpRetryPolicy" later,
+        default_http_retry_policy: Option<HttpRetry> = "defaultHttpRetryPolicy",
         /// Whether TLS within the mesh is automatic.
         enable_auto_mtls: Option<Located<bool>> = "enableAutoMtls" later,
         /// Whether traces are sent.

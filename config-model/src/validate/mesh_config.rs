@@ -1,6 +1,6 @@
 //! Rules for MeshConfig, as far as it is read.
 
-use super::{http_route, names, values};
+use super::{http_policy, names, values};
 use crate::decode::{Path, Report};
 use crate::model::Format;
 use crate::resource::{AccessLogEncoding, MeshConfig};
@@ -15,7 +15,7 @@ pub(super) fn check(config: &MeshConfig, report: &mut Report) {
         values::text(&config.trust_domain, names::fqdn, &at.field("trustDomain"), report, "");
     }
     if let Some(policy) = &config.default_http_retry_policy {
-        http_route::retries(policy, &at.field("defaultHttpRetryPolicy"), report);
+        http_policy::retries(policy, &at.field("defaultHttpRetryPolicy"), report);
     }
     values::duration(config.connect_timeout.as_ref(), &at.field("connectTimeout"), report);
     access_log(config, &at.field("accessLogFormat"), report);

@@ -6,8 +6,6 @@
 
 use std::time::Duration;
 
-use config_model::model::Retry;
-
 use crate::outcome::{AttemptError, AttemptOutcome, GRPC_CANCELLED, GRPC_UNAVAILABLE};
 
 /// Back-off before the first retry is below this. Source: Envoy, `retry_back_off.base_interval`.
@@ -56,9 +54,9 @@ impl Replay {
 }
 
 impl RetryState {
-    /// For a request whose route allows `retry.attempts` further tries.
-    pub fn new(retry: Retry) -> Self {
-        Self { attempts_left: retry.attempts, retries: 0, resent: false }
+    /// For a request whose route allows so many further tries.
+    pub fn new(attempts: u32) -> Self {
+        Self { attempts_left: attempts, retries: 0, resent: false }
     }
 
     /// The number of the attempt under way, from 1: header `x-envoy-attempt-count`. A resend is no attempt of its own.
@@ -131,7 +129,7 @@ mod tests {
     }
 
     fn judge_first(outcome: &AttemptOutcome, replay: Replay) -> Verdict {
-        RetryState::new(Retry { attempts: 2 }).judge(outcome, replay, 0)
+        RetryState::new(2).judge(outcome, replay, 0)
     }
 
     #[test]
@@ -160,7 +158,7 @@ mod tests {
 
     #[test]
     fn attempts_is_the_number_of_retries_and_the_end_of_them_is_told_apart() {
-        let mut state = RetryState::new(Retry { attempts: 2 });
+        let mut state = RetryState::new(2);
         assert_eq!(state.attempt(), 1);
         for attempt in [2, 3] {
             assert!(matches!(state.judge(&refused(), GET, 0), Verdict::Retry { .. }));
@@ -172,13 +170,13 @@ mod tests {
 
     #[test]
     fn attempts_zero_switches_retries_off() {
-        assert_eq!(RetryState::new(Retry { attempts: 0 }).judge(&refused(), GET, 0), Verdict::Final);
+        assert_eq!(RetryState::new(0).judge(&refused(), GET, 0), Verdict::Final);
     }
 
     #[test]
     fn a_stale_connection_is_replaced_once_and_never_for_a_post_that_went_out() {
         let reused = AttemptOutcome::Failed(AttemptError::ClosedReused);
-        let mut state = RetryState::new(Retry { attempts: 0 });
+        let mut state = RetryState::new(0);
         assert_eq!(state.judge(&reused, GET, 0), Verdict::Resend);
         assert_eq!(state.attempt(), 1);
         assert_eq!(state.judge(&reused, GET, 0), Verdict::Final);
@@ -188,7 +186,7 @@ mod tests {
     #[test]
     fn a_request_that_never_went_out_is_sent_again_whatever_its_method() {
         let unsent = AttemptOutcome::Failed(AttemptError::ClosedUnsent);
-        let mut state = RetryState::new(Retry { attempts: 1 });
+        let mut state = RetryState::new(1);
         assert_eq!(state.judge(&unsent, POST, 0), Verdict::Resend);
         // From then on it is a connection that could not be had.
         assert!(matches!(state.judge(&unsent, POST, 0), Verdict::Retry { .. }));
@@ -249,7 +247,7 @@ mod tests {
             outcomes in proptest::collection::vec((any_outcome(), any::<bool>(), any::<u64>()), 1..40),
             attempts in 0u32..6,
         ) {
-            let mut state = RetryState::new(Retry { attempts });
+            let mut state = RetryState::new(attempts);
             let mut sent = 1;
             for (outcome, idempotent, draw) in outcomes {
                 match state.judge(&outcome, Replay { idempotent, body_available: true }, draw) {
@@ -265,7 +263,7 @@ mod tests {
         #[test]
         fn what_may_have_been_acted_on_is_never_sent_twice_unless_idempotent(outcome in any_outcome(), draw: u64) {
             let AttemptOutcome::Failed(error) = &outcome else { return Ok(()) };
-            let verdict = RetryState::new(Retry { attempts: 9 }).judge(&outcome, POST, draw);
+            let verdict = RetryState::new(9).judge(&outcome, POST, draw);
             if error.may_have_acted() {
                 prop_assert_eq!(verdict, Verdict::Final);
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use balance::{AttemptError, AttemptOutcome, Entry, EntryIndex, Replay, RetryState, Verdict};
-use config_model::model::{Action, ClusterIndex, ClusterTarget, Retry};
+use config_model::model::{Action, ClusterIndex, ClusterTarget};
 use http1::{Framing, Message, Version};
 use routing::headers::Mutation;
 use routing::{DestinationEntry, RouteEntry};
@@ -71,7 +71,7 @@ pub(super) async fn forward<C: Client>(
         index,
         cluster,
         target: target.as_deref(),
-        state: RetryState::new(retry_of(route)),
+        state: RetryState::new(retries_of(route)),
         tried: SmallVec::new(),
         kept: Kept::up_to(0),
     };
@@ -89,10 +89,10 @@ pub(super) async fn forward<C: Client>(
     }
 }
 
-fn retry_of(route: &RouteEntry) -> Retry {
+fn retries_of(route: &RouteEntry) -> u32 {
     match &route.route.action {
-        Action::Forward(forward) => forward.retry,
-        Action::Redirect(_) | Action::DirectResponse(_) => Retry { attempts: 0 },
+        Action::Forward(forward) => forward.retry.attempts,
+        Action::Redirect(_) | Action::DirectResponse(_) => 0,
     }
 }
 

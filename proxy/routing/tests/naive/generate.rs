@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use config_model::model::{
     Action, ClusterIndex, ClusterTarget, Condition, Destination, DirectResponse, Forward, HeaderOperations,
-    MatchCondition, Mesh, Model, PathMatch, PathNormalization, Pattern, Redirect, RedirectPort, Retry, Rewrite, Route,
-    RouteConfiguration, RouteMatch, Scheme, TextMatch, VirtualHost,
+    MatchCondition, Mesh, Model, PathMatch, PathNormalization, Pattern, Redirect, RedirectPort, RetryPolicy, Rewrite,
+    Route, RouteConfiguration, RouteMatch, Scheme, TextMatch, VirtualHost,
 };
 use config_model::name::HostPattern;
 use config_model::origin::{Origin, Position, ResourceId};
@@ -114,9 +114,11 @@ pub fn route(id: &str, path: PathMatch, weights: &[u32]) -> Route {
         action: Action::Forward(Forward {
             destinations: destinations.collect(),
             rewrite: Rewrite::default(),
-            retry: Retry { attempts: 2 },
+            timeout: None,
+            retry: Arc::new(RetryPolicy::istio_default()),
         }),
         headers: HeaderOperations::default(),
+        policy: None,
     }
 }
 
