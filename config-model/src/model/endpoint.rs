@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
@@ -89,6 +90,12 @@ pub struct Endpoint {
     pub weight: u32,
     /// Whether it takes traffic.
     pub health: Health,
+    /// 0 is used first, the next number when too few of the earlier ones are healthy. Numbers of ready endpoints have no
+    /// gaps. All are 0 unless the cluster's policy is [`super::LocalityPolicy::Failover`].
+    pub priority: u8,
+    /// Millionths of the cluster's traffic that go to this endpoint's locality, all its endpoints together. Only with
+    /// [`super::LocalityPolicy::Distribute`].
+    pub locality_share: Option<NonZeroU32>,
     /// Where it is.
     pub locality: Locality,
     /// Who it is. Shared by the endpoints of a workload.

@@ -116,7 +116,7 @@ fn port_policy(policy: &PortTrafficPolicy, at: &Path<'_>, report: &mut Report) {
         outlier_detection(outlier, &at.field("outlierDetection"), report);
     }
     if let Some(settings) = &policy.tls {
-        tls::client(settings, &at.field("tls"), report);
+        client_tls(settings, &at.field("tls"), report);
     }
 }
 
