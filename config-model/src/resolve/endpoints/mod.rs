@@ -9,7 +9,7 @@ mod workload;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use crate::model::{
     Cluster, Discovery, Endpoint, EndpointAddress, Failover, Health, Locality, LocalityPolicy, Workload,
@@ -46,6 +46,8 @@ struct Gathering<'i> {
     levels: Vec<u32>,
     failover: Option<&'i Failover>,
     workloads: HashMap<Workload, Arc<Workload>>,
+    /// Endpoints of one locality share its names.
+    localities: HashSet<Locality>,
 }
 
 /// What an endpoint is, besides its address and port.
@@ -105,6 +107,7 @@ impl EndpointIndex {
             levels: Vec::new(),
             failover,
             workloads: HashMap::new(),
+            localities: HashSet::new(),
         };
         for service in services {
             match service {
@@ -190,6 +193,11 @@ impl Gathering<'_> {
         let workload = facts.workload(self.trust_domain);
         let workload = self.workloads.entry(workload).or_insert_with_key(|workload| Arc::new(workload.clone()));
         let workload = Arc::clone(workload);
+        let shared = self.localities.get(&locality).cloned();
+        let locality = shared.unwrap_or_else(|| {
+            self.localities.insert(locality.clone());
+            locality
+        });
         let (priority, locality_share) = (0, None);
         self.endpoints.push(Endpoint { address, weight, health, priority, locality_share, locality, workload });
     }
