@@ -20,7 +20,8 @@ pub(crate) fn model(virtual_hosts: Vec<VirtualHost>) -> Model {
         trust_domain: "cluster.local".to_owned(),
     };
     let configuration = RouteConfiguration { name: "http.8080".to_owned(), port: 8080, virtual_hosts };
-    Model { listeners: Vec::new(), route_configurations: vec![configuration], clusters: Vec::new(), mesh }
+    let (route_configurations, locality) = (vec![configuration], Locality::default());
+    Model { listeners: Vec::new(), route_configurations, clusters: Vec::new(), mesh, locality }
 }
 
 /// A virtual host of one domain.
@@ -83,6 +84,8 @@ pub(crate) fn endpoints(count: u16, weight: fn(u16) -> u32) -> Vec<Endpoint> {
             address: EndpointAddress::Ip(SocketAddr::from(([10, 0, high, low], 8080))),
             weight: weight(number),
             health: Health::Ready,
+            priority: 0,
+            locality_share: None,
             locality: Locality::default(),
             workload: Arc::clone(&workload),
         }

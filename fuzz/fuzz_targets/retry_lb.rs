@@ -122,6 +122,8 @@ fn endpoints(described: &[(u8, u32, bool)], workload: &Arc<Workload>) -> Vec<End
         },
         weight: weight.max(1),
         health: if ready { Health::Ready } else { Health::NotReady },
+        priority: 0,
+        locality_share: None,
         locality: Locality::default(),
         workload: Arc::clone(workload),
     };

@@ -12,7 +12,8 @@ mod route_policy;
 
 pub use cluster::{Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery};
 pub use cluster_policy::{
-    Balancing, ClusterPolicy, ConnectionPool, Keepalive, LocalityPolicy, OutlierDetection, RetryBudget, Warmup,
+    Balancing, ClusterPolicy, ConnectionPool, Failover, Keepalive, LocalityPolicy, Nearness, OutlierDetection, Pings,
+    RetryBudget, Warmup,
 };
 pub use endpoint::{Endpoint, EndpointAddress, Health, Locality, Workload};
 pub use format::{Command, Format, FormatError, Piece};
@@ -91,4 +92,7 @@ pub struct Model {
     pub clusters: Vec<Cluster>,
     /// Settings of the mesh.
     pub mesh: Mesh,
+    /// Where the proxy is: its label `istio-locality`, else its labels `topology.kubernetes.io/region`, `/zone` and
+    /// `topology.istio.io/subzone`.
+    pub locality: Locality,
 }

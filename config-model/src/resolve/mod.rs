@@ -10,9 +10,12 @@ mod destination_rules;
 mod endpoints;
 mod findings;
 pub(crate) mod gateway;
+mod hashing;
+mod locality;
 mod matching;
 mod mesh;
 pub(crate) mod names;
+mod policies;
 mod retries;
 mod route_policies;
 pub(crate) mod routes;
@@ -82,7 +85,8 @@ pub fn resolve(resources: &ResourceSet, proxy: &Proxy) -> Resolution {
         Role::Sidecar => (gateway::Served::default(), Vec::new()),
     };
     let gateway::Served { listeners, route_configurations } = served;
-    Resolution { model: Model { listeners, route_configurations, clusters, mesh }, diagnostics }
+    let locality = locality::of_pod(&proxy.labels);
+    Resolution { model: Model { listeners, route_configurations, clusters, mesh, locality }, diagnostics }
 }
 
 #[cfg(test)]

@@ -219,7 +219,8 @@ fn the_access_log_of_mesh_config_stands_before_that_of_the_command_line() {
             root_namespace: String::new(),
             trust_domain: String::new(),
         };
-        let model = Model { listeners: vec![], route_configurations: vec![], clusters: vec![], mesh };
+        let locality = config_model::model::Locality::default();
+        let model = Model { listeners: vec![], route_configurations: vec![], clusters: vec![], mesh, locality };
         assert_eq!(log_target(&options, &model), want);
     }
 }

@@ -4,9 +4,12 @@ mod actions;
 mod change;
 mod destinations;
 mod endpoints;
+mod hashing;
 mod hosts;
+mod localities;
 mod matches;
 mod mesh;
+mod policies;
 mod route_policies;
 mod scale;
 

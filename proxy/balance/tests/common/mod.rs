@@ -22,7 +22,15 @@ pub(crate) fn endpoint(number: u16, weight: u32, health: Health) -> Endpoint {
         cluster: unknown,
     };
     let address = EndpointAddress::Ip(SocketAddr::from(([127, 0, 0, 1], number)));
-    Endpoint { address, weight, health, locality: Locality::default(), workload: Arc::new(workload) }
+    Endpoint {
+        address,
+        weight,
+        health,
+        priority: 0,
+        locality_share: None,
+        locality: Locality::default(),
+        workload: Arc::new(workload),
+    }
 }
 
 /// `count` ready endpoints of weight 1.

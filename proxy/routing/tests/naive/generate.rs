@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use config_model::model::{
-    Action, ClusterIndex, ClusterTarget, Condition, Destination, DirectResponse, Forward, HeaderOperations,
+    Action, ClusterIndex, ClusterTarget, Condition, Destination, DirectResponse, Forward, HeaderOperations, Locality,
     MatchCondition, Mesh, Model, PathMatch, PathNormalization, Pattern, Redirect, RedirectPort, RetryPolicy, Rewrite,
     Route, RouteConfiguration, RouteMatch, Scheme, TextMatch, VirtualHost,
 };
@@ -83,7 +83,8 @@ pub fn model(route_configurations: Vec<RouteConfiguration>) -> Model {
         root_namespace: "istio-system".into(),
         trust_domain: "cluster.local".into(),
     };
-    Model { listeners: Vec::new(), route_configurations, clusters: Vec::new(), mesh }
+    let locality = Locality::default();
+    Model { listeners: Vec::new(), route_configurations, clusters: Vec::new(), mesh, locality }
 }
 
 /// A virtual host, named after its first domain.
