@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use balance::{AttemptError, AttemptOutcome, EntryIndex, Replay, RetryState, Verdict};
-use config_model::model::{Action, ClusterIndex, ClusterTarget, Retry};
+use balance::{AttemptError, AttemptOutcome, EntryIndex, Replay, ResponseFlag, RetryState, Verdict};
+use config_model::model::{Action, ClusterIndex, ClusterTarget, RetryConditions, RetryPolicy};
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -64,12 +64,13 @@ pub(super) async fn forward(
         parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     record.upload(upload.clone());
+    let policy = retry_of(route);
     let attempts = Attempts {
         connection,
         pinned,
         index,
         cluster,
-        state: RetryState::new(retry_of(route)),
+        state: RetryState::new(&policy),
         tried: SmallVec::new(),
         upload,
     };
@@ -79,10 +80,20 @@ pub(super) async fn forward(
     }
 }
 
-fn retry_of(route: &RouteEntry) -> Retry {
-    match &route.route.action {
-        Action::Forward(forward) => forward.retry,
-        Action::Redirect(_) | Action::DirectResponse(_) => Retry { attempts: 0 },
+/// Istio's default policy, with the route's number of tries.
+fn retry_of(route: &RouteEntry) -> RetryPolicy {
+    let attempts = match &route.route.action {
+        Action::Forward(forward) => forward.retry.attempts,
+        Action::Redirect(_) | Action::DirectResponse(_) => 0,
+    };
+    RetryPolicy {
+        attempts,
+        per_try_timeout: None,
+        conditions: RetryConditions::ISTIO_DEFAULT,
+        status_codes: Vec::new(),
+        remote_localities: false,
+        ignore_previous_hosts: true,
+        back_off: Duration::from_millis(25),
     }
 }
 
@@ -124,7 +135,7 @@ struct Attempts<'a> {
     pinned: &'a Rc<Pinned>,
     index: ClusterIndex,
     cluster: &'a Arc<ClusterRuntime>,
-    state: RetryState,
+    state: RetryState<'a>,
     tried: SmallVec<[EntryIndex; 4]>,
     upload: Option<Rc<Progress>>,
 }
@@ -268,11 +279,14 @@ impl Attempts<'_> {
 
 fn flags_of(error: &AttemptError) -> Flags {
     match error.flag() {
-        "UF" => Flags::UPSTREAM_CONNECTION_FAILURE,
-        "UC" => Flags::UPSTREAM_CONNECTION_TERMINATION,
-        "UR" => Flags::UPSTREAM_REMOTE_RESET,
-        "UPE" => Flags::UPSTREAM_PROTOCOL_ERROR,
-        _ => Flags::STREAM_IDLE_TIMEOUT,
+        ResponseFlag::UpstreamConnectionFailure => Flags::UPSTREAM_CONNECTION_FAILURE,
+        ResponseFlag::UpstreamConnectionTermination => Flags::UPSTREAM_CONNECTION_TERMINATION,
+        ResponseFlag::UpstreamRemoteReset => Flags::UPSTREAM_REMOTE_RESET,
+        ResponseFlag::UpstreamProtocolError => Flags::UPSTREAM_PROTOCOL_ERROR,
+        // There are no time-outs and no limits yet.
+        ResponseFlag::StreamIdleTimeout | ResponseFlag::UpstreamRequestTimeout | ResponseFlag::UpstreamOverflow => {
+            Flags::STREAM_IDLE_TIMEOUT
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::Cache;
-use balance::{EntryIndex, Picker};
+use balance::{EntryIndex, Picker, Wish};
 use config_model::model::ClusterIndex;
 use foldhash::fast::RandomState;
 use rand::rngs::SmallRng;
@@ -104,7 +104,8 @@ impl Local {
         let mut random = self.random.borrow_mut();
         let mut pickers = pinned.pickers.borrow_mut();
         let picker = pickers.entry(index.0).or_insert_with(|| Picker::new(random.next_u64()));
-        picker.pick(&cluster.endpoints, cluster.definition.balancing, &mut || random.next_u64(), tried)
+        let wish = Wish { tried, ..Wish::first(None) };
+        picker.pick(&cluster.endpoints, &mut || random.next_u64(), wish)
     }
 }
 
