@@ -128,7 +128,7 @@ impl<D: FnMut() -> u64> Choice<'_, D> {
         let level = self.view.level(self.priority())?;
         let group = self.group(level)?;
         let position = self.position(group);
-        Some(group.members.get(position)?.index)
+        group.members.get(position).copied()
     }
 
     fn priority(&mut self) -> usize {
@@ -153,8 +153,8 @@ impl<D: FnMut() -> u64> Choice<'_, D> {
             _ if count < 2 => 0,
             Balancing::RoundRobin => self.next_turn(group),
             Balancing::LeastRequest => match &group.schedule {
-                Schedule::Equal { count } => least_of_two(group, *count as u64, self.draws),
-                Schedule::Weighted(weighted) => least_of_two_weighted(group, weighted, self.draws),
+                Schedule::Equal { count } => least_of_two(self.view, group, *count as u64, self.draws),
+                Schedule::Weighted(weighted) => least_of_two_weighted(self.view, group, weighted, self.draws),
             },
             Balancing::Random | Balancing::RingHash { .. } | Balancing::Maglev { .. } => {
                 below(count, (self.draws)()) as usize
@@ -171,21 +171,21 @@ impl<D: FnMut() -> u64> Choice<'_, D> {
 }
 
 /// Attempts under way at the endpoint at `position`.
-fn active(group: &Group, position: usize) -> u64 {
-    group.members.get(position).map_or(0, |member| u64::from(member.state.active()))
+fn active(view: &View, group: &Group, position: usize) -> u64 {
+    group.members.get(position).map_or(0, |&index| view.active(index).into())
 }
 
 /// The less busy of two different endpoints; the first one drawn if they are equal.
-fn least_of_two(group: &Group, count: u64, draws: &mut impl FnMut() -> u64) -> usize {
+fn least_of_two(view: &View, group: &Group, count: u64, draws: &mut impl FnMut() -> u64) -> usize {
     let first = below(count, draws());
     let other = below(count - 1, draws());
     let second = if other < first { other } else { other + 1 };
     let (first, second) = (first as usize, second as usize);
-    if active(group, second) < active(group, first) { second } else { first }
+    if active(view, group, second) < active(view, group, first) { second } else { first }
 }
 
 /// As [`least_of_two`], both drawn by weight, and compared by active requests per weight.
-fn least_of_two_weighted(group: &Group, weighted: &Weighted, draws: &mut impl FnMut() -> u64) -> usize {
+fn least_of_two_weighted(view: &View, group: &Group, weighted: &Weighted, draws: &mut impl FnMut() -> u64) -> usize {
     let first = weighted.at(below(weighted.sum(), draws()));
     let (from, to) = weighted.draws_of(first);
     let first_weight = to - from;
@@ -193,8 +193,8 @@ fn least_of_two_weighted(group: &Group, weighted: &Weighted, draws: &mut impl Fn
     let second = weighted.at(if other < from { other } else { other + first_weight });
     let (from, to) = weighted.draws_of(second);
     // Both are at most 32 bits wide. active / weight, without the division.
-    let second_load = active(group, second) * first_weight;
-    let first_load = active(group, first) * (to - from);
+    let second_load = active(view, group, second) * first_weight;
+    let first_load = active(view, group, first) * (to - from);
     if second_load < first_load { second } else { first }
 }
 

@@ -49,7 +49,7 @@ pub struct SetRules {
 /// Endpoints of one cluster. Its size is limited by the configuration alone.
 #[derive(Debug)]
 pub struct EndpointSet {
-    entries: Vec<Entry>,
+    entries: Arc<[Entry]>,
     /// Positions in `entries`, by hash of the address.
     by_address: HashTable<u32>,
     layout: Layout,
@@ -170,7 +170,7 @@ impl EndpointSet {
 
     fn sweep(&self, outliers: &OutlierDetection, now: Instant) -> Vec<EntryIndex> {
         let back = |entry: &Entry| entry.state.standing.sweep(outliers, &self.cluster.ejections, now);
-        let entries = (0..).map(EntryIndex).zip(&self.entries);
+        let entries = (0..).map(EntryIndex).zip(&*self.entries);
         let returned: Vec<EntryIndex> = entries.filter(|(_, entry)| back(entry)).map(|(index, _)| index).collect();
         if !returned.is_empty() {
             self.cluster.health_changed();
@@ -244,7 +244,7 @@ impl EndpointSet {
 
 /// Entries, each address once.
 struct Indexed {
-    entries: Vec<Entry>,
+    entries: Arc<[Entry]>,
     by_address: HashTable<u32>,
     /// Those of the set before that are not among them.
     gone: Vec<Entry>,
@@ -269,9 +269,9 @@ fn index(endpoints: Vec<Endpoint>, previous: Option<&EndpointSet>, now: Instant)
         let known = found.zip(previous).and_then(|(index, set)| set.entries.get(index as usize));
         entries.push(Entry::taking_over(endpoint, known, now));
     }
-    let known = previous.map(|previous| previous.entries.as_slice()).unwrap_or_default();
+    let known = previous.map(EndpointSet::entries).unwrap_or_default();
     let gone = known.iter().zip(kept).filter(|(_, kept)| !kept).map(|(entry, _)| entry.clone()).collect();
-    Indexed { entries, by_address, gone }
+    Indexed { entries: entries.into(), by_address, gone }
 }
 
 impl Entry {

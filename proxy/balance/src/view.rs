@@ -16,7 +16,6 @@ use crate::priority::{Loads, Population};
 use crate::ring::{Host, Ring};
 use crate::schedule::Schedule;
 use crate::set::{Entry, EntryIndex, SetRules};
-use crate::state::EndpointState;
 use crate::warmup;
 
 /// A warmup is followed in so many steps, if they are not too short or too long for that.
@@ -31,6 +30,8 @@ static IDS: AtomicU64 = AtomicU64::new(1);
 #[derive(Debug)]
 pub(crate) struct View {
     id: u64,
+    /// Those of the set, all of them: as one reference, so that a worker that lets go of a view has nothing to tidy up.
+    entries: Arc<[Entry]>,
     pub(crate) loads: Loads,
     levels: Box<[Level]>,
     group_count: usize,
@@ -55,14 +56,7 @@ pub(crate) struct Group {
     /// Unique in the view.
     pub(crate) number: usize,
     pub(crate) schedule: Schedule,
-    pub(crate) members: Box<[Member]>,
-}
-
-/// One that may be picked. Its state is here as well as in the set, since every step on the way to it costs a cache miss.
-#[derive(Debug)]
-pub(crate) struct Member {
-    pub(crate) index: EntryIndex,
-    pub(crate) state: Arc<EndpointState>,
+    pub(crate) members: Box<[EntryIndex]>,
 }
 
 /// Those of one priority, by consistent hashing.
@@ -94,6 +88,7 @@ impl View {
     pub(crate) fn empty() -> Self {
         Self {
             id: 0,
+            entries: Arc::default(),
             loads: Loads::new(&[], 0),
             levels: Box::default(),
             group_count: 0,
@@ -105,7 +100,7 @@ impl View {
 
     /// Who may be picked at `now`.
     pub(crate) fn build(
-        entries: &[Entry],
+        entries: &Arc<[Entry]>,
         layout: &Layout,
         rules: &SetRules,
         health_version: u64,
@@ -122,6 +117,7 @@ impl View {
         let group_count = groups.enumerate().map(|(number, group)| group.number = number).count();
         Self {
             id: IDS.fetch_add(1, Relaxed),
+            entries: Arc::clone(entries),
             levels,
             loads,
             group_count,
@@ -133,6 +129,11 @@ impl View {
 
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Attempts under way at an endpoint.
+    pub(crate) fn active(&self, index: EntryIndex) -> u32 {
+        self.entries.get(index.0 as usize).map_or(0, |entry| entry.state.active())
     }
 
     /// How many groups there are.
@@ -227,11 +228,8 @@ impl Builder<'_> {
 
     fn group(&self, positions: impl Iterator<Item = u32>) -> Group {
         let entries = positions.filter_map(|position| Some((position, self.entries.get(position as usize)?)));
-        let (weights, members): (Vec<(u32, f64)>, Vec<Member>) = entries
-            .map(|(position, entry)| {
-                let weight = (entry.endpoint.weight, self.warmth(entry));
-                (weight, Member { index: EntryIndex(position), state: Arc::clone(&entry.state) })
-            })
+        let (weights, members): (Vec<(u32, f64)>, Vec<EntryIndex>) = entries
+            .map(|(position, entry)| ((entry.endpoint.weight, self.warmth(entry)), EntryIndex(position)))
             .unzip();
         let weights = warmup::scaled(&weights);
         Group { number: 0, schedule: Schedule::new(weights.iter().copied()), members: members.into() }
