@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
-use balance::EndpointSet;
+use balance::{EndpointSet, SetRules};
 use config_model::model::{AccessLogFormat, Cluster, ClusterName, ClusterTarget, Endpoint, Format, Model, Route};
 use foldhash::fast::RandomState;
 use routing::{ActionEntry, Table};
@@ -156,7 +157,8 @@ fn cluster(
         ..DestinationLabels::unknown()
     };
     let unreached_series = metrics.series(&labels);
-    let endpoints = EndpointSet::new(endpoints, previous);
+    let rules = SetRules { balancing: definition.balancing, policy: Arc::default() };
+    let endpoints = EndpointSet::new(endpoints, rules, previous, Instant::now());
     let mut of_endpoint = |entry: &balance::Entry| {
         labels.workload = Arc::clone(&entry.endpoint.workload);
         EndpointLabels { address: entry.endpoint.address.to_string().into(), series: metrics.series(&labels) }
