@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use arbitrary::Arbitrary;
 use balance::{
-    AttemptError, AttemptOutcome, EndpointSet, EndpointTraits, OutlierEvent, Picker, Replay, RetryState, SetRules,
+    AttemptError, AttemptOutcome, EndpointSet, OutlierEvent, Picker, Replay, RetryState, SetRules,
     Verdict, Wish,
 };
 use config_model::model::{
@@ -67,8 +67,7 @@ fuzz_target!(|input: Input| {
     let workload = workload();
     let mut now = Instant::now();
     let build = |described: &[_], previous: Option<&EndpointSet>| {
-        let traits = |endpoint: &Endpoint| EndpointTraits { priority: endpoint.weight % 3, share: None };
-        EndpointSet::with_traits(endpoints(described, &workload), rules(&input), previous, now, traits)
+        EndpointSet::new(endpoints(described, &workload), rules(&input), previous, now)
     };
     let first = build(&input.endpoints, None);
     let set = build(&input.changed, Some(&first));
@@ -214,6 +213,8 @@ fn endpoints(described: &[(u8, u16, bool)], workload: &Arc<Workload>) -> Vec<End
         },
         weight: u32::from(weight % 100).max(1),
         health: if ready { Health::Ready } else { Health::NotReady },
+        priority: number % 3,
+        locality_share: None,
         locality: Locality::default(),
         workload: Arc::clone(workload),
     };

@@ -31,7 +31,6 @@ pub use hash::{
     source_ip_hash,
 };
 pub use keepalive::KeepAliveLimit;
-pub use layout::{EndpointTraits, LocalityShare};
 pub use limits::{ClusterState, Overflow, RequestPermit, RetryPermit};
 pub use outcome::{AttemptError, AttemptOutcome, GRPC_CANCELLED, GRPC_UNAVAILABLE, Phase, Report, ResponseFlag};
 pub use outlier::{EjectionCause, OutlierEvent};

@@ -15,7 +15,7 @@ use config_model::model::{Balancing, ClusterPolicy, Endpoint, EndpointAddress, H
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use crate::layout::{EndpointTraits, Layout};
+use crate::layout::Layout;
 use crate::limits::ClusterState;
 use crate::outcome::Report;
 use crate::outlier::OutlierEvent;
@@ -72,21 +72,10 @@ impl EndpointSet {
     /// Makes a set of `endpoints`, to take the place of `previous` at once: it takes over the cluster's state, and that of
     /// endpoints with the same address. Of several with one address the first is kept, as in Envoy. Only ready ones with an
     /// address to connect to will be picked: names are looked up before, and a name that is still here has not been found.
+    /// Each comes with its priority and the share of its locality; endpoints of one locality have the same share.
     pub fn new(endpoints: Vec<Endpoint>, rules: SetRules, previous: Option<&Self>, now: Instant) -> Self {
-        let policy = Arc::clone(&rules.policy);
-        Self::with_traits(endpoints, rules, previous, now, |endpoint| EndpointTraits::by_policy(&policy, endpoint))
-    }
-
-    /// As [`EndpointSet::new`]; priorities and shares of localities are the caller's.
-    pub fn with_traits(
-        endpoints: Vec<Endpoint>,
-        rules: SetRules,
-        previous: Option<&Self>,
-        now: Instant,
-        traits: impl Fn(&Endpoint) -> EndpointTraits,
-    ) -> Self {
         let Indexed { entries, by_address, gone } = index(endpoints, previous, now);
-        let layout = Layout::new(&entries, traits);
+        let layout = Layout::new(&entries);
         let cluster = previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.cluster));
         let set = Self {
             view: ArcSwap::from_pointee(View::empty()),

@@ -2,29 +2,21 @@
 
 mod common;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance::{EndpointSet, EndpointTraits, EntryIndex, LocalityShare, Picker, Report, Wish, hash_bytes};
+use balance::{EndpointSet, EntryIndex, Picker, Report, Wish, hash_bytes};
 use common::{ALGORITHMS, after, endpoint, endpoints, hits, outlier_policy, outliers, rules, set, xorshift};
-use config_model::model::{
-    Balancing, ClusterPolicy, Endpoint, EndpointAddress, Health, Locality, LocalityPolicy, Warmup,
-};
+use config_model::model::{Balancing, ClusterPolicy, Endpoint, EndpointAddress, Health, Locality, Warmup};
 use proptest::collection::vec;
 use proptest::prelude::*;
-
-fn number_of(endpoint: &Endpoint) -> u16 {
-    match endpoint.address {
-        EndpointAddress::Ip(address) => address.port(),
-        _ => 0,
-    }
-}
 
 /// Endpoints in priorities of this many each.
 fn in_priorities(balancing: Balancing, each: u16, count: u16) -> EndpointSet {
     let rules = rules(balancing, outlier_policy(outliers(1, 100)));
-    let traits = |endpoint: &Endpoint| EndpointTraits { priority: u32::from(number_of(endpoint) / each), share: None };
-    EndpointSet::with_traits(endpoints(count), rules, None, Instant::now(), traits)
+    let ranked = |number| Endpoint { priority: (number / each) as u8, ..endpoint(number, 1, Health::Ready) };
+    EndpointSet::new((0..count).map(ranked).collect(), rules, None, Instant::now())
 }
 
 fn eject(set: &EndpointSet, positions: impl IntoIterator<Item = u32>) {
@@ -65,19 +57,15 @@ fn each_second_retry_goes_to_a_priority_that_was_not_tried_if_the_policy_says_so
     assert_eq!(pick(&[0, 1, 2, 3, 4, 5]), 0, "all were tried: from the beginning");
 }
 
-fn in_zone(number: u16, region: &str, zone: &str) -> Endpoint {
-    let locality = Locality { region: region.into(), zone: zone.into(), subzone: "".into() };
-    Endpoint { locality, ..endpoint(number, 1, Health::Ready) }
+fn placed((number, (zone, millionths)): (u16, (&str, u32))) -> Endpoint {
+    let locality = Locality { region: "r".into(), zone: zone.into(), subzone: "".into() };
+    Endpoint { locality, locality_share: NonZeroU32::new(millionths), ..endpoint(number, 1, Health::Ready) }
 }
 
 fn distributed(balancing: Balancing) -> EndpointSet {
-    let part = |region: &str, zone: &str| Locality { region: region.into(), zone: zone.into(), subzone: "".into() };
-    let shares = vec![(part("r1", "z1"), 70), (part("r1", "z2"), 20), (part("r2", ""), 10)];
-    let locality = Some(LocalityPolicy::Distribute { shares });
-    let policy = ClusterPolicy { locality, ..outlier_policy(outliers(1, 100)) };
-    let zones = [("r1", "z1"), ("r1", "z1"), ("r1", "z2"), ("r2", "z1"), ("r2", "z9"), ("r3", "z1")];
-    let endpoints = (0..).zip(zones).map(|(number, (region, zone))| in_zone(number, region, zone)).collect();
-    EndpointSet::new(endpoints, rules(balancing, policy), None, Instant::now())
+    let places = [("z1", 700_000), ("z2", 200_000), ("z1", 700_000), ("z3", 100_000), ("z4", 0), ("z3", 100_000)];
+    let endpoints = (0..).zip(places).map(placed).collect();
+    EndpointSet::new(endpoints, rules(balancing, outlier_policy(outliers(1, 100))), None, Instant::now())
 }
 
 #[test]
@@ -85,7 +73,7 @@ fn each_locality_gets_its_share_and_one_without_any_gets_nothing() {
     for balancing in ALGORITHMS {
         let set = distributed(balancing);
         let hits = hits(&set, 100_000, &mut xorshift(3));
-        let localities = [hits[0] + hits[1], hits[2], hits[3] + hits[4], hits[5]];
+        let localities = [hits[0] + hits[2], hits[1], hits[3] + hits[5], hits[4]];
         // A small ring is not exact.
         let far = if matches!(balancing, Balancing::RingHash { .. }) { 15_000 } else { 1_000 };
         for (got, share) in localities.into_iter().zip([70_000u32, 20_000, 10_000, 0]) {
@@ -100,26 +88,33 @@ fn a_locality_leaves_its_share_to_the_others_as_it_falls_ill() {
     eject(&set, [0]);
     let hits = hits(&set, 100_000, &mut xorshift(3));
     // 70 * 0.7 of 79.
-    assert!(hits[1].abs_diff(62_025) < 1_000 && hits[0] == 0, "{hits:?}");
+    assert!(hits[2].abs_diff(62_025) < 1_000 && hits[0] == 0, "{hits:?}");
 }
 
 #[test]
-fn shares_are_the_callers_to_give() {
-    let traits = |endpoint: &Endpoint| {
-        let share = LocalityShare { group: u32::from(number_of(endpoint)), weight: 1 };
-        EndpointTraits { priority: 0, share: (number_of(endpoint) < 2).then_some(share) }
-    };
-    let rules = rules(Balancing::RoundRobin, ClusterPolicy::default());
-    let set = EndpointSet::with_traits(endpoints(3), rules, None, Instant::now(), traits);
+fn localities_of_equal_shares_stay_apart() {
+    let places = [("a", 500_000), ("b", 500_000), ("b", 500_000), ("b", 500_000)];
+    let set = set(Balancing::RoundRobin, (0..).zip(places).map(placed).collect());
     let hits = hits(&set, 10_000, &mut xorshift(5));
-    assert!(hits[0].abs_diff(5_000) < 200 && hits[2] == 0, "{hits:?}");
+    assert!(hits[0].abs_diff(5_000) < 200 && hits[1].abs_diff(1_667) < 200, "{hits:?}");
+}
+
+#[test]
+fn a_priority_of_names_that_were_not_found_is_empty() {
+    let name = EndpointAddress::Dns { host: "a.example".into(), port: 80 };
+    let unknown = Endpoint { address: name, ..endpoint(0, 1, Health::Ready) };
+    let next = Endpoint { priority: 1, ..endpoint(1, 1, Health::Ready) };
+    for balancing in ALGORITHMS {
+        let set = set(balancing, vec![unknown.clone(), next.clone()]);
+        assert_eq!((set.ready_count(), hits(&set, 100, &mut xorshift(1))), (1, vec![0, 100]), "{balancing:?}");
+    }
 }
 
 #[test]
 fn round_robin_stays_even_within_a_locality() {
     let set = distributed(Balancing::RoundRobin);
     let hits = hits(&set, 10_000, &mut xorshift(3));
-    assert!(hits[0].abs_diff(hits[1]) <= 1 && hits[3].abs_diff(hits[4]) <= 1, "{hits:?}");
+    assert!(hits[0].abs_diff(hits[2]) <= 1 && hits[3].abs_diff(hits[5]) <= 1, "{hits:?}");
 }
 
 fn warming(count: u16, previous: Option<&EndpointSet>, now: Instant) -> EndpointSet {
