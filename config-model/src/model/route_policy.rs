@@ -76,7 +76,8 @@ pub struct RetryPolicy {
     pub status_codes: Vec<u16>,
     /// Go to priorities that were not tried yet.
     pub remote_localities: bool,
-    /// Avoid endpoints that were tried: true unless `retryIgnorePreviousHosts` is false.
+    /// Avoid endpoints that were tried: `retryIgnorePreviousHosts`, or else whether requests are not hashed by the only
+    /// destination.
     pub ignore_previous_hosts: bool,
     /// `backoff`: 25 ms if absent. The n-th retry waits up to (2^n - 1) times as long, at most ten times.
     pub back_off: Duration,

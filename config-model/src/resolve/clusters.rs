@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
 
-use crate::model::{Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Route};
+use crate::model::{Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, HashSource, Route};
 use crate::name::Labels;
 use crate::resource;
 
@@ -26,12 +26,22 @@ struct Key<'a> {
     listener_port: u16,
 }
 
+/// What a destination comes to.
+#[derive(Debug, Clone)]
+pub(super) struct Resolved {
+    pub(super) target: ClusterTarget,
+    /// Whether it would be another for requests that came in on another port.
+    pub(super) by_port: bool,
+    /// What requests to it are hashed by.
+    pub(super) hash: Option<HashSource>,
+}
+
 /// Clusters by their names, growing while routes are built. Their order is settled by [`Clusters::finish`].
 pub(super) struct Clusters<'a> {
     resources: &'a ResourceSet,
     proxy: &'a Proxy,
     rules: DestinationRules<'a>,
-    known: HashMap<Key<'a>, (ClusterTarget, bool)>,
+    known: HashMap<Key<'a>, Resolved>,
     /// By host and namespace of the service.
     merged: HashMap<(Arc<str>, &'a str), Merged<'a>>,
     policies: Policies<'a>,
@@ -53,14 +63,13 @@ impl<'a> Clusters<'a> {
         }
     }
 
-    /// The cluster that `destination` means in a resource of `namespace`, for requests that came in on `listener_port`; and
-    /// whether that port made a difference.
+    /// What `destination` means in a resource of `namespace`, for requests that came in on `listener_port`.
     pub(super) fn resolve(
         &mut self,
         destination: &'a resource::Destination,
         namespace: &'a str,
         listener_port: u16,
-    ) -> (ClusterTarget, bool) {
+    ) -> Resolved {
         let key = Key {
             namespace,
             host: &destination.host.value,
@@ -71,7 +80,8 @@ impl<'a> Clusters<'a> {
         if let Some(known) = self.known.get(&key) {
             return known.clone();
         }
-        let resolved = self.look_up(&key);
+        let (target, by_port) = self.look_up(&key);
+        let resolved = Resolved { target, by_port, hash: self.hash_source(destination, namespace) };
         self.known.insert(key, resolved.clone());
         resolved
     }

@@ -13,7 +13,6 @@ impl<'a> Clusters<'a> {
     /// What requests to `destination`, written in a resource of `namespace`, are hashed by: the first that there is among the
     /// settings of the subset for the destination's port, of the subset, of the rule for that port, of the rule. Nothing if
     /// the service is unknown or nothing is hashed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "routes take it up as their `hash`, one for each destination"))]
     pub(super) fn hash_source(
         &mut self,
         destination: &'a resource::Destination,

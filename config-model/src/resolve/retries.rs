@@ -13,6 +13,7 @@ use super::set::ResourceSet;
 /// Policies that are in use, each once: thousands of routes say the same.
 pub(super) struct Retries {
     default: Arc<RetryPolicy>,
+    default_if_hashed: Arc<RetryPolicy>,
     known: HashSet<Arc<RetryPolicy>>,
 }
 
@@ -20,16 +21,20 @@ impl Retries {
     /// With the default that MeshConfig says, or else Istio's own.
     pub(super) fn new(resources: &ResourceSet) -> Self {
         let config = resources.mesh_config().and_then(|(_, config)| config.default_http_retry_policy.as_ref());
-        let default = Arc::new(config.map_or_else(RetryPolicy::istio_default, policy));
-        Self { default, known: HashSet::new() }
+        let none = || RetryPolicy::istio_default();
+        let default = config.map_or_else(none, |written| policy(written, false));
+        let default_if_hashed = config
+            .map_or_else(|| RetryPolicy { ignore_previous_hosts: false, ..none() }, |written| policy(written, true));
+        Self { default: default.into(), default_if_hashed: default_if_hashed.into(), known: HashSet::new() }
     }
 
-    /// The policy of a route.
-    pub(super) fn resolve(&mut self, written: Option<&HttpRetry>) -> Arc<RetryPolicy> {
-        let Some(written) = written else { return Arc::clone(&self.default) };
-        let policy = policy(written);
-        if policy == *self.default {
-            return Arc::clone(&self.default);
+    /// The policy of a route, all of whose requests are hashed or not.
+    pub(super) fn resolve(&mut self, written: Option<&HttpRetry>, is_hashed: bool) -> Arc<RetryPolicy> {
+        let default = if is_hashed { &self.default_if_hashed } else { &self.default };
+        let Some(written) = written else { return Arc::clone(default) };
+        let policy = policy(written, is_hashed);
+        if policy == **default {
+            return Arc::clone(default);
         }
         if let Some(known) = self.known.get(&policy) {
             return Arc::clone(known);
@@ -41,7 +46,8 @@ impl Retries {
 }
 
 /// What is absent is as in Istio's default policy, whatever MeshConfig says; but `attempts` is a number, and absent it is 0.
-fn policy(written: &HttpRetry) -> RetryPolicy {
+/// A request that is hashed goes where it was before unless the rule says otherwise.
+fn policy(written: &HttpRetry, is_hashed: bool) -> RetryPolicy {
     let default = RetryPolicy::istio_default();
     let (conditions, status_codes) = match &*written.retry_on.value {
         "" => (default.conditions, Vec::new()),
@@ -56,7 +62,7 @@ fn policy(written: &HttpRetry) -> RetryPolicy {
         conditions,
         status_codes,
         remote_localities: written.retry_remote_localities.is_some_and(|remote| remote.value),
-        ignore_previous_hosts: written.retry_ignore_previous_hosts.is_none_or(|ignore| ignore.value),
+        ignore_previous_hosts: written.retry_ignore_previous_hosts.map_or(!is_hashed, |ignore| ignore.value),
         back_off: duration(&written.backoff).unwrap_or(default.back_off),
     }
 }

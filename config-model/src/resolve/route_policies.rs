@@ -1,7 +1,10 @@
 //! What a route has besides its action: faults, CORS and mirrors.
-//! Source: Istio, `HTTPFaultInjection`, `CorsPolicy`, `HTTPMirrorPolicy`. Hashing is a DestinationRule's and not filled here.
+//! Source: Istio, `HTTPFaultInjection`, `CorsPolicy`, `HTTPMirrorPolicy`. Hashing is a DestinationRule's: see
+//! [`super::hashing`].
 
-use crate::model::{AbortStatus, CorsPolicy, Fault, FaultAbort, FaultDelay, Fraction, Mirror, RoutePolicy, TextMatch};
+use crate::model::{
+    AbortStatus, CorsPolicy, Fault, FaultAbort, FaultDelay, Fraction, HashSource, Mirror, RoutePolicy, TextMatch,
+};
 use crate::resource::{self, HttpFaultInjection, Percent, StringMatch, Text, UnmatchedPreflights};
 
 use super::clusters::Clusters;
@@ -11,17 +14,18 @@ use super::rule::{Rule, Source};
 /// Annotation of a VirtualService: whether its faults are for each `request`, as in Istio, or for each `attempt`.
 pub(crate) const FAULT_SCOPE: &str = "tidegate.io/fault-scope";
 
-/// The policy of a route of `rule` at a listener of `port`; `None` if nothing is set. `forwards` says that it has
-/// destinations. Also whether that would be another on another port.
+/// The policy of a route of `rule` at a listener of `port`; `None` if nothing is set. `hash` is what its requests are hashed
+/// by, if it has destinations at all. Also whether that would be another on another port.
 pub(super) fn policy<'a>(
     rule: &Rule<'a>,
-    forwards: bool,
+    hash: Option<Vec<HashSource>>,
     port: u16,
     clusters: &mut Clusters<'a>,
 ) -> (Option<Box<RoutePolicy>>, bool) {
     let mut policy = RoutePolicy { fault: fault(rule), ..RoutePolicy::default() };
     let mut by_port = false;
-    if forwards {
+    if let Some(hash) = hash {
+        policy.hash = hash;
         policy.cors = cors(rule);
         (policy.mirrors, by_port) = mirrors(rule, port, clusters);
     }
@@ -91,9 +95,9 @@ impl<'a> Mirrors<'_, 'a> {
             return;
         }
         let namespace = source.virtual_service.namespace();
-        let (cluster, by_port) = self.clusters.resolve(destination, namespace, self.port);
-        self.by_port |= by_port;
-        self.mirrors.push(Mirror { cluster, share, origin: source.origin(destination.position) });
+        let resolved = self.clusters.resolve(destination, namespace, self.port);
+        self.by_port |= resolved.by_port;
+        self.mirrors.push(Mirror { cluster: resolved.target, share, origin: source.origin(destination.position) });
     }
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
-use crate::model::{Action, HeaderOperations, Route};
+use crate::model::{HeaderOperations, Route};
 use crate::origin::Position;
 use crate::resource::VirtualService;
 
@@ -112,17 +112,16 @@ impl Translated {
     /// Adds the route of one entry; true if it takes every request.
     fn add<'a>(&mut self, rule: &Rule<'a>, entry: Option<&Match<'a>>, port: u16, shared: &mut Shared<'_, 'a>) -> bool {
         let matcher = matching::route_match(rule, entry);
-        let (action, by_port) = action::action(rule, &matcher.path, port, (shared.clusters, shared.retries));
-        self.depends_on_port |= by_port;
-        let forwards = matches!(action, Action::Forward(_));
-        let (policy, by_port) = route_policies::policy(rule, forwards, port, shared.clusters);
+        let resolved = action::action(rule, &matcher.path, port, (shared.clusters, shared.retries));
+        self.depends_on_port |= resolved.by_port;
+        let (policy, by_port) = route_policies::policy(rule, resolved.hash, port, shared.clusters);
         self.depends_on_port |= by_port;
         let route = Route {
             id: id(rule, entry).into(),
             name: name(rule, entry),
             origin: rule.own.origin(position(rule, entry)),
             matcher,
-            action,
+            action: resolved.action,
             headers: rule.headers().map_or_else(HeaderOperations::default, action::operations),
             policy,
         };

@@ -81,3 +81,63 @@ fn the_subset_goes_before_the_rule_and_a_port_counts_only_if_the_destination_nam
         assert_eq!(source(&spec, destination), want, "{spec} {destination}");
     }
 }
+
+/// Hash sources and `retryIgnorePreviousHosts` of a route with these retries, to destinations each hashed by its name or not.
+fn hashed_route(config: &str, retries: &str, destinations: &[(&str, u32, bool)]) -> (Vec<HashSource>, bool) {
+    let mut text = format!("{config}{WEB}");
+    let mut to = Vec::new();
+    for (name, weight, hashed) in destinations {
+        let hash = if *hashed { format!("consistentHash: {{httpHeaderName: {name}}}") } else { String::new() };
+        text += &format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec: {{hosts: [{name}.example], \
+             resolution: STATIC, ports: [{{number: 80, name: http, protocol: HTTP}}], endpoints: [{{address: 10.0.0.1}}]}}\n---\n\
+             apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}}}\nspec: {{host: {name}.example, \
+             trafficPolicy: {{loadBalancer: {{{hash}}}}}}}\n---\n"
+        );
+        to.push(format!("{{destination: {{host: {name}.example}}, weight: {weight}}}"));
+    }
+    let rule = format!("{retries}route: [{}]", to.join(", "));
+    text += &virtual_service("{name: v}", &format!("{{hosts: ['*'], gateways: [web], http: [{{{rule}}}]}}"));
+    let route = first_route(&text);
+    let hash = route.policy.as_ref().map(|policy| policy.hash.clone()).unwrap_or_default();
+    (hash, forward_in(&route).retry.ignore_previous_hosts)
+}
+
+#[test]
+fn a_route_is_hashed_by_what_its_destinations_say_in_their_order() {
+    let table: [(&[_], &[&str]); 5] = [
+        (&[("a", 1, true)], &["a"]),
+        (&[("a", 1, false)], &[]),
+        (&[("b", 30, true), ("c", 30, false), ("a", 40, true)], &["b", "a"]),
+        (&[("a", 0, true), ("b", 100, true)], &["b"]),
+        (&[("a", 0, true)], &["a"]),
+    ];
+    for (destinations, want) in table {
+        let want: Vec<_> = want.iter().map(|name| HashSource::Header((*name).into())).collect();
+        assert_eq!(hashed_route("", "", destinations).0, want, "{destinations:?}");
+    }
+}
+
+#[test]
+fn retries_avoid_endpoints_that_were_tried_unless_the_only_destination_is_hashed_or_the_rule_says_so() {
+    let (hashed, two): (&[_], &[_]) = (&[("a", 1, true)], &[("a", 50, true), ("b", 50, true)]);
+    let of_mesh = |policy: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n    \
+             defaultHttpRetryPolicy: {{attempts: 1{policy}}}\n---\n"
+        )
+    };
+    let table = [
+        ("", "", hashed, false),
+        ("", "", two, true),
+        ("", "retries: {attempts: 3}, ", hashed, false),
+        ("", "retries: {attempts: 3}, ", two, true),
+        ("", "retries: {attempts: 3, retryIgnorePreviousHosts: true}, ", hashed, true),
+        ("", "retries: {attempts: 3, retryIgnorePreviousHosts: false}, ", two, false),
+        (&of_mesh(""), "", hashed, false),
+        (&of_mesh(", retryIgnorePreviousHosts: true"), "", hashed, true),
+    ];
+    for (config, retries, destinations, want) in table {
+        assert_eq!(hashed_route(config, retries, destinations).1, want, "{config}{retries}{destinations:?}");
+    }
+}
