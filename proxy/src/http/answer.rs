@@ -66,9 +66,9 @@ impl Answer {
         let head = response.head_mut();
         let is_grpc = exchange.record.is_grpc();
         if is_grpc {
-            self.tell_grpc(head)
+            self.tell_grpc(head);
         } else {
-            self.tell(head)
+            self.tell(head);
         }
         if let Some(location) = &self.location {
             head.append(b"location", location);
