@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use arbitrary::Arbitrary;
 use balance::{
-    AttemptError, AttemptOutcome, EndpointSet, OutlierEvent, Picker, Replay, RetryState, SetRules,
-    Verdict, Wish,
+    AttemptError, AttemptOutcome, EndpointSet, OutlierEvent, Picker, Replay, RetryState, SetRules, Verdict, Wish,
 };
 use config_model::model::{
     Balancing, ClusterPolicy, ConnectionPool, Endpoint, EndpointAddress, Health, Locality, OutlierDetection,
