@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use config_model::model::{
     Action, ClusterIndex, ClusterTarget, Condition, Destination, Endpoint, EndpointAddress, Forward, HeaderOperations,
-    Health, Locality, MatchCondition, Mesh, Model, PathMatch, PathNormalization, Retry, Rewrite, Route,
+    Health, Locality, MatchCondition, Mesh, Model, PathMatch, PathNormalization, RetryPolicy, Rewrite, Route,
     RouteConfiguration, RouteMatch, TextMatch, VirtualHost, Workload,
 };
 use config_model::name::HostPattern;
@@ -20,7 +20,8 @@ pub(crate) fn model(virtual_hosts: Vec<VirtualHost>) -> Model {
         trust_domain: "cluster.local".to_owned(),
     };
     let configuration = RouteConfiguration { name: "http.8080".to_owned(), port: 8080, virtual_hosts };
-    Model { listeners: Vec::new(), route_configurations: vec![configuration], clusters: Vec::new(), mesh }
+    let (route_configurations, locality) = (vec![configuration], Locality::default());
+    Model { listeners: Vec::new(), route_configurations, clusters: Vec::new(), mesh, locality }
 }
 
 /// A virtual host of one domain.
@@ -45,9 +46,11 @@ pub(crate) fn route(path: PathMatch, conditions: Vec<MatchCondition>, weights: &
         action: Action::Forward(Forward {
             destinations: (0..).zip(weights).map(|(number, &weight)| destination(number, weight)).collect(),
             rewrite: Rewrite::default(),
-            retry: Retry { attempts: 2 },
+            timeout: None,
+            retry: Arc::new(RetryPolicy::istio_default()),
         }),
         headers: HeaderOperations::default(),
+        policy: None,
     }
 }
 
@@ -81,6 +84,8 @@ pub(crate) fn endpoints(count: u16, weight: fn(u16) -> u32) -> Vec<Endpoint> {
             address: EndpointAddress::Ip(SocketAddr::from(([10, 0, high, low], 8080))),
             weight: weight(number),
             health: Health::Ready,
+            priority: 0,
+            locality_share: None,
             locality: Locality::default(),
             workload: Arc::clone(&workload),
         }

@@ -45,14 +45,15 @@ fn check_rules(table: &[(&str, &str)]) {
 
 #[test]
 fn a_line_has_level_code_resource_place_field_message_and_cure() {
-    let text = resource("VirtualService", &format!("hosts: [x.example]\nhttp:\n- timeout: -1s\n  {ROUTE}"));
+    let rule = format!("- timeout: -1s\n  match: [{{statPrefix: x}}]\n  {ROUTE}");
+    let text = resource("VirtualService", &format!("hosts: [x.example]\nhttp:\n{rule}"));
     assert_eq!(
         lines(&text),
         [
-            "Warning [TG0002] (VirtualService default/r main.yaml:7:5) spec.http[0].timeout: timeout is understood but not \
-             honoured yet",
             "Error [IST0106] (VirtualService default/r main.yaml:7:14) spec.http[0].timeout: must be at least 1ms, found -1s; \
              write a duration such as 0.5s",
+            "Warning [TG0002] (VirtualService default/r main.yaml:8:14) spec.http[0].match[0].statPrefix: statPrefix is \
+             understood but not honoured yet",
         ]
     );
 }
@@ -294,7 +295,7 @@ fn header_changes_name_headers_and_leave_the_authority_in_one_place() {
 }
 
 #[test]
-fn policies_have_their_limits_even_if_they_are_not_honoured_yet() {
+fn policies_have_their_limits() {
     check_rules(&[
         (
             &format!("{{timeout: soon, {ROUTE}}}"),
@@ -315,6 +316,30 @@ fn policies_have_their_limits_even_if_they_are_not_honoured_yet() {
         (
             &format!("{{retries: {{attempts: 1, retryOn: 'reset,gatway-error,503'}}, {ROUTE}}}"),
             "7:38 spec.http[0].retries.retryOn: unknown condition \"gatway-error\"; did you mean gateway-error?",
+        ),
+        (
+            &format!("{{retries: {{attempts: 1, retryOn: '520'}}, {ROUTE}}}"),
+            "7:38 spec.http[0].retries.retryOn: unknown condition \"520\"; use statuses that have a name, and some of 5xx, gateway-error, reset, reset-before-request, connect-failure, retriable-4xx, refused-stream, retriable-status-codes, envoy-ratelimited, http3-post-connect-failure, cancelled, deadline-exceeded, internal, resource-exhausted, unavailable, retriable-headers",
+        ),
+        (
+            &format!("{{timeout: 0s, {ROUTE}}}"),
+            "7:15 spec.http[0].timeout: must be at least 1ms, found 0s; write a duration such as 0.5s",
+        ),
+        (
+            &format!("{{fault: {{delay: {{percent: 101, fixedDelay: 1s}}}}, {ROUTE}}}"),
+            "7:31 spec.http[0].fault.delay.percent: must be from 0 to 100 percent, found 101; write a percentage",
+        ),
+        (
+            &format!("{{fault: {{abort: {{http2Error: X, percentage: {{value: 1}}}}}}, {ROUTE}}}"),
+            "7:34 spec.http[0].fault.abort.http2Error: is not supported by Istio; use httpStatus",
+        ),
+        (
+            &format!("{{mirror: {{host: a}}, mirrorPercent: 101, {ROUTE}}}"),
+            "7:40 spec.http[0].mirrorPercent: must be from 0 to 100 percent, found 101",
+        ),
+        (
+            &format!("{{mirrors: [{{}}], {ROUTE}}}"),
+            "7:16 spec.http[0].mirrors[0].destination: is required; name a host",
         ),
         (&format!("{{fault: {{}}, {ROUTE}}}"), "7:13 spec.http[0].fault: needs one of abort and delay"),
         (
@@ -635,6 +660,129 @@ fn documents_say_what_they_are() {
 }
 
 #[test]
+fn localities_of_a_distribution_are_told_apart() {
+    let from = |entries: &str| {
+        format!("host: a\ntrafficPolicy: {{loadBalancer: {{localityLbSetting: {{distribute: [{entries}]}}}}}}")
+    };
+    const AT: &str = "spec.trafficPolicy.loadBalancer.localityLbSetting.distribute";
+    let overlap = format!("6:103 {AT}[1].from: overlaps with \"r1/*\" before it; name each place once");
+    let empty = format!("6:74 {AT}[0].from: must not have an empty part; write region/zone/subzone or region/*");
+    let inner = format!("6:74 {AT}[0].from: must have its wildcard at the end; write region/zone/subzone or region/*");
+    let twice = format!("6:91 {AT}[0].to[\"r2/z1\"]: overlaps with \"r2\" before it; name each place once");
+    let sum = format!("6:67 {AT}[0].to: must sum to 100 percent, found 90");
+    check(
+        "DestinationRule",
+        &[
+            (&from("{from: r1/*, to: {r2: 100}}, {from: '*', to: {r3: 100}}"), ""),
+            (&from("{from: r1/*, to: {r2: 100}}, {from: r1, to: {r3: 100}}"), &overlap),
+            (&from("{from: r1/*, to: {r2: 100}}, {from: r2/z1, to: {r3/z1: 60, r3/z2: 40}}"), ""),
+            (&from("{from: r1//s1, to: {r2: 100}}"), &empty),
+            (&from("{from: r1/*/s1, to: {r2: 100}}"), &inner),
+            (&from("{from: r1, to: {r2: 60, r2/z1: 40}}"), &twice),
+            (&from("{from: r1, to: {r2: 60, r3: 30}}"), &sum),
+        ],
+    );
+}
+
+#[test]
+fn budgets_and_error_codes_have_their_ranges() {
+    check(
+        "DestinationRule",
+        &[
+            (
+                "host: a\ntrafficPolicy: {retryBudget: {percent: 101}}",
+                "6:42 spec.trafficPolicy.retryBudget.percent: must be from 0 to 100 percent, found 101; write a percentage",
+            ),
+            (
+                "host: a\ntrafficPolicy: {outlierDetection: {outlierDetectionHttpErrorCodes: [429, 600]}}",
+                "6:76 spec.trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes[1]: must be from 100 to 599, found 600; write a status code",
+            ),
+            (
+                "host: a\ntrafficPolicy: {connectionPool: {http: {http2KeepAlive: {interval: 0s}}}}",
+                "6:70 spec.trafficPolicy.connectionPool.http.http2KeepAlive.interval: must be at least 1ms, found 0s; write a duration such as 0.5s",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_policy_without_effect_is_a_warning() {
+    let table = [
+        (
+            "loadBalancer: {localityLbSetting: {enabled: true}}",
+            "localityLbSetting: has no effect without outlierDetection",
+        ),
+        ("loadBalancer: {localityLbSetting: {enabled: false}}", ""),
+        ("loadBalancer: {localityLbSetting: {distribute: [{from: r1, to: {r2: 100}}]}}", ""),
+        ("loadBalancer: {localityLbSetting: {failover: [{from: r1, to: r2}]}}, outlierDetection: {}", ""),
+        ("loadBalancer: {simple: PASSTHROUGH}", "simple: leaves a gateway without endpoints"),
+        ("loadBalancer: {simple: RANDOM, warmupDurationSecs: 1s}", "warmupDurationSecs: has no effect beside RANDOM"),
+        (
+            "loadBalancer: {consistentHash: {useSourceIp: true}, warmup: {duration: 1s}}",
+            "warmup: has no effect beside consistent",
+        ),
+        (
+            "loadBalancer: {warmup: {duration: 1s}, warmupDurationSecs: 2s}",
+            "warmupDurationSecs: has no effect beside warmup",
+        ),
+        (
+            "loadBalancer: {consistentHash: {useSourceIp: true, ringHash: {minimumRingSize: 9000000}}}",
+            "ringHash: is more than the 8388608 that a ring can have",
+        ),
+        (
+            "outlierDetection: {consecutiveGatewayErrors: 5}",
+            "consecutiveGatewayErrors: has no effect: 5 errors of any kind",
+        ),
+        ("outlierDetection: {consecutiveGatewayErrors: 4}", ""),
+        ("outlierDetection: {consecutive5xxErrors: 0, consecutiveGatewayErrors: 9}", ""),
+        ("outlierDetection: {consecutive5xxErrors: 0}", "outlierDetection: ejects nobody: no errors are counted"),
+        ("outlierDetection: {consecutive5xxErrors: 0, splitExternalLocalOriginErrors: true}", ""),
+        ("outlierDetection: {consecutiveErrors: 3}", "consecutiveErrors: is deprecated and has no effect"),
+        (
+            "retryBudget: {percent: 5}, connectionPool: {http: {maxRetries: 3}}",
+            "maxRetries: has no effect beside retryBudget",
+        ),
+        (
+            "portLevelSettings: [{port: {number: 80}, outlierDetection: {}}, {port: {number: 80}, connectionPool: {tcp: {}}}]",
+            "portLevelSettings[1].port: has no effect: earlier settings are for port 80 too",
+        ),
+    ];
+    for (policy, want) in table {
+        let got = lines(&resource("DestinationRule", &format!("host: a\ntrafficPolicy: {{{policy}}}"))).join("\n");
+        assert!(if want.is_empty() { got.is_empty() } else { got.contains(want) }, "{policy} gives: {got}");
+        assert!(!got.contains('\n') && !got.starts_with("Error"), "{policy} gives: {got}");
+    }
+    let of_subset = "host: a\ntrafficPolicy: {outlierDetection: {}}\nsubsets: [{name: b, labels: {v: b}, trafficPolicy: \
+                     {loadBalancer: {localityLbSetting: {enabled: true}}}}]";
+    assert_eq!(lines(&resource("DestinationRule", of_subset)), [""; 0], "the rule's ejection is the subset's too");
+}
+
+#[test]
+fn what_is_not_honoured_in_a_policy_is_named_and_nothing_else_is() {
+    let all = "host: a\nworkloadSelector: {matchLabels: {a: b}}\nexportTo: ['.']\ntrafficPolicy:\n  loadBalancer: \
+               {consistentHash: {httpCookie: {name: c, attributes: [{name: a}]}, maglev: {tableSize: 7}}, localityLbSetting: \
+               {}}\n  connectionPool: {tcp: {maxConnections: 1, connectTimeout: 1s, tcpKeepalive: {probes: 1}, \
+               maxConnectionDuration: 1s, idleTimeout: 1s}, http: {http1MaxPendingRequests: 1, http2MaxRequests: 1, \
+               maxRequestsPerConnection: 1, idleTimeout: 1s, h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 1, \
+               http2KeepAlive: {interval: 1s}}}\n  outlierDetection: {outlierDetectionHttpErrorCodes: [500]}\n  retryBudget: \
+               {budgetInterval: 1s}\n  portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}, connectionPool: {http: \
+               {useClientProtocol: true}}}]";
+    let lines = lines(&resource("DestinationRule", all));
+    let said =
+        lines.iter().filter_map(|line| line.split(": ").nth(1)?.strip_suffix(" is understood but not honoured yet"));
+    let later = [
+        "attributes",
+        "h2UpgradePolicy",
+        "http2KeepAlive",
+        "outlierDetectionHttpErrorCodes",
+        "budgetInterval",
+        "TLS of mode SIMPLE towards a service",
+        "useClientProtocol",
+    ];
+    assert_eq!(said.collect::<Vec<_>>(), later, "{lines:#?}");
+}
+
+#[test]
 fn what_istio_only_warns_of_is_a_warning() {
     for (kind, spec, want) in [
         (
@@ -647,9 +795,50 @@ fn what_istio_only_warns_of_is_a_warning() {
             "hosts: [a.example]\nhttp: [{match: [{headers: {'@request.auth.claims.sub': {}}}], route: [{destination: {host: a}}]}]",
             "Warning [TG0002] (VirtualService default/r main.yaml:6:30) spec.http[0].match[0].headers[\"@request.auth.claims.sub\"]: routing by claims of a token is understood but not honoured yet",
         ),
+        (
+            "VirtualService",
+            "hosts: [a.example]\nhttp: [{fault: {abort: {httpStatus: 500}}, route: [{destination: {host: a}}]}]",
+            "Warning [IST0133] (VirtualService default/r main.yaml:6:26) spec.http[0].fault.abort: has no percentage, which counts as 0, so that nothing happens; write percentage: {value: 100} for all requests",
+        ),
+        (
+            "VirtualService",
+            "hosts: [a.example]\nhttp: [{fault: {delay: {fixedDelay: 1s}}, route: [{destination: {host: a}}]}]",
+            "Warning [IST0133] (VirtualService default/r main.yaml:6:26) spec.http[0].fault.delay: has no percentage, which counts as 0, so that nothing happens; write percentage: {value: 100} for all requests",
+        ),
+        (
+            "VirtualService",
+            "hosts: [a.example]\nhttp: [{fault: {abort: {percentage: {value: 1}}}, route: [{destination: {host: a}}]}]",
+            "Warning [IST0133] (VirtualService default/r main.yaml:6:26) spec.http[0].fault.abort: has neither httpStatus nor grpcStatus",
+        ),
+        (
+            "VirtualService",
+            "hosts: [a.example]\nhttp: [{redirect: {uri: /x}, corsPolicy: {allowOrigins: [{exact: '*'}]}}]",
+            "Warning [IST0133] (VirtualService default/r main.yaml:6:44) spec.http[0].corsPolicy: has no effect beside redirect",
+        ),
     ] {
         assert_eq!(lines(&resource(kind, spec)), [want], "{spec}");
     }
+}
+
+#[test]
+fn policies_that_are_in_force_give_no_warning() {
+    let rule = "{timeout: 1s, retries: {attempts: 1, perTryTimeout: 1s, retryOn: '5xx,503', retryRemoteLocalities: true, \
+        retryIgnorePreviousHosts: false, backoff: 10ms}, fault: {abort: {percentage: {value: 1}, httpStatus: 500}, delay: \
+        {percent: 1, fixedDelay: 1s}}, mirror: {host: b}, mirrorPercentage: {value: 1}, corsPolicy: {allowOrigins: \
+        [{exact: '*'}], maxAge: 1h, unmatchedPreflights: IGNORE}, route: [{destination: {host: a}}]}";
+    let text = resource("VirtualService", &format!("hosts: [a.example]\nhttp: [{rule}]"));
+    assert_eq!(lines(&text), [""; 0]);
+}
+
+#[test]
+fn the_scope_of_a_fault_is_the_request_or_the_attempt() {
+    let with = |scope: &str| {
+        let text = resource("VirtualService", &format!("hosts: [a.example]\nhttp: [{{{ROUTE}}}]"));
+        text.replace("metadata: {", &format!("metadata: {{annotations: {{tidegate.io/fault-scope: {scope}}}, "))
+    };
+    assert!(lines(&with("attempt")).is_empty() && lines(&with("request")).is_empty());
+    let found = lines(&with("try"));
+    assert!(found[0].contains("must be request or attempt, found \"try\"; it counts as request"), "{found:?}");
 }
 
 #[test]

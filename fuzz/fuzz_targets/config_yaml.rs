@@ -5,9 +5,12 @@
 
 mod configuration;
 
-use balance::{EndpointSet, Picker};
+use std::sync::Arc;
+use std::time::Instant;
+
+use balance::{EndpointSet, Picker, SetRules, Wish};
 use config_model::file::ParsedFile;
-use config_model::model::RouteConfigurationIndex;
+use config_model::model::{Balancing, RouteConfigurationIndex};
 use config_model::resolve::{Change, change};
 use configuration::{FILE, InForce};
 use libfuzzer_sys::fuzz_target;
@@ -50,8 +53,15 @@ fn serve(in_force: &InForce, table: &Table) {
         }
     }
     for (cluster, endpoints) in model.clusters.iter().zip(&in_force.endpoints) {
-        let set = EndpointSet::new(endpoints.clone(), None);
-        let picked = Picker::new(0).pick(&set, cluster.balancing, &mut || 0, &[]);
+        // A large table takes its time, and finds nothing that a small one doesn't.
+        let balancing = match cluster.balancing {
+            Balancing::RingHash { .. } => Balancing::RingHash { minimum_ring_size: 64 },
+            Balancing::Maglev { .. } => Balancing::Maglev { table_size: 251 },
+            other => other,
+        };
+        let rules = SetRules { balancing, policy: Arc::new(cluster.policy().clone()) };
+        let set = EndpointSet::new(endpoints.clone(), rules, None, Instant::now());
+        let picked = Picker::new(0).pick(&set, &mut || 0, Wish::first(None));
         assert_eq!(picked.is_some(), set.ready_count() > 0);
     }
 }

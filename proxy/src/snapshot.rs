@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub table: Arc<Table>,
     /// Clusters with their endpoints, by [`ClusterIndex`]. Endpoint churn makes a new list beside the same table.
     pub clusters: Arc<[Arc<ClusterRuntime>]>,
+    /// Clusters whose endpoints come back after an ejection, or warm up; shared while the model is.
+    pub tended: Arc<[ClusterIndex]>,
     /// Listeners, in the order of the model.
     pub listeners: Arc<[ListenerRuntime]>,
     /// Metric cells of each destination, by the table's destination index; shared while the table is.
@@ -58,6 +60,8 @@ pub struct ClusterRuntime {
     pub name: Arc<str>,
     /// Endpoints and their shared state.
     pub endpoints: EndpointSet,
+    /// Whether there is any limit of requests, retries or connections. Without one nothing has to be counted.
+    pub has_limits: bool,
     /// Metric cells of the cluster.
     pub metrics: ClusterId,
     /// What the log and the metrics need of each entry of `endpoints`.

@@ -17,11 +17,11 @@ use crate::resource::{
 };
 
 /// A destination, and the name of its field.
-struct Named<'a> {
-    destination: &'a Destination,
-    field: String,
+pub(super) struct Named<'a> {
+    pub(super) destination: &'a Destination,
+    pub(super) field: String,
     /// Istio has other words for what is only mirrored to.
-    is_mirror: bool,
+    pub(super) is_mirror: bool,
 }
 
 /// Names of subsets by host.
@@ -52,10 +52,7 @@ fn wildcards(resources: &ResourceSet) -> Wildcards<'_> {
 }
 
 fn destinations(spec: &VirtualService) -> Vec<Named<'_>> {
-    let mut all: Vec<Named<'_>> = Vec::new();
-    for (rule, http) in spec.http.iter().enumerate() {
-        all.extend(http_destinations(rule, http));
-    }
+    let mut all: Vec<Named<'_>> = of_http(spec).collect();
     let tcp = spec.tcp.iter().map(|rule| &rule.route).enumerate().map(|(index, route)| ("tcp", index, route));
     let tls = spec.tls.iter().map(|rule| &rule.route).enumerate().map(|(index, route)| ("tls", index, route));
     for (kind, rule, route) in tcp.chain(tls) {
@@ -65,6 +62,11 @@ fn destinations(spec: &VirtualService) -> Vec<Named<'_>> {
         }));
     }
     all
+}
+
+/// Those of rules for HTTP.
+pub(super) fn of_http(spec: &VirtualService) -> impl Iterator<Item = Named<'_>> {
+    spec.http.iter().enumerate().flat_map(|(rule, http)| http_destinations(rule, http))
 }
 
 fn http_destinations(rule: usize, http: &HttpRoute) -> impl Iterator<Item = Named<'_>> {

@@ -5,6 +5,7 @@
 mod credentials;
 mod destinations;
 mod gateways;
+mod policies;
 mod reachability;
 mod virtual_services;
 
@@ -22,6 +23,7 @@ pub fn analyze(resources: &ResourceSet, proxy: Option<&Proxy>) -> Vec<Diagnostic
     let mut findings = Findings { resources, proxy, diagnostics, comparisons_left: COMPARISONS_MAX };
     virtual_services::analyze(&mut findings);
     destinations::analyze(&mut findings);
+    policies::analyze(&mut findings);
     reachability::analyze(&mut findings);
     gateways::analyze(&mut findings);
     credentials::analyze(&mut findings);

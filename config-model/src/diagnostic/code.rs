@@ -52,6 +52,7 @@ codes! {
     UnknownKind = "TG0003", "Istio has no resource of this kind or version.";
     UnknownSetting = "TG0004", "MeshConfig has a field that is not read here.";
     DuplicateResource = "TG0005", "A resource of this kind, namespace and name exists already.";
+    IneffectivePolicy = "TG0006", "A traffic policy has no effect on the service as it is.";
 }
 
 impl Code {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::Balancing;
+use super::cluster_policy::UNSET;
+use super::{Balancing, ClusterPolicy};
 use crate::name::Labels;
 use crate::origin::Origin;
 
@@ -77,12 +78,22 @@ pub struct Cluster {
     pub subset_labels: Labels,
     /// How an endpoint is chosen.
     pub balancing: Balancing,
-    /// Source: `connectionPool.tcp.connectTimeout`, 5 s if absent.
+    /// Source: `connectionPool.tcp.connectTimeout`, else MeshConfig `connectTimeout`, else 5 s.
     pub connect_timeout: Duration,
+    /// What else was set; see [`Cluster::policy`]. Clusters to which the same settings apply share it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Arc<ClusterPolicy>>,
     /// How endpoints are found.
     pub discovery: Discovery,
     /// The service, then the DestinationRule and subset that hold for it.
     pub origins: Vec<Origin>,
+}
+
+impl Cluster {
+    /// The policy, that of nothing being set if nothing is.
+    pub fn policy(&self) -> &ClusterPolicy {
+        self.policy.as_deref().unwrap_or(&UNSET)
+    }
 }
 
 /// How the endpoints of a cluster are found. Source: `ServiceEntry.resolution`.
@@ -95,6 +106,7 @@ pub enum Discovery {
     Dns,
     /// As `Dns`, but only the first address is used.
     DnsRoundRobin,
-    /// The address that the client asked for. Nothing that a gateway could use: it has no endpoints.
+    /// The address that the client asked for, also by `loadBalancer.simple: PASSTHROUGH`. Nothing that a gateway could use: it
+    /// has no endpoints.
     None,
 }

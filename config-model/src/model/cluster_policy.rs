@@ -26,7 +26,7 @@ pub enum Balancing {
     },
     /// `consistentHash.maglev`.
     Maglev {
-        /// A prime, at most 5,000,011; 65,537 if absent.
+        /// A prime below 5,000,011.
         table_size: u64,
     },
 }
@@ -42,25 +42,36 @@ pub struct Warmup {
     pub aggression: f64,
 }
 
-/// Which localities take the traffic. Source: `localityLbSetting`, of the rule or of the mesh; in force only together with
-/// outlier detection.
+/// Which localities take the traffic. Source: `localityLbSetting`, of the rule or else of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum LocalityPolicy {
-    /// Nearer endpoints first. The proxy's own locality is in the model's mesh settings.
-    Failover {
-        /// Regions that go before other regions, if the proxy is in the first one.
-        regions: Vec<(Arc<str>, Arc<str>)>,
-    },
-    /// By the number of leading labels that are equal: `failoverPriority`, each with the proxy's own value.
-    FailoverPriority {
-        /// Names and the values that count as equal.
-        labels: Vec<(Arc<str>, Arc<str>)>,
-    },
-    /// Shares by locality: `distribute`, the entry that holds for the proxy.
+    /// Nearer endpoints first, each by its [`super::Endpoint::priority`]. In force only together with outlier detection.
+    Failover(Failover),
+    /// Shares by locality: `distribute`, the entry that holds for the proxy. Each endpoint has its locality's share in
+    /// [`super::Endpoint::locality_share`]; those of localities that are not named are left out.
     Distribute {
-        /// `region/zone/*` with parts of a wildcard empty, and the share; shares sum to 100.
+        /// `region/zone/*` with parts of a wildcard empty, and the share in percent; shares sum to 100.
         shares: Vec<(Locality, u32)>,
     },
+}
+
+/// What makes an endpoint near: labels first, then localities.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failover {
+    /// `failoverPriority`: names of labels and the values that count as near, which are the proxy's own unless the setting
+    /// names one. Endpoints go by the number of leading labels that are equal. Empty unless set.
+    pub labels: Vec<(Arc<str>, Arc<str>)>,
+    /// Nothing where only labels count: `failoverPriority` without `failover`.
+    pub nearness: Option<Nearness>,
+}
+
+/// How near a locality is: same subzone, same zone, same region, the region that was named, elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Nearness {
+    /// Where the proxy is.
+    pub own: Locality,
+    /// `failover`: goes before other regions when the proxy's own fails.
+    pub next_region: Option<Arc<str>>,
 }
 
 /// What a cluster takes at once, all workers together. Nothing means no limit. Source: `connectionPool`.
@@ -82,8 +93,10 @@ pub struct ConnectionPool {
     pub idle_timeout: Option<Duration>,
     /// `tcp.maxConnectionDuration`
     pub connection_duration_max: Option<Duration>,
-    /// `tcp.tcpKeepalive`
+    /// `tcp.tcpKeepalive`, each value of it else that of the mesh.
     pub keepalive: Option<Keepalive>,
+    /// `http.http2KeepAlive`, for connections that speak HTTP/2.
+    pub pings: Option<Pings>,
 }
 
 /// Probes of the kernel on idle connections. Nothing means the system's default.
@@ -97,6 +110,15 @@ pub struct Keepalive {
     pub interval: Option<Duration>,
 }
 
+/// Pings on HTTP/2 connections. Source: `http.http2KeepAlive`; Envoy: `KeepaliveSettings`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Pings {
+    /// Between two of them.
+    pub interval: Option<Duration>,
+    /// A ping without an answer for so long ends the connection.
+    pub timeout: Option<Duration>,
+}
+
 /// When an endpoint is left alone for a while. Source: `outlierDetection`; Envoy's defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OutlierDetection {
@@ -104,7 +126,7 @@ pub struct OutlierDetection {
     pub consecutive_5xx: Option<NonZeroU32>,
     /// `consecutiveGatewayErrors`; none if 0 or absent.
     pub consecutive_gateway_errors: Option<NonZeroU32>,
-    /// `consecutiveLocalOriginFailures`, only if `splitExternalLocalOriginErrors`.
+    /// `consecutiveLocalOriginFailures`, only if `splitExternalLocalOriginErrors`; then 5 if 0 or absent.
     pub consecutive_local_origin_failures: Option<NonZeroU32>,
     /// Failures to connect and time-outs are counted apart from answers.
     pub split_external_local_origin_errors: bool,
@@ -116,6 +138,8 @@ pub struct OutlierDetection {
     pub max_ejection_percent: u8,
     /// Below this share of healthy endpoints all are used; 0: never.
     pub min_health_percent: u8,
+    /// `outlierDetectionHttpErrorCodes`: the statuses that count as server errors, and no other. Empty: every 5xx.
+    pub error_codes: Vec<u16>,
 }
 
 /// A limit of retries as a share of requests. Source: `retryBudget`.
@@ -123,8 +147,10 @@ pub struct OutlierDetection {
 pub struct RetryBudget {
     /// `percent` of active requests: 20 if absent.
     pub share: Fraction,
-    /// `minRetryConcurrency`: 3 if absent.
+    /// `minRetryConcurrency`: 3 if 0 or absent.
     pub minimum: u32,
+    /// `budgetInterval`: the share is of the requests of so much time, instead of those that are active.
+    pub interval: Option<Duration>,
 }
 
 /// The policies of a cluster, defaults filled in.
@@ -134,10 +160,40 @@ pub struct ClusterPolicy {
     pub pool: ConnectionPool,
     /// Ejection.
     pub outliers: Option<OutlierDetection>,
-    /// Slow start.
+    /// Slow start; only with `RoundRobin` and `LeastRequest`.
     pub warmup: Option<Warmup>,
-    /// Only ever there together with `outliers`.
+    /// Preference for near endpoints, or shares.
     pub locality: Option<LocalityPolicy>,
-    /// Limit of retries.
+    /// Limit of retries, instead of the pool's.
     pub retry_budget: Option<RetryBudget>,
+}
+
+/// The policy of a cluster for which nothing was set.
+pub(super) static UNSET: ClusterPolicy = ClusterPolicy {
+    pool: ConnectionPool {
+        connections_max: None,
+        pending_max: None,
+        requests_max: None,
+        retries_max: None,
+        requests_per_connection_max: None,
+        streams_per_connection_max: None,
+        idle_timeout: None,
+        connection_duration_max: None,
+        keepalive: None,
+        pings: None,
+    },
+    outliers: None,
+    warmup: None,
+    locality: None,
+    retry_budget: None,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_set_is_the_default() {
+        assert_eq!(UNSET, ClusterPolicy::default());
+    }
 }

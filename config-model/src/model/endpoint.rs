@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
@@ -89,8 +90,31 @@ pub struct Endpoint {
     pub weight: u32,
     /// Whether it takes traffic.
     pub health: Health,
+    /// 0 is used first, the next number when too few of the earlier ones are healthy. Numbers of ready endpoints have no
+    /// gaps. All are 0 unless the cluster's policy is [`super::LocalityPolicy::Failover`].
+    #[serde(skip_serializing_if = "is_first")]
+    pub priority: u8,
+    /// Millionths of the cluster's traffic that go to this endpoint's locality, all its endpoints together. Only with
+    /// [`super::LocalityPolicy::Distribute`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locality_share: Option<NonZeroU32>,
     /// Where it is.
     pub locality: Locality,
     /// Who it is. Shared by the endpoints of a workload.
     pub workload: Arc<Workload>,
+}
+
+fn is_first(priority: &u8) -> bool {
+    *priority == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_small() {
+        // Tens of thousands of them are held at once, twice over while a change is under way.
+        assert!(size_of::<Endpoint>() <= 104, "{}", size_of::<Endpoint>());
+    }
 }

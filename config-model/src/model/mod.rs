@@ -12,18 +12,20 @@ mod route_policy;
 
 pub use cluster::{Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery};
 pub use cluster_policy::{
-    Balancing, ClusterPolicy, ConnectionPool, Keepalive, LocalityPolicy, OutlierDetection, RetryBudget, Warmup,
+    Balancing, ClusterPolicy, ConnectionPool, Failover, Keepalive, LocalityPolicy, Nearness, OutlierDetection, Pings,
+    RetryBudget, Warmup,
 };
 pub use endpoint::{Endpoint, EndpointAddress, Health, Locality, Workload};
 pub use format::{Command, Format, FormatError, Piece};
 pub use listener::{Listener, RouteConfiguration, RouteConfigurationIndex, VirtualHost};
 pub use route::{
     Action, Condition, Destination, DirectResponse, Forward, HeaderAddition, HeaderMutation, HeaderOperations,
-    MatchCondition, PathMatch, PathRewrite, Pattern, Redirect, RedirectPort, Retry, Rewrite, RewritePattern, Route,
+    MatchCondition, PathMatch, PathRewrite, Pattern, Redirect, RedirectPort, Rewrite, RewritePattern, Route,
     RouteMatch, Scheme, TextMatch,
 };
 pub use route_policy::{
-    AbortStatus, CorsPolicy, Fault, FaultAbort, FaultDelay, Fraction, HashSource, Mirror, RetryConditions, RetryPolicy,
+    AbortStatus, CorsPolicy, Fault, FaultAbort, FaultDelay, Fraction, GRPC_STATUS_NAMES, HashSource, Mirror,
+    RetryConditions, RetryOn, RetryPolicy, RoutePolicy,
 };
 
 use serde::Serialize;
@@ -90,4 +92,7 @@ pub struct Model {
     pub clusters: Vec<Cluster>,
     /// Settings of the mesh.
     pub mesh: Mesh,
+    /// Where the proxy is: its label `istio-locality`, else its labels `topology.kubernetes.io/region`, `/zone` and
+    /// `topology.istio.io/subzone`.
+    pub locality: Locality,
 }

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use regex::bytes::Regex;
 use serde::{Serialize, Serializer};
 
-use super::{ClusterTarget, Format};
+use super::{ClusterTarget, CorsPolicy, Fault, Format, HashSource, Mirror, RetryPolicy, RoutePolicy};
 use crate::origin::Origin;
 
 /// One entry of one rule. Envoy: `Route`.
@@ -26,6 +27,41 @@ pub struct Route {
     pub action: Action,
     /// Header operations of the rule; those of a destination are with the destination.
     pub headers: HeaderOperations,
+    /// Faults, CORS, mirrors and hashing; nothing for most routes.
+    pub policy: Option<Box<RoutePolicy>>,
+}
+
+impl Route {
+    /// Failures on purpose.
+    pub fn fault(&self) -> Option<&Fault> {
+        self.policy.as_ref()?.fault.as_ref()
+    }
+
+    /// Cross-origin requests.
+    pub fn cors(&self) -> Option<&CorsPolicy> {
+        self.policy.as_ref()?.cors.as_ref()
+    }
+
+    /// Who gets copies of requests.
+    pub fn mirrors(&self) -> &[Mirror] {
+        self.policy.as_ref().map_or(&[], |policy| &policy.mirrors)
+    }
+
+    /// What requests are hashed by.
+    pub fn hash(&self) -> &[HashSource] {
+        self.policy.as_ref().map_or(&[], |policy| &policy.hash)
+    }
+
+    /// Every cluster that is named: destinations and mirrors.
+    pub(crate) fn targets_mut(&mut self) -> impl Iterator<Item = &mut ClusterTarget> {
+        let destinations = match &mut self.action {
+            Action::Forward(forward) => &mut forward.destinations[..],
+            Action::Redirect(_) | Action::DirectResponse(_) => &mut [],
+        };
+        let mirrors = self.policy.as_mut().map_or(&mut [][..], |policy| &mut policy.mirrors);
+        let destinations = destinations.iter_mut().map(|destination| &mut destination.cluster);
+        destinations.chain(mirrors.iter_mut().map(|mirror| &mut mirror.cluster))
+    }
 }
 
 /// All conditions must hold.
@@ -196,8 +232,10 @@ pub struct Forward {
     pub destinations: Vec<Destination>,
     /// Path and authority as the back end shall see them.
     pub rewrite: Rewrite,
-    /// When to try again.
-    pub retry: Retry,
+    /// From the end of the request to the end of the answer, over all tries; none unless `timeout` is set.
+    pub timeout: Option<Duration>,
+    /// When to try again. Routes with the same policy share it.
+    pub retry: Arc<RetryPolicy>,
 }
 
 /// One destination of a split.
@@ -262,14 +300,6 @@ impl Serialize for RewritePattern {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0.as_str())
     }
-}
-
-/// When and how often a failed try is repeated. The conditions are those of Istio's default policy: connect-failure,
-/// refused-stream, gRPC unavailable and cancelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Retry {
-    /// Tries after the first one: 2 by default, 0 switches retries off. Source: `retries.attempts`.
-    pub attempts: u32,
 }
 
 /// An answer that sends the client elsewhere. Envoy: `RedirectAction`.

@@ -41,9 +41,30 @@ impl Serialize for Fraction {
     }
 }
 
+/// What a route has besides its action; most routes have nothing of it. Source: VirtualService, `http[]`; Envoy:
+/// `Route.typed_per_filter_config`, and the mirrors and hash policies of `RouteAction`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct RoutePolicy {
+    /// Before anything else, also where the route redirects or answers by itself.
+    pub fault: Option<Fault>,
+    /// After the fault. Never on a route that redirects or answers by itself, as Envoy's filter leaves those alone.
+    pub cors: Option<CorsPolicy>,
+    /// Those that get something, in the order of the file.
+    pub mirrors: Vec<Mirror>,
+    /// What requests are hashed by, in order of precedence.
+    pub hash: Vec<HashSource>,
+}
+
+impl RoutePolicy {
+    /// Whether nothing is set.
+    pub fn is_empty(&self) -> bool {
+        self.fault.is_none() && self.cors.is_none() && self.mirrors.is_empty() && self.hash.is_empty()
+    }
+}
+
 /// When and how often a failed try is repeated. Source: `retries`, else MeshConfig `defaultHttpRetryPolicy`, else Istio's
 /// default policy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct RetryPolicy {
     /// Tries after the first one: 2 by default, 0 switches retries off.
     pub attempts: u32,
@@ -55,18 +76,57 @@ pub struct RetryPolicy {
     pub status_codes: Vec<u16>,
     /// Go to priorities that were not tried yet.
     pub remote_localities: bool,
-    /// Avoid endpoints that were tried: true unless `retryIgnorePreviousHosts` is false.
+    /// Avoid endpoints that were tried: `retryIgnorePreviousHosts`, or else whether requests are not hashed by the only
+    /// destination.
     pub ignore_previous_hosts: bool,
     /// `backoff`: 25 ms if absent. The n-th retry waits up to (2^n - 1) times as long, at most ten times.
     pub back_off: Duration,
 }
 
+impl RetryPolicy {
+    /// What holds where nobody says anything: two more tries if nobody can have acted on the first.
+    pub fn istio_default() -> Self {
+        Self {
+            attempts: 2,
+            per_try_timeout: None,
+            conditions: RetryConditions::ISTIO_DEFAULT,
+            status_codes: Vec::new(),
+            remote_localities: false,
+            ignore_previous_hosts: true,
+            back_off: Duration::from_millis(25),
+        }
+    }
+}
+
+/// One entry of `retryOn`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryOn {
+    /// A word.
+    Condition(RetryConditions),
+    /// A number: that status code.
+    Status(u16),
+}
+
+impl RetryOn {
+    /// Reads `entry`: a known word, or the number of a status that has a name, which is how Istio tells codes from words.
+    pub fn parse(entry: &str) -> Option<Self> {
+        let status = || entry.parse().ok().filter(|code| is_named_status(*code)).map(Self::Status);
+        RetryConditions::from_word(entry).map(Self::Condition).or_else(status)
+    }
+}
+
+/// Whether Go's `http.StatusText` has a name for `code`.
+fn is_named_status(code: u16) -> bool {
+    matches!(code, 100..=103 | 200..=208 | 226 | 300..=305 | 307..=308 | 400..=418 | 421..=426 | 428..=429 | 431 | 451)
+        || matches!(code, 500..=508 | 510..=511)
+}
+
 /// Words of `retryOn`. Source: Envoy, `x-envoy-retry-on` and `x-envoy-retry-grpc-on`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct RetryConditions(u32);
 
 /// Each word and its bit.
-const WORDS: [(&str, u32); 15] = [
+const WORDS: [(&str, u32); 16] = [
     ("5xx", 1),
     ("gateway-error", 1 << 1),
     ("reset", 1 << 2),
@@ -82,6 +142,8 @@ const WORDS: [(&str, u32); 15] = [
     ("internal", 1 << 12),
     ("resource-exhausted", 1 << 13),
     ("unavailable", 1 << 14),
+    // No field of Istio's names the headers, so that it never holds.
+    ("retriable-headers", 1 << 15),
 ];
 
 impl RetryConditions {
@@ -132,6 +194,11 @@ impl RetryConditions {
         self.0 & other.0 == other.0
     }
 
+    /// All words that there are.
+    pub fn known_words() -> impl Iterator<Item = &'static str> {
+        WORDS.iter().map(|(word, _)| *word)
+    }
+
     /// The words, in the order of Envoy's documentation.
     pub fn words(self) -> impl Iterator<Item = &'static str> {
         WORDS.iter().filter(move |(_, bit)| self.0 & bit != 0).map(|(word, _)| *word)
@@ -180,8 +247,36 @@ pub struct FaultAbort {
 pub enum AbortStatus {
     /// 200 to 599.
     Http(u16),
-    /// For gRPC requests HTTP 200 with this status; for others the HTTP status that Envoy maps it to.
+    /// HTTP 200 with this status, 0 to 16, in the words of gRPC if the request speaks it.
     Grpc(u8),
+}
+
+/// Names of gRPC's status codes, each at its code. Source: gRPC, `statuscodes.md`.
+pub const GRPC_STATUS_NAMES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+impl AbortStatus {
+    /// The status of gRPC with that name, if there is one.
+    pub fn from_grpc_name(name: &str) -> Option<Self> {
+        (0..).zip(GRPC_STATUS_NAMES).find(|(_, known)| *known == name).map(|(code, _)| Self::Grpc(code))
+    }
 }
 
 /// A copy of requests to somebody whose answers nobody reads. Source: `mirror`, `mirrors`.
@@ -235,4 +330,47 @@ pub enum HashSource {
     SourceIp,
     /// A query parameter.
     QueryParameter(Arc<str>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_in_retry_on_is_a_code_if_the_status_has_a_name() {
+        let table = [
+            ("503", Some(RetryOn::Status(503))),
+            ("429", Some(RetryOn::Status(429))),
+            ("reset", Some(RetryOn::Condition(RetryConditions::RESET))),
+            ("5xx", Some(RetryOn::Condition(RetryConditions::ANY_5XX))),
+            ("520", None),
+            ("499", None),
+            ("0", None),
+            ("", None),
+            (" reset", None),
+            ("gatway-error", None),
+        ];
+        for (entry, want) in table {
+            assert_eq!(RetryOn::parse(entry), want, "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_grpc_statuses_stand_at_their_codes() {
+        let table = [("OK", 0), ("NOT_FOUND", 5), ("UNAVAILABLE", 14), ("UNAUTHENTICATED", 16)];
+        for (name, code) in table {
+            assert_eq!(AbortStatus::from_grpc_name(name), Some(AbortStatus::Grpc(code)), "{name}");
+        }
+        assert_eq!(AbortStatus::from_grpc_name("NOTFOUND"), None);
+    }
+
+    #[test]
+    fn a_share_holds_for_exactly_its_part_of_the_draws() {
+        let table = [(0.0, 0, false), (0.0001, 0, true), (25.0, u64::MAX / 4, true), (25.0, u64::MAX / 4 + 1, false)];
+        for (percent, draw, holds) in table {
+            assert_eq!(Fraction::from_percent(percent).holds(draw), holds, "{percent} {draw}");
+        }
+        assert!(Fraction::ALL.holds(u64::MAX));
+        assert!(!Fraction::from_percent(99.9999).holds(u64::MAX));
+    }
 }

@@ -1,56 +1,84 @@
 //! From a rule to what a route does: forward, redirect or answer, with headers, rewrites and retries.
 //! Source: Istio, `HTTPRoute`, `HTTPRewrite`, `HTTPRedirect`, `HTTPDirectResponse`, `Headers`.
 
+use std::time::Duration;
+
 use crate::model::{
-    Action, Destination, DirectResponse, Format, Forward, HeaderAddition, HeaderMutation, HeaderOperations, PathMatch,
-    PathRewrite, Redirect, RedirectPort, Retry, Rewrite, Scheme,
+    Action, Destination, DirectResponse, Format, Forward, HashSource, HeaderAddition, HeaderMutation, HeaderOperations,
+    PathMatch, PathRewrite, Redirect, RedirectPort, Rewrite, Scheme,
 };
 use crate::resource::{self, Headers, HttpDirectResponse, HttpRedirect, HttpRewrite, HttpRouteDestination};
 
 use super::clusters::Clusters;
 use super::names;
+use super::retries::Retries;
 use super::rule::Rule;
 
-/// Tries after the first one, where a rule says nothing of retries.
-const DEFAULT_RETRIES: u32 = 2;
+/// What a rule does.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    pub(super) action: Action,
+    /// Whether it would be another on another port.
+    pub(super) by_port: bool,
+    /// What requests are hashed by, if the rule forwards them.
+    pub(super) hash: Option<Vec<HashSource>>,
+}
+
+impl Resolved {
+    fn here(action: Action) -> Self {
+        Self { action, by_port: false, hash: None }
+    }
+}
 
 /// What `rule` does with requests at a listener of `port`; its path match decides how much of the path a rewrite replaces.
-/// Also whether that would be another on another port.
-pub(super) fn action<'a>(rule: &Rule<'a>, path: &PathMatch, port: u16, clusters: &mut Clusters<'a>) -> (Action, bool) {
+pub(super) fn action<'a>(
+    rule: &Rule<'a>,
+    path: &PathMatch,
+    port: u16,
+    (clusters, retries): (&mut Clusters<'a>, &mut Retries),
+) -> Resolved {
     if let Some(redirect) = &rule.own.rule.redirect {
-        return (Action::Redirect(self::redirect(redirect)), false);
+        return Resolved::here(Action::Redirect(self::redirect(redirect)));
     }
     if let Some(response) = rule.inherited(|rule| rule.direct_response.as_deref()) {
-        return (Action::DirectResponse(direct_response(response)), false);
+        return Resolved::here(Action::DirectResponse(direct_response(response)));
     }
     let headers = rule.headers();
     let rewrite = Rewrite {
         path: rule.rewrite().map_or(PathRewrite::Keep, |rewrite| path_rewrite(rewrite, path)),
         authority: rule.rewrite().and_then(rewritten_authority).or_else(|| headers.and_then(authority)),
     };
-    let (destinations, by_port) = destinations(rule, port, &rewrite, clusters);
-    let attempts = rule.retries().map_or(DEFAULT_RETRIES, |retries| u32::try_from(*retries.attempts).unwrap_or(0));
-    (Action::Forward(Forward { destinations, rewrite, retry: Retry { attempts } }), by_port)
+    let Destinations { destinations, by_port, hash } = destinations(rule, port, &rewrite, clusters);
+    let timeout = rule.inherited(|rule| rule.timeout.as_ref()).map(|timeout| timeout.to_std());
+    let timeout = timeout.filter(|timeout| *timeout > Duration::ZERO);
+    // Of several destinations Istio doesn't ask.
+    let is_hashed = rule.own.rule.route.len() == 1 && !hash.is_empty();
+    let retry = retries.resolve(rule.retries(), is_hashed);
+    let action = Action::Forward(Forward { destinations, rewrite, timeout, retry });
+    Resolved { action, by_port, hash: Some(hash) }
 }
 
-/// The destinations that get requests. One alone gets all, whatever its weight; of several, those without weight get none.
-fn destinations<'a>(
-    rule: &Rule<'a>,
-    port: u16,
-    rewrite: &Rewrite,
-    clusters: &mut Clusters<'a>,
-) -> (Vec<Destination>, bool) {
+/// Where requests go.
+struct Destinations {
+    destinations: Vec<Destination>,
+    by_port: bool,
+    hash: Vec<HashSource>,
+}
+
+/// The destinations that get requests, and in their order whatever each has them hashed by. One alone gets all, whatever its weight; of several, those without weight get none.
+fn destinations<'a>(rule: &Rule<'a>, port: u16, rewrite: &Rewrite, clusters: &mut Clusters<'a>) -> Destinations {
     let written = &rule.own.rule.route;
     let alone = written.len() == 1;
     let weighted = written.iter().filter(|to| *to.weight > 0).count();
-    let mut by_port = false;
+    let (mut by_port, mut hash) = (false, Vec::new());
     let mut convert = |to: &'a HttpRouteDestination| {
         let namespace = rule.own.virtual_service.namespace();
-        let (cluster, depends) = clusters.resolve(to.destination.as_ref()?, namespace, port);
-        by_port |= depends;
+        let resolved = clusters.resolve(to.destination.as_ref()?, namespace, port);
+        by_port |= resolved.by_port;
+        hash.extend(resolved.hash);
         let own = to.headers.as_deref();
         Some(Destination {
-            cluster,
+            cluster: resolved.target,
             weight: if alone { 1 } else { u32::try_from(*to.weight).unwrap_or(0) },
             headers: own.map(operations).unwrap_or_default(),
             // As in Istio, the route's own authority stands before that of a destination.
@@ -61,7 +89,7 @@ fn destinations<'a>(
     let kept = written.iter().filter(|to| alone || weighted == 0 || *to.weight > 0);
     let mut destinations = Vec::with_capacity(written.len());
     destinations.extend(kept.filter_map(&mut convert));
-    (destinations, by_port)
+    Destinations { destinations, by_port, hash }
 }
 
 /// Operations on headers as a route carries them: names in lower case, the authority left out.

@@ -2,22 +2,19 @@
 //! Source: Istio, `Destination`, `DestinationRule`; a cluster that does not exist is named all the same.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt};
 
-use crate::model::{Action, Balancing, Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery, Route};
+use crate::model::{Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, HashSource, Route};
 use crate::name::Labels;
-use crate::resource::{self, SimpleLb, TrafficPolicy};
+use crate::resource;
 
 use super::Proxy;
 use super::destination_rules::{DestinationRules, Merged};
 use super::names;
+use super::policies::{Blocks, Policies};
 use super::services::{self, Port, Service};
 use super::set::ResourceSet;
-
-/// Until a connection stands, where no DestinationRule says otherwise.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A destination as written, which many routes share.
 #[derive(PartialEq, Eq, Hash)]
@@ -29,14 +26,25 @@ struct Key<'a> {
     listener_port: u16,
 }
 
+/// What a destination comes to.
+#[derive(Debug, Clone)]
+pub(super) struct Resolved {
+    pub(super) target: ClusterTarget,
+    /// Whether it would be another for requests that came in on another port.
+    pub(super) by_port: bool,
+    /// What requests to it are hashed by.
+    pub(super) hash: Option<HashSource>,
+}
+
 /// Clusters by their names, growing while routes are built. Their order is settled by [`Clusters::finish`].
 pub(super) struct Clusters<'a> {
     resources: &'a ResourceSet,
     proxy: &'a Proxy,
     rules: DestinationRules<'a>,
-    known: HashMap<Key<'a>, (ClusterTarget, bool)>,
+    known: HashMap<Key<'a>, Resolved>,
     /// By host and namespace of the service.
     merged: HashMap<(Arc<str>, &'a str), Merged<'a>>,
+    policies: Policies<'a>,
     indexes: HashMap<ClusterName, ClusterIndex>,
     clusters: Vec<Cluster>,
 }
@@ -49,19 +57,19 @@ impl<'a> Clusters<'a> {
             rules: DestinationRules::new(resources, proxy, root_namespace),
             known: HashMap::new(),
             merged: HashMap::new(),
+            policies: Policies::new(resources.mesh_config().map(|(_, mesh)| mesh), proxy),
             indexes: HashMap::new(),
             clusters: Vec::new(),
         }
     }
 
-    /// The cluster that `destination` means in a resource of `namespace`, for requests that came in on `listener_port`; and
-    /// whether that port made a difference.
+    /// What `destination` means in a resource of `namespace`, for requests that came in on `listener_port`.
     pub(super) fn resolve(
         &mut self,
         destination: &'a resource::Destination,
         namespace: &'a str,
         listener_port: u16,
-    ) -> (ClusterTarget, bool) {
+    ) -> Resolved {
         let key = Key {
             namespace,
             host: &destination.host.value,
@@ -72,17 +80,14 @@ impl<'a> Clusters<'a> {
         if let Some(known) = self.known.get(&key) {
             return known.clone();
         }
-        let resolved = self.look_up(&key);
+        let (target, by_port) = self.look_up(&key);
+        let resolved = Resolved { target, by_port, hash: self.hash_source(destination, namespace) };
         self.known.insert(key, resolved.clone());
         resolved
     }
 
     fn look_up(&mut self, key: &Key<'a>) -> (ClusterTarget, bool) {
-        let mut host = names::full_host(key.host, key.namespace);
-        let mut service = services::find(self.resources, &host, key.namespace, &self.proxy.namespace);
-        if let Some((alias_host, alias)) = service.and_then(|service| self.concrete(service, key.namespace)) {
-            (host, service) = (alias_host, Some(alias));
-        }
+        let (host, service) = self.service(key.host, key.namespace);
         let ports = service.map(Service::ports).unwrap_or_default();
         let only = if let [only] = ports[..] { Some(only.number) } else { None };
         let by_listener = key.port.is_none() && only.is_none();
@@ -90,6 +95,16 @@ impl<'a> Clusters<'a> {
         let name = ClusterName { host, port, subset: key.subset.into(), direction: Direction::Outbound };
         let known = service.and_then(|service| self.cluster(service, &name, &ports));
         (known.map_or(ClusterTarget::Missing(name), ClusterTarget::Known), by_listener)
+    }
+
+    /// The service that `host` means in a resource of `namespace`, and the host by which it is known.
+    pub(super) fn service(&self, host: &str, namespace: &str) -> (Arc<str>, Option<Service<'a>>) {
+        let host = names::full_host(host, namespace);
+        let service = services::find(self.resources, &host, namespace, &self.proxy.namespace);
+        match service.and_then(|service| self.concrete(service, namespace)) {
+            Some((alias_host, alias)) => (alias_host, Some(alias)),
+            None => (host, service),
+        }
     }
 
     /// The service that one of type `ExternalName` stands for, if that is a service itself.
@@ -135,8 +150,9 @@ impl<'a> Clusters<'a> {
             let (rule, subset) = merged.subset(&name.subset)?;
             (Some((rule, subset)), subset.labels.clone())
         };
-        let policies = [subset.and_then(|(_, subset)| subset.traffic_policy.as_deref()), merged.policy()];
-        let discovery = service.discovery();
+        let of_subset = subset.and_then(|(_, subset)| subset.traffic_policy.as_deref());
+        let blocks = Blocks::of(merged.policy(), of_subset, name.port);
+        let discovery = blocks.discovery(service.discovery());
         let mut origins = vec![service.origin()];
         origins.extend(merged.origins(subset));
         Some(Cluster {
@@ -145,14 +161,15 @@ impl<'a> Clusters<'a> {
             service_namespace: service.namespace().into(),
             port_name: port_name.into(),
             subset_labels: labels,
-            balancing: balancing(policies, discovery),
-            connect_timeout: connect_timeout(policies),
+            balancing: blocks.balancing(discovery),
+            connect_timeout: self.policies.connect_timeout(blocks),
+            policy: self.policies.policy(blocks),
             discovery,
             origins,
         })
     }
 
-    fn rules_for(&mut self, host: &Arc<str>, service_namespace: &'a str) -> Merged<'a> {
+    pub(super) fn rules_for(&mut self, host: &Arc<str>, service_namespace: &'a str) -> Merged<'a> {
         let key = (host.clone(), service_namespace);
         let find = || self.rules.find(host, service_namespace, &self.proxy.namespace);
         self.merged.entry(key).or_insert_with(find).clone()
@@ -169,33 +186,12 @@ impl<'a> Clusters<'a> {
             }
         }
         for route in blocks.iter_mut().flatten().filter_map(Arc::get_mut) {
-            let Action::Forward(forward) = &mut route.action else { continue };
-            for destination in &mut forward.destinations {
-                if let ClusterTarget::Known(index) = &mut destination.cluster {
+            for target in route.targets_mut() {
+                if let ClusterTarget::Known(index) = target {
                     *index = places.get(index.0 as usize).copied().unwrap_or(*index);
                 }
             }
         }
         numbered.into_iter().map(|(_, cluster)| cluster).collect()
     }
-}
-
-/// The subset's choice, else the rule's: a block overrides as a whole.
-fn balancing(policies: [Option<&TrafficPolicy>; 2], discovery: Discovery) -> Balancing {
-    let settings = policies.into_iter().flatten().find_map(|policy| policy.load_balancer.as_ref());
-    match settings.and_then(|settings| settings.simple.as_ref()).map(|simple| simple.value) {
-        // Of a name's addresses only the first is used, so that there is nothing to choose.
-        _ if discovery == Discovery::DnsRoundRobin => Balancing::RoundRobin,
-        Some(SimpleLb::RoundRobin) => Balancing::RoundRobin,
-        Some(SimpleLb::Random) => Balancing::Random,
-        Some(SimpleLb::Unspecified | SimpleLb::LeastConn | SimpleLb::Passthrough | SimpleLb::LeastRequest) | None => {
-            Balancing::LeastRequest
-        }
-    }
-}
-
-fn connect_timeout(policies: [Option<&TrafficPolicy>; 2]) -> Duration {
-    let pool = policies.into_iter().flatten().find_map(|policy| policy.connection_pool.as_ref());
-    let timeout = pool.and_then(|pool| pool.tcp.as_ref()).and_then(|tcp| tcp.connect_timeout.as_ref());
-    timeout.map_or(CONNECT_TIMEOUT, |timeout| timeout.to_std())
 }

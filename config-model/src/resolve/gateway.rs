@@ -15,7 +15,8 @@ use crate::resource::{Gateway, Server, VirtualService};
 
 use super::clusters::Clusters;
 use super::names::{self, ServerHost};
-use super::routes;
+use super::retries::Retries;
+use super::routes::{self, Shared};
 use super::set::{Item, ResourceSet};
 use super::virtual_hosts::{Block, BlockIndex, VirtualHosts};
 use super::visibility::Visibility;
@@ -226,6 +227,7 @@ struct Build<'a> {
     resources: &'a ResourceSet,
     proxy: &'a Proxy,
     clusters: Clusters<'a>,
+    retries: Retries,
     routes: Vec<Vec<Arc<Route>>>,
     origins: Vec<Origin>,
     by_virtual_service: HashMap<u32, Vec<Known<'a>>>,
@@ -262,7 +264,8 @@ impl<'a> Build<'a> {
         if known.is_empty() {
             self.diagnostics.append(&mut routes::delegate_findings(self.resources, item));
         }
-        let translated = routes::translate(self.resources, item, place, self.proxy, &mut self.clusters);
+        let shared = Shared { clusters: &mut self.clusters, retries: &mut self.retries };
+        let translated = routes::translate(self.resources, item, place, self.proxy, shared);
         let block = (!translated.routes.is_empty()).then_some(BlockIndex(self.routes.len()));
         let port = translated.depends_on_port.then_some(place.port);
         let gateway = translated.depends_on_gateway.then_some(place.gateway);
@@ -302,6 +305,7 @@ pub(super) fn serve<'a>(
         resources,
         proxy,
         clusters,
+        retries: Retries::new(resources),
         routes: Vec::with_capacity(bindings.bound.len()),
         origins: Vec::with_capacity(bindings.bound.len()),
         by_virtual_service: HashMap::with_capacity(bindings.bound.len()),

@@ -106,7 +106,7 @@ fn path(entry: &Match<'_>) -> PathMatch {
     }
 }
 
-fn text_match(value: &StringMatch) -> TextMatch {
+pub(super) fn text_match(value: &StringMatch) -> TextMatch {
     match value {
         StringMatch::Exact(text) => TextMatch::Exact(text.value.clone()),
         StringMatch::Prefix(text) => TextMatch::Prefix(text.value.clone()),

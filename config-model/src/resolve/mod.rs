@@ -10,9 +10,14 @@ mod destination_rules;
 mod endpoints;
 mod findings;
 pub(crate) mod gateway;
+mod hashing;
+mod locality;
 mod matching;
 mod mesh;
 pub(crate) mod names;
+mod policies;
+mod retries;
+mod route_policies;
 pub(crate) mod routes;
 mod rule;
 pub(crate) mod services;
@@ -30,6 +35,7 @@ use crate::diagnostic::Diagnostic;
 use crate::model::Model;
 use crate::name::Labels;
 use clusters::Clusters;
+pub(crate) use route_policies::FAULT_SCOPE;
 
 /// Which resources apply to a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,7 +85,8 @@ pub fn resolve(resources: &ResourceSet, proxy: &Proxy) -> Resolution {
         Role::Sidecar => (gateway::Served::default(), Vec::new()),
     };
     let gateway::Served { listeners, route_configurations } = served;
-    Resolution { model: Model { listeners, route_configurations, clusters, mesh }, diagnostics }
+    let locality = locality::of_pod(&proxy.labels);
+    Resolution { model: Model { listeners, route_configurations, clusters, mesh, locality }, diagnostics }
 }
 
 #[cfg(test)]

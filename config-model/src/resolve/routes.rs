@@ -10,10 +10,11 @@ use crate::origin::Position;
 use crate::resource::VirtualService;
 
 use super::clusters::Clusters;
+use super::retries::Retries;
 use super::rule::{Match, Rule, Source};
 use super::set::{Item, ResourceSet};
 use super::virtual_hosts::is_catch_all;
-use super::{Place, Proxy, action, findings, gateway, matching};
+use super::{Place, Proxy, action, findings, gateway, matching, route_policies};
 
 /// The routes of a VirtualService, and whether they would be others elsewhere.
 #[derive(Debug, Default)]
@@ -23,13 +24,19 @@ pub(super) struct Translated {
     pub(super) depends_on_gateway: bool,
 }
 
+/// What routes of several VirtualServices share.
+pub(super) struct Shared<'s, 'a> {
+    pub(super) clusters: &'s mut Clusters<'a>,
+    pub(super) retries: &'s mut Retries,
+}
+
 /// The routes of `item` at `place`, in order.
 pub(super) fn translate<'a>(
     resources: &'a ResourceSet,
     item: Item<'a, VirtualService>,
     place: &Place<'a>,
     proxy: &Proxy,
-    clusters: &mut Clusters<'a>,
+    mut shared: Shared<'_, 'a>,
 ) -> Translated {
     let mut translated = Translated { routes: Vec::with_capacity(item.spec.http.len()), ..Translated::default() };
     for rule in expand(resources, item, &mut Vec::new()) {
@@ -40,12 +47,12 @@ pub(super) fn translate<'a>(
                 translated.depends_on_port |= *request.port != 0;
                 translated.depends_on_gateway |= !request.gateways.is_empty();
             }
-            if matching::is_for(&entry, place, proxy) && translated.add(&rule, Some(&entry), place.port, clusters) {
+            if matching::is_for(&entry, place, proxy) && translated.add(&rule, Some(&entry), place.port, &mut shared) {
                 return translated;
             }
         }
         if is_first {
-            translated.add(&rule, None, place.port, clusters);
+            translated.add(&rule, None, place.port, &mut shared);
             break;
         }
     }
@@ -103,17 +110,20 @@ fn expand<'a>(
 
 impl Translated {
     /// Adds the route of one entry; true if it takes every request.
-    fn add<'a>(&mut self, rule: &Rule<'a>, entry: Option<&Match<'a>>, port: u16, clusters: &mut Clusters<'a>) -> bool {
+    fn add<'a>(&mut self, rule: &Rule<'a>, entry: Option<&Match<'a>>, port: u16, shared: &mut Shared<'_, 'a>) -> bool {
         let matcher = matching::route_match(rule, entry);
-        let (action, by_port) = action::action(rule, &matcher.path, port, clusters);
+        let resolved = action::action(rule, &matcher.path, port, (shared.clusters, shared.retries));
+        self.depends_on_port |= resolved.by_port;
+        let (policy, by_port) = route_policies::policy(rule, resolved.hash, port, shared.clusters);
         self.depends_on_port |= by_port;
         let route = Route {
             id: id(rule, entry).into(),
             name: name(rule, entry),
             origin: rule.own.origin(position(rule, entry)),
             matcher,
-            action,
+            action: resolved.action,
             headers: rule.headers().map_or_else(HeaderOperations::default, action::operations),
+            policy,
         };
         let ends = is_catch_all(&route);
         self.routes.push(Arc::new(route));

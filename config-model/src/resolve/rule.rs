@@ -87,7 +87,16 @@ impl<'a> Rule<'a> {
 
     /// What the rule says, or else the one that delegated to it.
     pub(super) fn inherited<T>(&self, field: impl Fn(&'a HttpRoute) -> Option<&'a T>) -> Option<&'a T> {
-        field(self.own.rule).or_else(|| self.root.and_then(|root| field(root.rule)))
+        self.inherited_from(field).map(|(_, value)| value)
+    }
+
+    /// The same, and who says it.
+    pub(super) fn inherited_from<T>(
+        &self,
+        field: impl Fn(&'a HttpRoute) -> Option<&'a T>,
+    ) -> Option<(Source<'a>, &'a T)> {
+        let mut sources = std::iter::once(self.own).chain(self.root);
+        sources.find_map(|source| field(source.rule).map(|value| (source, value)))
     }
 
     pub(super) fn rewrite(&self) -> Option<&'a HttpRewrite> {

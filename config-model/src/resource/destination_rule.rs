@@ -16,7 +16,7 @@ object! {
         /// `.`, `*` or namespaces; none means the default of the mesh.
         export_to: Vec<Text> = "exportTo",
         /// Proxies that this rule is for; all if absent.
-        workload_selector: Option<LabelSelector> = "workloadSelector" later,
+        workload_selector: Option<LabelSelector> = "workloadSelector",
     }
 }
 
@@ -48,17 +48,17 @@ object! {
         /// Limits.
         connection_pool: Option<ConnectionPoolSettings> = "connectionPool",
         /// Ejection of endpoints that fail.
-        outlier_detection: Option<OutlierDetection> = "outlierDetection" later,
+        outlier_detection: Option<OutlierDetection> = "outlierDetection",
         /// TLS towards the service.
         tls: Option<ClientTlsSettings> = "tls",
         /// Replaces all this for single ports.
-        port_level_settings: Vec<PortTrafficPolicy> = "portLevelSettings" later,
+        port_level_settings: Vec<PortTrafficPolicy> = "portLevelSettings",
         /// Tunnels of TCP through HTTP.
         tunnel: Option<TunnelSettings> = "tunnel" later,
         /// PROXY protocol towards the service.
         proxy_protocol: Option<ProxyProtocol> = "proxyProtocol" later,
         /// Limit of retries as a share of requests.
-        retry_budget: Option<RetryBudget> = "retryBudget" later,
+        retry_budget: Option<RetryBudget> = "retryBudget",
     }
 }
 
@@ -116,7 +116,7 @@ object! {
         /// Retries that are always allowed.
         min_retry_concurrency: Located<u32> = "minRetryConcurrency",
         /// The span over which requests are counted.
-        budget_interval: Option<Located<Duration>> = "budgetInterval",
+        budget_interval: Option<Located<Duration>> = "budgetInterval" later,
     }
 }
 
@@ -144,15 +144,15 @@ object! {
         /// One of the simple ways.
         simple: Option<Located<SimpleLb>> = "simple",
         /// The same endpoint for the same key.
-        consistent_hash: Option<Box<ConsistentHashLb>> = "consistentHash" later,
+        consistent_hash: Option<Box<ConsistentHashLb>> = "consistentHash",
         /// Preference for near endpoints.
-        locality_lb_setting: Option<Box<LocalityLoadBalancerSetting>> = "localityLbSetting" later,
+        locality_lb_setting: Option<Box<LocalityLoadBalancerSetting>> = "localityLbSetting",
         /// The same, aware of zones.
         zone_aware_lb_setting: Option<Box<ZoneAwareLoadBalancerSetting>> = "zoneAwareLbSetting" later,
         /// Deprecated form of `warmup`.
-        warmup_duration_secs: Option<Located<Duration>> = "warmupDurationSecs" later,
+        warmup_duration_secs: Option<Located<Duration>> = "warmupDurationSecs",
         /// Slow start of new endpoints.
-        warmup: Option<Box<WarmupConfiguration>> = "warmup" later,
+        warmup: Option<Box<WarmupConfiguration>> = "warmup",
     }
 }
 
@@ -202,7 +202,7 @@ object! {
         /// Made with this life if the request has none; 0 for the session.
         ttl: Option<Located<Duration>> = "ttl",
         /// Further attributes.
-        attributes: Vec<HttpCookieAttribute> = "attributes",
+        attributes: Vec<HttpCookieAttribute> = "attributes" later,
     }
 }
 
@@ -234,7 +234,7 @@ object! {
         /// For connections.
         tcp: Option<TcpSettings> = "tcp",
         /// For requests.
-        http: Option<Box<HttpSettings>> = "http" later,
+        http: Option<Box<HttpSettings>> = "http",
     }
 }
 
@@ -242,15 +242,15 @@ object! {
     /// Limits of connections.
     TcpSettings {
         /// At once.
-        max_connections: Located<i32> = "maxConnections" later,
+        max_connections: Located<i32> = "maxConnections",
         /// Until a connection is there; 5 s if absent.
         connect_timeout: Option<Located<Duration>> = "connectTimeout",
         /// Probes on idle connections.
-        tcp_keepalive: Option<TcpKeepalive> = "tcpKeepalive" later,
+        tcp_keepalive: Option<TcpKeepalive> = "tcpKeepalive",
         /// Longest life.
-        max_connection_duration: Option<Located<Duration>> = "maxConnectionDuration" later,
+        max_connection_duration: Option<Located<Duration>> = "maxConnectionDuration",
         /// Without a byte.
-        idle_timeout: Option<Located<Duration>> = "idleTimeout" later,
+        idle_timeout: Option<Located<Duration>> = "idleTimeout",
     }
 }
 
@@ -292,13 +292,13 @@ object! {
         /// Without a request; 1 h if absent.
         idle_timeout: Option<Located<Duration>> = "idleTimeout",
         /// HTTP/2 towards the service.
-        h2_upgrade_policy: Located<H2UpgradePolicy> = "h2UpgradePolicy",
+        h2_upgrade_policy: Located<H2UpgradePolicy> = "h2UpgradePolicy" later,
         /// The client's protocol towards the service.
-        use_client_protocol: Located<bool> = "useClientProtocol",
+        use_client_protocol: Located<bool> = "useClientProtocol" later,
         /// Streams at once on one connection.
         max_concurrent_streams: Located<i32> = "maxConcurrentStreams",
         /// Pings on HTTP/2 connections.
-        http2_keep_alive: Option<ConnectionKeepalive> = "http2KeepAlive",
+        http2_keep_alive: Option<ConnectionKeepalive> = "http2KeepAlive" later,
     }
 }
 
@@ -334,7 +334,7 @@ object! {
         /// Below this share ejections are ignored.
         min_health_percent: Located<i32> = "minHealthPercent",
         /// Statuses that count as errors.
-        outlier_detection_http_error_codes: Vec<Located<u32>> = "outlierDetectionHttpErrorCodes",
+        outlier_detection_http_error_codes: Vec<Located<u32>> = "outlierDetectionHttpErrorCodes" later,
     }
 }
 

@@ -66,17 +66,17 @@ object! {
         /// What is done with unknown hosts.
         outbound_traffic_policy: Option<MeshOutboundTrafficPolicy> = "outboundTrafficPolicy" later,
         /// Until a connection is there.
-        connect_timeout: Option<Located<Duration>> = "connectTimeout" later,
+        connect_timeout: Option<Located<Duration>> = "connectTimeout",
         /// Probes on idle connections.
-        tcp_keepalive: Option<TcpKeepalive> = "tcpKeepalive" later,
+        tcp_keepalive: Option<TcpKeepalive> = "tcpKeepalive",
         /// HTTP/2 towards services.
         h2_upgrade_policy: Located<MeshH2UpgradePolicy> = "h2UpgradePolicy" later,
         /// Preference for near endpoints.
-        locality_lb_setting: Option<LocalityLoadBalancerSetting> = "localityLbSetting" later,
+        locality_lb_setting: Option<LocalityLoadBalancerSetting> = "localityLbSetting",
         /// Time between two look-ups of a name.
         dns_refresh_rate: Option<Located<Duration>> = "dnsRefreshRate" later,
         /// Retries of routes that say nothing of them.
-        default_http_retry_policy: Option<HttpRetry> = "defaultHttpRetryPolicy" later,
+        default_http_retry_policy: Option<HttpRetry> = "defaultHttpRetryPolicy",
         /// Whether TLS within the mesh is automatic.
         enable_auto_mtls: Option<Located<bool>> = "enableAutoMtls" later,
         /// Whether traces are sent.

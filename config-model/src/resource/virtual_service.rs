@@ -58,21 +58,21 @@ object! {
         /// Change path or authority before forwarding.
         rewrite: Option<Box<HttpRewrite>> = "rewrite",
         /// For the whole exchange; none if absent.
-        timeout: Option<Located<Duration>> = "timeout" later,
+        timeout: Option<Located<Duration>> = "timeout",
         /// Tries after a failure.
         retries: Option<Box<HttpRetry>> = "retries",
         /// Delays and errors on purpose.
-        fault: Option<Box<HttpFaultInjection>> = "fault" later,
+        fault: Option<Box<HttpFaultInjection>> = "fault",
         /// A second destination, whose answers are dropped.
-        mirror: Option<Box<Destination>> = "mirror" later,
+        mirror: Option<Box<Destination>> = "mirror",
         /// Several of those.
-        mirrors: Vec<HttpMirrorPolicy> = "mirrors" later,
+        mirrors: Vec<HttpMirrorPolicy> = "mirrors",
         /// Deprecated form of `mirrorPercentage`.
-        mirror_percent: Option<Located<u32>> = "mirrorPercent" later,
+        mirror_percent: Option<Located<u32>> = "mirrorPercent",
         /// Share of requests that `mirror` gets; all if absent.
-        mirror_percentage: Option<Percent> = "mirrorPercentage" later,
+        mirror_percentage: Option<Percent> = "mirrorPercentage",
         /// Cross-origin resource sharing.
-        cors_policy: Option<Box<CorsPolicy>> = "corsPolicy" later,
+        cors_policy: Option<Box<CorsPolicy>> = "corsPolicy",
         /// Changes to headers.
         headers: Option<Box<Headers>> = "headers",
     }
@@ -310,15 +310,15 @@ object! {
         /// Tries after the first one; 0 switches retries off.
         attempts: Located<i32> = "attempts",
         /// For each try, the first included.
-        per_try_timeout: Option<Located<Duration>> = "perTryTimeout" later,
+        per_try_timeout: Option<Located<Duration>> = "perTryTimeout",
         /// Conditions, by commas.
-        retry_on: Text = "retryOn" later,
+        retry_on: Text = "retryOn",
         /// Whether other localities may be tried.
-        retry_remote_localities: Option<Located<bool>> = "retryRemoteLocalities" later,
+        retry_remote_localities: Option<Located<bool>> = "retryRemoteLocalities",
         /// Whether an endpoint that failed is left out; true if absent.
-        retry_ignore_previous_hosts: Option<Located<bool>> = "retryIgnorePreviousHosts" later,
+        retry_ignore_previous_hosts: Option<Located<bool>> = "retryIgnorePreviousHosts",
         /// Least pause between tries.
-        backoff: Option<Located<Duration>> = "backoff" later,
+        backoff: Option<Located<Duration>> = "backoff",
     }
 }
 
@@ -375,7 +375,7 @@ object! {
         fixed_delay: Option<Located<Duration>> = "fixedDelay",
         /// Never supported by Istio.
         exponential_delay: Option<Located<Duration>> = "exponentialDelay",
-        /// Share of requests; 100 if absent.
+        /// Share of requests; `percent` if absent, and none if that is absent too.
         percentage: Option<Percent> = "percentage",
     }
 }
@@ -389,7 +389,7 @@ object! {
         grpc_status: Option<Text> = "grpcStatus",
         /// Never supported by Istio.
         http2_error: Option<Text> = "http2Error",
-        /// Share of requests; 100 if absent.
+        /// Share of requests; none if absent.
         percentage: Option<Percent> = "percentage",
     }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::{load_balancer, names, tls, values};
+use super::{load_balancer, names, outlier_detection, tls, values};
 use crate::decode::{Path, Report};
 use crate::origin::ResourceId;
 use crate::resource::{
     ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, DestinationRule, H2UpgradePolicy, HttpSettings,
-    OutlierDetection, PortTrafficPolicy, TcpSettings, TrafficPolicy, TunnelSettings,
+    OutlierDetection, PortTrafficPolicy, RetryBudget, TcpKeepalive, TcpSettings, TrafficPolicy, TunnelSettings,
 };
 
 pub(super) fn check(rule: &DestinationRule, id: &ResourceId, at: &Path<'_>, report: &mut Report) {
@@ -15,8 +15,9 @@ pub(super) fn check(rule: &DestinationRule, id: &ResourceId, at: &Path<'_>, repo
     if values::required(&rule.host, rule.position, &host, report, "name a service") {
         values::text(&rule.host, names::wildcard_host, &host, report, "name a service, as reviews or *.example");
     }
-    if let Some(policy) = &rule.traffic_policy {
-        traffic_policy(policy, &at.field("trafficPolicy"), report);
+    let of_rule = rule.traffic_policy.as_deref();
+    if let Some(policy) = of_rule {
+        traffic_policy(policy, None, &at.field("trafficPolicy"), report);
     }
     let field = at.field("subsets");
     let mut names_seen = HashSet::new();
@@ -32,7 +33,8 @@ pub(super) fn check(rule: &DestinationRule, id: &ResourceId, at: &Path<'_>, repo
         }
         values::labels(&subset.labels, subset.position, &at.field("labels"), report);
         if let Some(policy) = &subset.traffic_policy {
-            traffic_policy(policy, &at.field("trafficPolicy"), report);
+            let inherited = of_rule.and_then(|policy| policy.outlier_detection.as_ref());
+            traffic_policy(policy, inherited, &at.field("trafficPolicy"), report);
         }
     }
     values::export_to(&rule.export_to, id, false, at, report);
@@ -44,7 +46,8 @@ pub(super) fn check(rule: &DestinationRule, id: &ResourceId, at: &Path<'_>, repo
     }
 }
 
-fn traffic_policy(policy: &TrafficPolicy, at: &Path<'_>, report: &mut Report) {
+/// `inherited` is the ejection of the rule, for the policy of a subset.
+fn traffic_policy(policy: &TrafficPolicy, inherited: Option<&OutlierDetection>, at: &Path<'_>, report: &mut Report) {
     let nothing = policy.load_balancer.is_none()
         && policy.connection_pool.is_none()
         && policy.outlier_detection.is_none()
@@ -65,13 +68,14 @@ fn traffic_policy(policy: &TrafficPolicy, at: &Path<'_>, report: &mut Report) {
         );
     }
     if let Some(balancer) = &policy.load_balancer {
-        load_balancer::check(balancer, policy.outlier_detection.as_ref(), &at.field("loadBalancer"), report);
+        let outlier = policy.outlier_detection.as_ref().or(inherited);
+        load_balancer::check(balancer, outlier, &at.field("loadBalancer"), report);
     }
     if let Some(pool) = &policy.connection_pool {
         connection_pool(pool, &at.field("connectionPool"), report);
     }
     if let Some(outlier) = &policy.outlier_detection {
-        outlier_detection(outlier, &at.field("outlierDetection"), report);
+        outlier_detection::check(outlier, &at.field("outlierDetection"), report);
     }
     if let Some(settings) = &policy.tls {
         client_tls(settings, &at.field("tls"), report);
@@ -79,9 +83,25 @@ fn traffic_policy(policy: &TrafficPolicy, at: &Path<'_>, report: &mut Report) {
     if let Some(tunnel) = &policy.tunnel {
         self::tunnel(tunnel, &at.field("tunnel"), report);
     }
+    if let Some(budget) = &policy.retry_budget {
+        retry_budget(budget, &at.field("retryBudget"), report);
+        let http = policy.connection_pool.as_ref().and_then(|pool| pool.http.as_ref());
+        if let Some(http) = http.filter(|http| http.max_retries.value > 0) {
+            let at = at.field("connectionPool");
+            let at = at.field("http");
+            let message = "has no effect beside retryBudget, which limits retries instead";
+            report.warning(http.max_retries.position, &at.field("maxRetries"), message, Some("keep one of the two"));
+        }
+    }
     let field = at.field("portLevelSettings");
+    let mut ports = HashSet::new();
     for (index, port) in policy.port_level_settings.iter().enumerate() {
-        port_policy(port, &field.index(index), report);
+        let at = field.index(index);
+        port_policy(port, &at, report);
+        if let Some(selector) = port.port.as_ref().filter(|selector| !ports.insert(selector.number.value)) {
+            let message = format_args!("has no effect: earlier settings are for port {} too", selector.number.value);
+            report.warning(selector.position, &at.field("port"), message, Some("put them together"));
+        }
     }
 }
 
@@ -113,10 +133,10 @@ fn port_policy(policy: &PortTrafficPolicy, at: &Path<'_>, report: &mut Report) {
         connection_pool(pool, &at.field("connectionPool"), report);
     }
     if let Some(outlier) = &policy.outlier_detection {
-        outlier_detection(outlier, &at.field("outlierDetection"), report);
+        outlier_detection::check(outlier, &at.field("outlierDetection"), report);
     }
     if let Some(settings) = &policy.tls {
-        tls::client(settings, &at.field("tls"), report);
+        client_tls(settings, &at.field("tls"), report);
     }
 }
 
@@ -138,10 +158,13 @@ fn tcp_settings(tcp: &TcpSettings, at: &Path<'_>, report: &mut Report) {
     values::duration(tcp.max_connection_duration.as_ref(), &at.field("maxConnectionDuration"), report);
     values::duration(tcp.idle_timeout.as_ref(), &at.field("idleTimeout"), report);
     if let Some(keepalive) = &tcp.tcp_keepalive {
-        let at = at.field("tcpKeepalive");
-        values::duration(keepalive.time.as_ref(), &at.field("time"), report);
-        values::duration(keepalive.interval.as_ref(), &at.field("interval"), report);
+        self::keepalive(keepalive, &at.field("tcpKeepalive"), report);
     }
+}
+
+pub(super) fn keepalive(keepalive: &TcpKeepalive, at: &Path<'_>, report: &mut Report) {
+    values::duration(keepalive.time.as_ref(), &at.field("time"), report);
+    values::duration(keepalive.interval.as_ref(), &at.field("interval"), report);
 }
 
 fn http_settings(http: &HttpSettings, at: &Path<'_>, report: &mut Report) {
@@ -156,29 +179,23 @@ fn http_settings(http: &HttpSettings, at: &Path<'_>, report: &mut Report) {
         values::not_negative(count, &at.field(name), report);
     }
     values::duration(http.idle_timeout.as_ref(), &at.field("idleTimeout"), report);
+    if let Some(pings) = &http.http2_keep_alive {
+        let at = at.field("http2KeepAlive");
+        values::duration(pings.interval.as_ref(), &at.field("interval"), report);
+        values::duration(pings.timeout.as_ref(), &at.field("timeout"), report);
+    }
     if http.h2_upgrade_policy.value == H2UpgradePolicy::Upgrade && http.use_client_protocol.value {
         let message = "must not be true with h2UpgradePolicy UPGRADE";
         report.error(http.use_client_protocol.position, &at.field("useClientProtocol"), message, None);
     }
 }
 
-fn outlier_detection(outlier: &OutlierDetection, at: &Path<'_>, report: &mut Report) {
-    values::duration(outlier.base_ejection_time.as_ref(), &at.field("baseEjectionTime"), report);
-    values::duration(outlier.interval.as_ref(), &at.field("interval"), report);
-    values::percent(&outlier.max_ejection_percent, &at.field("maxEjectionPercent"), report);
-    values::percent(&outlier.min_health_percent, &at.field("minHealthPercent"), report);
-    if outlier.consecutive_errors.value != 0 {
-        let hint = Some("use consecutive5xxErrors or consecutiveGatewayErrors");
-        report.warning(outlier.consecutive_errors.position, &at.field("consecutiveErrors"), "is deprecated", hint);
+fn retry_budget(budget: &RetryBudget, at: &Path<'_>, report: &mut Report) {
+    if let Some(percent) = budget.percent.as_ref().filter(|percent| !(0.0..=100.0).contains(&percent.value)) {
+        let message = format_args!("must be from 0 to 100 percent, found {}", percent.value);
+        report.error(percent.position, &at.field("percent"), message, Some("write a percentage"));
     }
-    if let Some(failures) = &outlier.consecutive_local_origin_failures
-        && failures.value > 0
-        && !outlier.split_external_local_origin_errors.value
-    {
-        let hint = Some("write splitExternalLocalOriginErrors: true");
-        let message = "needs splitExternalLocalOriginErrors";
-        report.error(failures.position, &at.field("consecutiveLocalOriginFailures"), message, hint);
-    }
+    values::duration(budget.budget_interval.as_ref(), &at.field("budgetInterval"), report);
 }
 
 fn tunnel(tunnel: &TunnelSettings, at: &Path<'_>, report: &mut Report) {

@@ -1,13 +1,12 @@
 //! Rules for `HTTPRoute`: matches, the one action, and what goes with it.
 
 use super::virtual_service::gateway_names;
-use super::{headers, names, values};
+use super::{headers, http_policy, names, values};
 use crate::decode::{Located, Map, Path, Report};
-use crate::diagnostic::{Code, Level};
 use crate::model::Format;
 use crate::resource::{
-    Abort, CorsPolicy, Delay, Delegate, HttpDirectResponse, HttpFaultInjection, HttpMatchRequest, HttpRedirect,
-    HttpRetry, HttpRewrite, HttpRoute, HttpRouteDestination, StringMatch,
+    Delegate, HttpDirectResponse, HttpMatchRequest, HttpRedirect, HttpRewrite, HttpRoute, HttpRouteDestination,
+    StringMatch,
 };
 
 /// Checks a rule; `of_delegate` says that its VirtualService has no hosts.
@@ -32,21 +31,7 @@ pub(super) fn check(route: &HttpRoute, of_delegate: bool, at: &Path<'_>, report:
     if let Some(delegate) = &route.delegate {
         self::delegate(delegate, &at.field("delegate"), report);
     }
-    if let Some(retries) = &route.retries {
-        self::retries(retries, &at.field("retries"), report);
-    }
-    policies(route, at, report);
-}
-
-fn policies(route: &HttpRoute, at: &Path<'_>, report: &mut Report) {
-    values::duration(route.timeout.as_ref(), &at.field("timeout"), report);
-    if let Some(fault) = &route.fault {
-        self::fault(fault, &at.field("fault"), report);
-    }
-    if let Some(cors) = &route.cors_policy {
-        cors_policy(cors, &at.field("corsPolicy"), report);
-    }
-    mirrors(route, at, report);
+    http_policy::check(route, at, report);
 }
 
 /// There is one action, and only a route goes with fault and rewrite.
@@ -201,7 +186,7 @@ fn prefix_rewrite(redirect: &HttpRedirect, route: &HttpRoute, at: &Path<'_>, rep
     }
 }
 
-fn status(status: i64, position: crate::origin::Position, at: &Path<'_>, report: &mut Report) {
+pub(super) fn status(status: i64, position: crate::origin::Position, at: &Path<'_>, report: &mut Report) {
     if !(200..=599).contains(&status) {
         report.error(position, at, format_args!("must be a status from 200 to 599, found {status}"), None);
     }
@@ -259,192 +244,5 @@ fn delegate(delegate: &Delegate, at: &Path<'_>, report: &mut Report) {
     values::required(&delegate.name, delegate.position, &at.field("name"), report, "name a VirtualService");
     if !delegate.namespace.value.is_empty() {
         values::text(&delegate.namespace, names::dns_label, &at.field("namespace"), report, "");
-    }
-}
-
-/// What `retryOn` may name, besides statuses.
-const RETRY_ON: [&str; 16] = [
-    "5xx",
-    "gateway-error",
-    "reset",
-    "reset-before-request",
-    "connect-failure",
-    "retriable-4xx",
-    "refused-stream",
-    "retriable-status-codes",
-    "retriable-headers",
-    "envoy-ratelimited",
-    "http3-post-connect-failure",
-    "cancelled",
-    "deadline-exceeded",
-    "internal",
-    "resource-exhausted",
-    "unavailable",
-];
-
-pub(super) fn retries(retries: &HttpRetry, at: &Path<'_>, report: &mut Report) {
-    values::not_negative(&retries.attempts, &at.field("attempts"), report);
-    let set = retries.per_try_timeout.is_some()
-        || !retries.retry_on.value.is_empty()
-        || retries.retry_remote_localities.is_some();
-    if retries.attempts.value == 0 && set {
-        let position = values::place(&retries.attempts, retries.position);
-        let hint = Some("write how many tries there may be after the first");
-        report.error(
-            position,
-            &at.field("attempts"),
-            "is 0, which switches off the retries that are set up here",
-            hint,
-        );
-    }
-    values::duration(retries.per_try_timeout.as_ref(), &at.field("perTryTimeout"), report);
-    values::duration(retries.backoff.as_ref(), &at.field("backoff"), report);
-    let conditions = retries.retry_on.value.split(',').filter(|_| !retries.retry_on.value.is_empty());
-    for condition in conditions {
-        let is_status = condition.parse::<u16>().is_ok_and(|status| (100..600).contains(&status));
-        if !is_status && !RETRY_ON.contains(&condition) {
-            let near = crate::decode::suggest(condition, &RETRY_ON).map(|near| format!("did you mean {near}?"));
-            let hint = near.unwrap_or_else(|| format!("use some of {}", RETRY_ON.join(", ")));
-            let message = format_args!("unknown condition {condition:?}");
-            report.error(retries.retry_on.position, &at.field("retryOn"), message, Some(&hint));
-        }
-    }
-}
-
-fn fault(fault: &HttpFaultInjection, at: &Path<'_>, report: &mut Report) {
-    if fault.abort.is_none() && fault.delay.is_none() {
-        report.error(fault.position, at, "needs one of abort and delay", None);
-    }
-    if let Some(abort) = &fault.abort {
-        self::abort(abort, &at.field("abort"), report);
-    }
-    if let Some(delay) = &fault.delay {
-        self::delay(delay, &at.field("delay"), report);
-    }
-}
-
-/// Status names of gRPC.
-const GRPC_STATUS: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
-fn abort(abort: &Abort, at: &Path<'_>, report: &mut Report) {
-    values::percentage(abort.percentage.as_ref(), true, &at.field("percentage"), report);
-    if let Some(code) = &abort.http_status {
-        status(i64::from(code.value), code.position, &at.field("httpStatus"), report);
-    }
-    if let Some(name) = &abort.grpc_status
-        && !GRPC_STATUS.contains(&&*name.value)
-    {
-        let hint = crate::decode::suggest(&name.value, &GRPC_STATUS).map(|near| format!("did you mean {near}?"));
-        let message = format_args!("unknown status {:?}", name.value);
-        report.error(name.position, &at.field("grpcStatus"), message, hint.as_deref());
-    }
-    if let (Some(_), Some(name)) = (&abort.http_status, &abort.grpc_status) {
-        report.error(
-            name.position,
-            &at.field("grpcStatus"),
-            "must not stand beside httpStatus",
-            Some("keep one of the two"),
-        );
-    }
-    if let Some(error) = &abort.http2_error {
-        report.error(error.position, &at.field("http2Error"), "is not supported by Istio", Some("use httpStatus"));
-    }
-    if abort.http_status.is_none() && abort.grpc_status.is_none() && abort.http2_error.is_none() {
-        report.warning(abort.position, at, "has neither httpStatus nor grpcStatus", None);
-    }
-}
-
-fn delay(delay: &Delay, at: &Path<'_>, report: &mut Report) {
-    values::percentage(delay.percentage.as_ref(), true, &at.field("percentage"), report);
-    values::percent(&delay.percent, &at.field("percent"), report);
-    values::duration(delay.fixed_delay.as_ref(), &at.field("fixedDelay"), report);
-    if let Some(delay) = &delay.exponential_delay {
-        report.error(
-            delay.position,
-            &at.field("exponentialDelay"),
-            "is not supported by Istio",
-            Some("use fixedDelay"),
-        );
-    }
-}
-
-const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE"];
-
-fn cors_policy(cors: &CorsPolicy, at: &Path<'_>, report: &mut Report) {
-    let field = at.field("allowOrigins");
-    for (index, origin) in cors.allow_origins.iter().enumerate() {
-        let empty = match origin {
-            StringMatch::Exact(text) | StringMatch::Prefix(text) => text.value.is_empty(),
-            StringMatch::Regex(_) => false,
-            StringMatch::Present(_) => true,
-        };
-        if empty {
-            let message = "needs one of exact, prefix and regex";
-            report.error(origin.position(), &field.index(index), message, Some("write exact: \"*\" for all origins"));
-        }
-    }
-    let field = at.field("allowMethods");
-    for (index, method) in cors.allow_methods.iter().enumerate() {
-        if !METHODS.contains(&&*method.value) {
-            let message = format_args!("unknown method {:?}", method.value);
-            report.error(method.position, &field.index(index), message, None);
-        }
-    }
-    for (name, list) in [("allowHeaders", &cors.allow_headers), ("exposeHeaders", &cors.expose_headers)] {
-        let field = at.field(name);
-        for (index, header) in list.iter().enumerate().filter(|(_, header)| *header.value != *"*") {
-            values::text(header, |name| names::changed_header(name, true), &field.index(index), report, "");
-        }
-    }
-    values::duration(cors.max_age.as_ref(), &at.field("maxAge"), report);
-    if let Some(age) = cors.max_age.as_ref().filter(|age| age.nanoseconds % 1_000_000_000 != 0) {
-        report.error(age.position, &at.field("maxAge"), "must be whole seconds", None);
-    }
-}
-
-fn mirrors(route: &HttpRoute, at: &Path<'_>, report: &mut Report) {
-    if let Some(mirror) = &route.mirror {
-        values::destination(mirror, &at.field("mirror"), report);
-        if !route.mirrors.is_empty() {
-            report.error(
-                mirror.position,
-                &at.field("mirror"),
-                "must not stand beside mirrors",
-                Some("keep one of the two"),
-            );
-        }
-    }
-    let field = at.field("mirrors");
-    for (index, mirror) in route.mirrors.iter().enumerate() {
-        let at = field.index(index);
-        values::destination_of(mirror.destination.as_ref(), mirror.position, &at, report);
-        values::percentage(mirror.percentage.as_ref(), false, &at.field("percentage"), report);
-    }
-    values::percentage(route.mirror_percentage.as_ref(), false, &at.field("mirrorPercentage"), report);
-    if let Some(percent) = &route.mirror_percent {
-        let text = ("is deprecated".to_owned(), Some("use mirrorPercentage".to_owned()));
-        report.add(Code::SchemaWarning, Level::Warning, percent.position, &at.field("mirrorPercent"), text);
-        if percent.value > 100 {
-            let message = format_args!("must be from 0 to 100 percent, found {}", percent.value);
-            report.error(percent.position, &at.field("mirrorPercent"), message, None);
-        }
     }
 }

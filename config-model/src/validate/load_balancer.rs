@@ -1,12 +1,11 @@
-//! Rules for endpoint choice: hashing, locality, slow start.
+//! Rules for endpoint choice: hashing, slow start; those for locality are in `locality`.
 
 use std::collections::HashSet;
 
-use super::values;
+use super::{locality, values};
 use crate::decode::{Path, Report};
 use crate::resource::{
-    ConsistentHashLb, HttpCookie, LoadBalancerSettings, LocalityLoadBalancerSetting, OutlierDetection, SimpleLb,
-    WarmupConfiguration,
+    ConsistentHashLb, HttpCookie, LoadBalancerSettings, OutlierDetection, SimpleLb, WarmupConfiguration,
 };
 
 pub(super) fn check(
@@ -22,7 +21,8 @@ pub(super) fn check(
     if let Some(simple) = &balancer.simple
         && simple.value == SimpleLb::Passthrough
     {
-        report.not_honoured(simple.position, &at.field("simple"), "PASSTHROUGH");
+        let message = "leaves a gateway without endpoints: only a sidecar knows the address that the client asked for";
+        report.warning(simple.position, &at.field("simple"), message, None);
     }
     if let Some(hash) = &balancer.consistent_hash {
         consistent_hash(hash, &at.field("consistentHash"), report);
@@ -33,16 +33,40 @@ pub(super) fn check(
         if balancer.zone_aware_lb_setting.is_some() {
             report.error(locality.position, &at, both, Some("keep one of the two"));
         }
-        self::locality(locality, outlier, &at, report);
+        locality::check(locality, &at, report);
+        locality::needs_ejection(locality, outlier.is_some(), &at, report);
     }
     values::duration(balancer.warmup_duration_secs.as_ref(), &at.field("warmupDurationSecs"), report);
     if let Some(warmup) = &balancer.warmup {
         self::warmup(warmup, &at.field("warmup"), report);
     }
+    useless_warmup(balancer, at, report);
+}
+
+/// A warm-up where weights don't count, or two of them.
+fn useless_warmup(balancer: &LoadBalancerSettings, at: &Path<'_>, report: &mut Report) {
+    let new = balancer.warmup.as_ref().map(|warmup| (warmup.position, "warmup"));
+    let old = balancer.warmup_duration_secs.as_ref().map(|duration| (duration.position, "warmupDurationSecs"));
+    let (Some((position, field)), second) = (new.or(old), new.and(old)) else { return };
+    let simple = balancer.simple.as_ref().map(|simple| simple.value);
+    let beside = match simple {
+        _ if balancer.consistent_hash.is_some() => Some("consistentHash"),
+        Some(SimpleLb::Random) => Some("RANDOM"),
+        _ => None,
+    };
+    if let Some(beside) = beside {
+        let message = format_args!("has no effect beside {beside}, which knows no weights");
+        report.warning(position, &at.field(field), message, Some("use ROUND_ROBIN or LEAST_REQUEST"));
+    } else if let Some((position, field)) = second {
+        report.warning(position, &at.field(field), "has no effect beside warmup", Some("remove it"));
+    }
 }
 
 /// The largest Maglev table that Envoy takes.
 const TABLE_SIZE_MAX: u64 = 5_000_011;
+
+/// The largest ring that Envoy makes.
+const RING_SIZE_MAX: u64 = 8 * 1024 * 1024;
 
 fn consistent_hash(hash: &ConsistentHashLb, at: &Path<'_>, report: &mut Report) {
     let keys = [
@@ -78,6 +102,12 @@ fn algorithm(hash: &ConsistentHashLb, at: &Path<'_>, report: &mut Report) {
             report.error(least.position, &at, "must not stand beside ringHash or maglev", Some("keep one of the two"));
         }
     }
+    let size = hash.ring_hash.as_ref().map_or(least, |ring| &ring.minimum_ring_size);
+    if size.value > RING_SIZE_MAX {
+        let field = if hash.ring_hash.is_some() { at.field("ringHash") } else { at.field("minimumRingSize") };
+        let message = format_args!("is more than the {RING_SIZE_MAX} that a ring can have, which is taken instead");
+        report.warning(size.position, &field, message, None);
+    }
     let Some(maglev) = &hash.maglev else { return };
     let at = at.field("maglev");
     if hash.ring_hash.is_some() {
@@ -110,43 +140,6 @@ fn cookie(cookie: &HttpCookie, at: &Path<'_>, report: &mut Report) {
             let message = format_args!("{:?} is the name of an earlier attribute", attribute.name.value);
             report.error(attribute.name.position, &at, message, Some("remove one of them"));
         }
-    }
-}
-
-fn locality(
-    locality: &LocalityLoadBalancerSetting,
-    outlier: Option<&OutlierDetection>,
-    at: &Path<'_>,
-    report: &mut Report,
-) {
-    if let (Some(_), Some(failover)) = (locality.distribute.first(), locality.failover.first()) {
-        let message = "must not stand beside distribute";
-        report.error(failover.position, &at.field("failover"), message, Some("keep one of the two"));
-    }
-    let field = at.field("distribute");
-    for (index, entry) in locality.distribute.iter().enumerate() {
-        let at = field.index(index);
-        let to = at.field("to");
-        for (place, weight) in entry.to.iter().filter(|(_, weight)| !(1..=100).contains(&weight.value)) {
-            let message = format_args!("must be from 1 to 100 percent, found {}", weight.value);
-            report.error(weight.position, &to.key(&place.value), message, None);
-        }
-        let sum: u64 = entry.to.iter().map(|(_, weight)| u64::from(weight.value)).sum();
-        if sum != 100 {
-            report.error(entry.position, &to, format_args!("must sum to 100 percent, found {sum}"), None);
-        }
-    }
-    let field = at.field("failover");
-    for (index, entry) in locality.failover.iter().enumerate() {
-        let regions = [&entry.from.value, &entry.to.value];
-        if regions.iter().any(|region| region.contains(['/', '*'])) || regions[0] == regions[1] {
-            let message = "must name two different regions, without zone or wildcard";
-            report.error(entry.position, &field.index(index), message, None);
-        }
-    }
-    let fails_over = !locality.failover.is_empty() || !locality.failover_priority.is_empty();
-    if fails_over && outlier.is_none() {
-        report.warning(locality.position, at, "has no effect without outlierDetection", Some("write outlierDetection"));
     }
 }
 

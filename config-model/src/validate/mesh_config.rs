@@ -1,6 +1,6 @@
 //! Rules for MeshConfig, as far as it is read.
 
-use super::{http_route, names, values};
+use super::{destination_rule, http_policy, locality, names, values};
 use crate::decode::{Path, Report};
 use crate::model::Format;
 use crate::resource::{AccessLogEncoding, MeshConfig};
@@ -15,9 +15,15 @@ pub(super) fn check(config: &MeshConfig, report: &mut Report) {
         values::text(&config.trust_domain, names::fqdn, &at.field("trustDomain"), report, "");
     }
     if let Some(policy) = &config.default_http_retry_policy {
-        http_route::retries(policy, &at.field("defaultHttpRetryPolicy"), report);
+        http_policy::retries(policy, &at.field("defaultHttpRetryPolicy"), report);
     }
     values::duration(config.connect_timeout.as_ref(), &at.field("connectTimeout"), report);
+    if let Some(setting) = &config.locality_lb_setting {
+        locality::check(setting, &at.field("localityLbSetting"), report);
+    }
+    if let Some(keepalive) = &config.tcp_keepalive {
+        destination_rule::keepalive(keepalive, &at.field("tcpKeepalive"), report);
+    }
     access_log(config, &at.field("accessLogFormat"), report);
 }
 

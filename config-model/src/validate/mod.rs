@@ -4,11 +4,14 @@
 mod destination_rule;
 mod gateway;
 mod headers;
+mod http_policy;
 mod http_route;
 mod l4_route;
 mod load_balancer;
+mod locality;
 mod mesh_config;
 mod names;
+mod outlier_detection;
 mod service_entry;
 mod sidecar;
 mod tls;
@@ -23,7 +26,10 @@ pub fn validate(resource: &Resource, report: &mut Report) {
     let spec = Path::ROOT.field("spec");
     match &resource.spec {
         Spec::Gateway(gateway) => gateway::check(gateway, resource, &spec, report),
-        Spec::VirtualService(service) => virtual_service::check(service, &resource.id, &spec, report),
+        Spec::VirtualService(service) => {
+            virtual_service::check(service, &resource.id, &spec, report);
+            http_policy::fault_scope(&resource.metadata, service.position, report);
+        }
         Spec::DestinationRule(rule) => destination_rule::check(rule, &resource.id, &spec, report),
         Spec::ServiceEntry(entry) => service_entry::check(entry, &resource.id, &spec, report),
         Spec::WorkloadEntry(entry) => service_entry::check_workload(entry, None, true, &spec, report),

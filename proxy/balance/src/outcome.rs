@@ -1,6 +1,7 @@
 //! How one attempt at an endpoint ended. Retries, response flags, the access log and metrics all read this one value.
 //! Source of flags, statuses and wording: Envoy, "Response flags" and the router's answers to upstream resets.
 
+use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub enum AttemptOutcome {
         status: u16,
         /// `grpc-status`, if it is in the head (not in trailers).
         grpc_status: Option<u32>,
+        /// Whether `x-envoy-ratelimited` is in the head: another proxy turned the request down on purpose.
+        rate_limited: bool,
     },
     /// None came, or the answer broke off afterwards.
     Failed(AttemptError),
@@ -31,6 +34,12 @@ pub enum AttemptError {
     ConnectTimeout {
         /// Source: `connectTimeout`.
         limit: Duration,
+    },
+    /// TLS could not be agreed on: for retries and ejection this is a failure to connect.
+    #[error("the TLS handshake failed: {reason}")]
+    HandshakeFailed {
+        /// The library's words.
+        reason: Box<str>,
     },
     /// Refused, unreachable, or no file descriptor left.
     #[error("connecting failed: {reason}")]
@@ -68,6 +77,68 @@ pub enum AttemptError {
     /// The head was passed on, then the body broke off: the client sees its answer cut.
     #[error("the answer broke off in its body")]
     CutBody,
+    /// No complete head within the limit of one try: it counts as a 504 of that try.
+    #[error("the try took longer than {limit:?}")]
+    PerTryTimeout {
+        /// Source: `retries.perTryTimeout`.
+        limit: Duration,
+    },
+    /// No complete head within the limit of the request, all tries together. There is no time left for another one.
+    #[error("the request took longer than {limit:?}")]
+    RequestTimeout {
+        /// Source: `timeout`.
+        limit: Duration,
+    },
+    /// A limit of the cluster was reached, so that no endpoint has seen the request. Source: `connectionPool`.
+    #[error("the cluster takes no more requests now")]
+    Overflow,
+}
+
+/// Envoy's response flags that an attempt can bring about. Source: Envoy, "Response flags".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ResponseFlag {
+    /// `UF`
+    UpstreamConnectionFailure,
+    /// `UC`
+    UpstreamConnectionTermination,
+    /// `UR`
+    UpstreamRemoteReset,
+    /// `UPE`
+    UpstreamProtocolError,
+    /// `SI`
+    StreamIdleTimeout,
+    /// `UT`
+    UpstreamRequestTimeout,
+    /// `UO`
+    UpstreamOverflow,
+}
+
+impl ResponseFlag {
+    /// As the access log writes it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::UpstreamConnectionFailure => "UF",
+            Self::UpstreamConnectionTermination => "UC",
+            Self::UpstreamRemoteReset => "UR",
+            Self::UpstreamProtocolError => "UPE",
+            Self::StreamIdleTimeout => "SI",
+            Self::UpstreamRequestTimeout => "UT",
+            Self::UpstreamOverflow => "UO",
+        }
+    }
+}
+
+/// What outlier detection learns from an attempt. Source: Envoy, `Outlier::Result` and where its router reports them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// The endpoint answered; of gRPC the status that its own is mapped to.
+    Answer(u16),
+    /// No answer: refused, broken off, or not understood. Counts as 503 unless failures of both origins are told apart.
+    NoAnswer,
+    /// No answer in time: as `NoAnswer`, but a 504.
+    TimedOut,
+    /// Nothing that would say anything about the endpoint.
+    Nothing,
 }
 
 /// How far an attempt came.
@@ -86,8 +157,40 @@ impl AttemptOutcome {
     pub fn is_failure(&self) -> bool {
         match self {
             Self::Answered { status, .. } => *status >= 500,
-            Self::Failed(_) => true,
+            Self::Failed(error) => *error != AttemptError::Overflow,
         }
+    }
+
+    /// What outlier detection learns. A try that is resent because its kept connection was stale is not reported: that says
+    /// something about the connection's age.
+    pub fn report(&self) -> Report {
+        match self {
+            Self::Answered { grpc_status: Some(grpc), .. } => Report::Answer(status_of_grpc(*grpc)),
+            Self::Answered { status, .. } => Report::Answer(*status),
+            Self::Failed(AttemptError::Overflow) => Report::Nothing,
+            Self::Failed(
+                AttemptError::PerTryTimeout { .. } | AttemptError::RequestTimeout { .. } | AttemptError::Stalled { .. },
+            ) => Report::TimedOut,
+            Self::Failed(_) => Report::NoAnswer,
+        }
+    }
+}
+
+/// The HTTP status that says the same as a gRPC status. Source: Envoy, `Grpc::Utility::grpcToHttpStatus`.
+fn status_of_grpc(grpc: u32) -> u16 {
+    match grpc {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
     }
 }
 
@@ -95,7 +198,11 @@ impl AttemptError {
     /// How far the attempt came.
     pub fn phase(&self) -> Phase {
         match self {
-            Self::ConnectTimeout { .. } | Self::ConnectFailed { .. } | Self::ClosedUnsent => Phase::Connect,
+            Self::ConnectTimeout { .. }
+            | Self::HandshakeFailed { .. }
+            | Self::ConnectFailed { .. }
+            | Self::ClosedUnsent
+            | Self::Overflow => Phase::Connect,
             Self::CutBody => Phase::Body,
             _ => Phase::Head,
         }
@@ -107,13 +214,19 @@ impl AttemptError {
     }
 
     /// Envoy's response flag.
-    pub fn flag(&self) -> &'static str {
+    pub fn flag(&self) -> ResponseFlag {
         match self {
-            Self::ConnectTimeout { .. } | Self::ConnectFailed { .. } => "UF",
-            Self::ClosedUnsent | Self::ClosedReused | Self::ClosedBeforeHead | Self::CutBody => "UC",
-            Self::RefusedStream | Self::StreamReset => "UR",
-            Self::Malformed { .. } => "UPE",
-            Self::Stalled { .. } => "SI",
+            Self::ConnectTimeout { .. } | Self::HandshakeFailed { .. } | Self::ConnectFailed { .. } => {
+                ResponseFlag::UpstreamConnectionFailure
+            }
+            Self::ClosedUnsent | Self::ClosedReused | Self::ClosedBeforeHead | Self::CutBody => {
+                ResponseFlag::UpstreamConnectionTermination
+            }
+            Self::RefusedStream | Self::StreamReset => ResponseFlag::UpstreamRemoteReset,
+            Self::Malformed { .. } => ResponseFlag::UpstreamProtocolError,
+            Self::Stalled { .. } => ResponseFlag::StreamIdleTimeout,
+            Self::PerTryTimeout { .. } | Self::RequestTimeout { .. } => ResponseFlag::UpstreamRequestTimeout,
+            Self::Overflow => ResponseFlag::UpstreamOverflow,
         }
     }
 
@@ -121,7 +234,7 @@ impl AttemptError {
     pub fn status(&self) -> u16 {
         match self {
             Self::Malformed { .. } => 502,
-            Self::Stalled { .. } => 504,
+            Self::Stalled { .. } | Self::PerTryTimeout { .. } | Self::RequestTimeout { .. } => 504,
             _ => 503,
         }
     }
@@ -130,14 +243,38 @@ impl AttemptError {
     pub fn reset_reason(&self) -> &'static str {
         match self {
             Self::ConnectTimeout { .. } => "connection timeout",
-            Self::ConnectFailed { .. } => "remote connection failure",
+            Self::HandshakeFailed { .. } | Self::ConnectFailed { .. } => "remote connection failure",
             Self::ClosedUnsent | Self::ClosedReused | Self::ClosedBeforeHead | Self::CutBody => {
                 "connection termination"
             }
             Self::RefusedStream => "remote refused stream reset",
             Self::StreamReset => "remote reset",
             Self::Malformed { .. } => "protocol error",
-            Self::Stalled { .. } => "stream timeout",
+            Self::Stalled { .. } | Self::PerTryTimeout { .. } | Self::RequestTimeout { .. } => "stream timeout",
+            Self::Overflow => "overflow",
+        }
+    }
+
+    /// The whole body of the answer that the client gets, for a request that was `retried` or not. What a transport says of
+    /// itself is for the caller to append.
+    pub fn body(&self, retried: bool) -> Cow<'static, str> {
+        if self.flag() == ResponseFlag::UpstreamRequestTimeout {
+            return Cow::Borrowed("upstream request timeout");
+        }
+        let lead = if retried { "retried and the latest reset reason" } else { "reset reason" };
+        let reason = self.reset_reason();
+        Cow::Owned(format!("upstream connect error or disconnect/reset before headers. {lead}: {reason}"))
+    }
+
+    /// Envoy's response code details: `%RESPONSE_CODE_DETAILS%`.
+    pub fn details(&self) -> Cow<'static, str> {
+        match self {
+            Self::PerTryTimeout { .. } => Cow::Borrowed("upstream_per_try_timeout"),
+            Self::RequestTimeout { .. } => Cow::Borrowed("response_timeout"),
+            _ => {
+                let reason = self.reset_reason().replace(' ', "_");
+                Cow::Owned(format!("upstream_reset_before_response_started{{{reason}}}"))
+            }
         }
     }
 }
@@ -163,9 +300,13 @@ mod tests {
             (AttemptError::StreamReset, "UR", 503, "remote reset"),
             (AttemptError::Malformed { reason: "no status".into() }, "UPE", 502, "protocol error"),
             (AttemptError::Stalled { limit }, "SI", 504, "stream timeout"),
+            (AttemptError::HandshakeFailed { reason: "expired".into() }, "UF", 503, "remote connection failure"),
+            (AttemptError::PerTryTimeout { limit }, "UT", 504, "stream timeout"),
+            (AttemptError::RequestTimeout { limit }, "UT", 504, "stream timeout"),
+            (AttemptError::Overflow, "UO", 503, "overflow"),
         ];
         for (error, flag, status, reason) in table {
-            assert_eq!((error.flag(), error.status(), error.reset_reason()), (flag, status, reason), "{error}");
+            assert_eq!((error.flag().code(), error.status(), error.reset_reason()), (flag, status, reason), "{error}");
         }
     }
 
@@ -175,6 +316,8 @@ mod tests {
         let table = [
             (AttemptError::ConnectTimeout { limit }, Phase::Connect, false),
             (AttemptError::ClosedUnsent, Phase::Connect, false),
+            (AttemptError::Overflow, Phase::Connect, false),
+            (AttemptError::PerTryTimeout { limit }, Phase::Head, true),
             (AttemptError::RefusedStream, Phase::Head, false),
             (AttemptError::ClosedReused, Phase::Head, true),
             (AttemptError::ClosedBeforeHead, Phase::Head, true),
@@ -189,8 +332,52 @@ mod tests {
     #[test]
     fn an_answer_below_500_is_no_failure() {
         for (status, failure) in [(200, false), (404, false), (499, false), (500, true), (503, true)] {
-            assert_eq!(AttemptOutcome::Answered { status, grpc_status: None }.is_failure(), failure, "{status}");
+            assert_eq!(answered(status, None).is_failure(), failure, "{status}");
         }
         assert!(AttemptOutcome::Failed(AttemptError::ClosedReused).is_failure());
+        assert!(!AttemptOutcome::Failed(AttemptError::Overflow).is_failure(), "no endpoint had to do with it");
+    }
+
+    fn answered(status: u16, grpc_status: Option<u32>) -> AttemptOutcome {
+        AttemptOutcome::Answered { status, grpc_status, rate_limited: false }
+    }
+
+    #[test]
+    fn timeouts_have_words_of_their_own_and_an_overflow_has_those_of_a_reset() {
+        let limit = Duration::from_secs(1);
+        let per_try = AttemptError::PerTryTimeout { limit };
+        assert_eq!(
+            (&*per_try.body(true), &*per_try.details()),
+            ("upstream request timeout", "upstream_per_try_timeout")
+        );
+        assert_eq!(AttemptError::RequestTimeout { limit }.details(), "response_timeout");
+        let before = "upstream connect error or disconnect/reset before headers. ";
+        assert_eq!(AttemptError::Overflow.body(false), format!("{before}reset reason: overflow"));
+        let retried = format!("{before}retried and the latest reset reason: connection termination");
+        assert_eq!(AttemptError::ClosedBeforeHead.body(true), retried);
+        let details = "upstream_reset_before_response_started{connection_termination}";
+        assert_eq!(AttemptError::ClosedBeforeHead.details(), details);
+    }
+
+    #[test]
+    fn outlier_detection_sees_grpc_statuses_as_http_and_never_an_overflow() {
+        let limit = Duration::from_secs(1);
+        let failed = AttemptOutcome::Failed;
+        let table = [
+            (answered(503, None), Report::Answer(503)),
+            (answered(200, Some(0)), Report::Answer(200)),
+            (answered(200, Some(GRPC_UNAVAILABLE)), Report::Answer(503)),
+            (answered(200, Some(12)), Report::Answer(501)),
+            (answered(200, Some(77)), Report::Answer(500)),
+            (failed(AttemptError::ClosedBeforeHead), Report::NoAnswer),
+            (failed(AttemptError::CutBody), Report::NoAnswer),
+            (failed(AttemptError::ConnectTimeout { limit }), Report::NoAnswer),
+            (failed(AttemptError::PerTryTimeout { limit }), Report::TimedOut),
+            (failed(AttemptError::RequestTimeout { limit }), Report::TimedOut),
+            (failed(AttemptError::Overflow), Report::Nothing),
+        ];
+        for (outcome, report) in table {
+            assert_eq!(outcome.report(), report, "{outcome:?}");
+        }
     }
 }

@@ -30,7 +30,17 @@ pub(crate) enum Schedule {
 pub(crate) struct Weighted {
     /// Running sums of the weights, which have no divisor in common. The last one is the sum of all.
     upper_bounds: Vec<u64>,
+    guide: Guide,
     turns: Turns,
+}
+
+/// Where a search for a draw begins and ends: about one bucket for each endpoint, so that it is over at once unless weights are
+/// most unequal.
+#[derive(Debug)]
+struct Guide {
+    /// By the leading bits of a draw the first endpoint that such a draw can fall on.
+    begins: Vec<u32>,
+    shift: u32,
 }
 
 /// The order of turns within a cycle.
@@ -52,7 +62,7 @@ impl Schedule {
         }
         let weights: Vec<u64> = weights.map(|weight| u64::from(weight) / divisor).collect();
         let mut sum = 0;
-        let upper_bounds = weights
+        let upper_bounds: Vec<u64> = weights
             .iter()
             .map(|weight| {
                 sum += weight;
@@ -64,7 +74,7 @@ impl Schedule {
         } else {
             Turns::Strided { stride: stride(sum) }
         };
-        Self::Weighted(Weighted { upper_bounds, turns })
+        Self::Weighted(Weighted { guide: Guide::new(&upper_bounds, sum), upper_bounds, turns })
     }
 
     /// The position whose turn it is.
@@ -76,6 +86,29 @@ impl Schedule {
     }
 }
 
+impl Guide {
+    fn new(upper_bounds: &[u64], sum: u64) -> Self {
+        let bits = usize::BITS - upper_bounds.len().leading_zeros();
+        let shift = (u64::BITS - sum.leading_zeros()).saturating_sub(bits);
+        let last = upper_bounds.len().saturating_sub(1);
+        let mut position = 0;
+        let begin = |bucket: u64| {
+            while position < last && upper_bounds.get(position).is_some_and(|&bound| bound <= bucket << shift) {
+                position += 1;
+            }
+            u32::try_from(position).unwrap_or(u32::MAX)
+        };
+        Self { begins: (0..=(sum >> shift) + 1).map(begin).collect(), shift }
+    }
+
+    /// The endpoints that a draw can fall on: the first and the last.
+    fn range(&self, draw: u64) -> (usize, usize) {
+        let bucket = (draw >> self.shift) as usize;
+        let begin = |bucket: usize| self.begins.get(bucket).map_or(0, |&position| position as usize);
+        (begin(bucket), begin(bucket + 1))
+    }
+}
+
 impl Weighted {
     /// Sum of the weights.
     pub(crate) fn sum(&self) -> u64 {
@@ -84,7 +117,9 @@ impl Weighted {
 
     /// The position on which `draw` falls, for a draw below the sum.
     pub(crate) fn at(&self, draw: u64) -> usize {
-        self.upper_bounds.partition_point(|&bound| bound <= draw)
+        let (from, to) = self.guide.range(draw);
+        let within = self.upper_bounds.get(from..=to).unwrap_or_default();
+        from + within.partition_point(|&bound| bound <= draw)
     }
 
     /// The draws that fall on `position`: from the first to below the second.

@@ -1,9 +1,12 @@
 //! What is counted for an endpoint, by all workers together. Counters are statistics and hints for the choice, not locks, so
-//! every access is relaxed. Names follow Envoy's host statistics: `rq_active`, `rq_total`, `rq_error`.
+//! every access is relaxed; its record for outlier detection is exact, and kept by [`crate::outlier`]. Names follow Envoy's host statistics: `rq_active`, `rq_total`, `rq_error`.
 
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crate::keepalive::KeepAliveLimit;
+use crate::outlier::Standing;
 
 /// Shared state of one endpoint of one cluster; it outlives the [`crate::EndpointSet`] that it is in, by address. On cache
 /// lines of its own, since workers write to it with every request.
@@ -13,9 +16,21 @@ pub struct EndpointState {
     active: AtomicU32,
     total: AtomicU64,
     failed: AtomicU64,
+    pub(crate) standing: Standing,
+    keep_alive: KeepAliveLimit,
 }
 
 impl EndpointState {
+    /// Whether outlier detection has ejected it.
+    pub fn is_ejected(&self) -> bool {
+        self.standing.is_ejected()
+    }
+
+    /// How long its connections may be idle and be used again.
+    pub fn keep_alive(&self) -> &KeepAliveLimit {
+        &self.keep_alive
+    }
+
     /// Attempts under way.
     pub fn active(&self) -> u32 {
         self.active.load(Relaxed)

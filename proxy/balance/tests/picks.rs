@@ -2,24 +2,16 @@
 
 mod common;
 
-use balance::{ActiveRequest, EndpointSet, EntryIndex, Picker};
-use common::{ALGORITHMS, endpoint, endpoints, xorshift};
+use std::time::Instant;
+
+use balance::{ActiveRequest, EndpointSet, EntryIndex, Picker, Report, Wish};
+use common::{ALGORITHMS, UNHASHED, after, endpoint, endpoints, hits, outlier_policy, outliers, rules, set, xorshift};
 use config_model::model::{Balancing, Endpoint, Health};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 fn weighted(weights: &[u32]) -> Vec<Endpoint> {
     (0..).zip(weights).map(|(number, &weight)| endpoint(number, weight, Health::Ready)).collect()
-}
-
-/// How often each entry is picked, with nothing tried before.
-fn hits(set: &EndpointSet, balancing: Balancing, picks: usize, draws: &mut impl FnMut() -> u64) -> Vec<u32> {
-    let mut picker = Picker::new(draws());
-    let mut hits = vec![0; set.entries().len()];
-    for _ in 0..picks {
-        hits[picker.pick(set, balancing, draws, &[]).expect("all are ready").0 as usize] += 1;
-    }
-    hits
 }
 
 /// Draws that are spread perfectly: a picture of chance without its noise.
@@ -33,11 +25,10 @@ fn spread(count: u64) -> impl FnMut() -> u64 {
 
 #[test]
 fn round_robin_is_even_from_any_start() {
-    let set = EndpointSet::new(endpoints(4), None);
+    let set = set(Balancing::RoundRobin, endpoints(4));
     for start in [0, 1 << 32, u64::MAX] {
         let mut picker = Picker::new(start);
-        let picks: Vec<u32> =
-            (0..8).map(|_| picker.pick(&set, Balancing::RoundRobin, &mut || 0, &[]).unwrap().0).collect();
+        let picks: Vec<u32> = (0..8).map(|_| picker.pick(&set, &mut || 0, Wish::first(None)).unwrap().0).collect();
         let first = picks[0];
         let in_order: Vec<u32> = (0..8).map(|turn| (first + turn) % 4).collect();
         assert_eq!(picks, in_order);
@@ -46,19 +37,19 @@ fn round_robin_is_even_from_any_start() {
 
 #[test]
 fn random_takes_every_endpoint_alike_whatever_its_weight() {
-    let set = EndpointSet::new(weighted(&[1, 50, 3, 9]), None);
-    assert_eq!(hits(&set, Balancing::Random, 400, &mut spread(400)), [100; 4]);
+    let set = set(Balancing::Random, weighted(&[1, 50, 3, 9]));
+    assert_eq!(hits(&set, 400, &mut spread(400)), [100; 4]);
 }
 
 #[test]
 fn idle_endpoints_are_used_in_proportion_to_weight_by_least_request() {
-    let set = EndpointSet::new(weighted(&[1, 3, 6]), None);
+    let set = set(Balancing::LeastRequest, weighted(&[1, 3, 6]));
     let mut picker = Picker::new(0);
     let mut hits = [0; 3];
     for draw in 0..100u64 {
         // The first of two draws decides between idle endpoints.
         let mut draws = [draw * (u64::MAX / 100), 1 << 63].into_iter();
-        let index = picker.pick(&set, Balancing::LeastRequest, &mut || draws.next().unwrap(), &[]).unwrap();
+        let index = picker.pick(&set, &mut || draws.next().unwrap(), Wish::first(None)).unwrap();
         hits[index.0 as usize] += 1;
     }
     assert_eq!(hits, [11, 30, 59], "100 draws, the borders rounded");
@@ -66,19 +57,19 @@ fn idle_endpoints_are_used_in_proportion_to_weight_by_least_request() {
 
 #[test]
 fn least_request_takes_the_less_busy_of_two_different_endpoints() {
-    let set = EndpointSet::new(endpoints(2), None);
+    let set = set(Balancing::LeastRequest, endpoints(2));
     let _busy = set.entries()[0].state.begin();
-    assert_eq!(hits(&set, Balancing::LeastRequest, 50, &mut xorshift(3)), [0, 50]);
+    assert_eq!(hits(&set, 50, &mut xorshift(3)), [0, 50]);
 }
 
 #[test]
 fn least_request_fills_endpoints_in_proportion_to_weight() {
     for weights in [&[1, 1, 1, 1][..], &[1, 2, 4], &[5, 1]] {
-        let set = EndpointSet::new(weighted(weights), None);
+        let set = set(Balancing::LeastRequest, weighted(weights));
         let (mut picker, mut draws) = (Picker::new(0), xorshift(5));
         let sum: u32 = weights.iter().sum();
         let _held: Vec<ActiveRequest> = (0..sum * 50)
-            .map(|_| picker.pick(&set, Balancing::LeastRequest, &mut draws, &[]).unwrap())
+            .map(|_| picker.pick(&set, &mut draws, Wish::first(None)).unwrap())
             .map(|index| set.get(index).unwrap().state.begin())
             .collect();
         for (entry, &weight) in set.entries().iter().zip(weights) {
@@ -90,37 +81,66 @@ fn least_request_fills_endpoints_in_proportion_to_weight() {
 
 #[test]
 fn an_endpoint_tried_before_is_taken_when_there_is_no_other() {
-    let set = EndpointSet::new(endpoints(2), None);
     let tried = [EntryIndex(0), EntryIndex(1)];
     for balancing in ALGORITHMS {
-        let mut draws = xorshift(7);
-        assert!(Picker::new(0).pick(&set, balancing, &mut draws, &tried).is_some(), "{balancing:?}");
+        let set = set(balancing, endpoints(2));
+        assert!(Picker::new(0).pick(&set, &mut xorshift(7), after(&tried)).is_some(), "{balancing:?}");
     }
 }
 
 #[test]
 fn five_new_picks_are_made_to_avoid_what_was_tried() {
-    let set = EndpointSet::new(endpoints(8), None);
+    let set = set(Balancing::RoundRobin, endpoints(8));
     for (tried, got) in [(5, 5), (6, 5), (7, 5)] {
         let tried: Vec<EntryIndex> = (0..tried).map(EntryIndex).collect();
-        let pick = Picker::new(0).pick(&set, Balancing::RoundRobin, &mut || 0, &tried);
+        let pick = Picker::new(0).pick(&set, &mut || 0, after(&tried));
         assert_eq!(pick, Some(EntryIndex(got)), "{} tried", tried.len());
     }
 }
 
 #[test]
+fn what_was_tried_is_not_avoided_if_the_policy_says_so() {
+    let set = set(Balancing::RoundRobin, endpoints(8));
+    let tried: Vec<EntryIndex> = (0..5).map(EntryIndex).collect();
+    let wish = Wish { avoid_tried: false, ..after(&tried) };
+    assert_eq!(Picker::new(0).pick(&set, &mut || 0, wish), Some(EntryIndex(0)));
+}
+
+#[test]
 fn with_few_tried_of_many_a_retry_goes_elsewhere() {
-    let set = EndpointSet::new(endpoints(4), None);
     let mut draws = xorshift(11);
     let mut again = 0;
-    for balancing in ALGORITHMS {
+    for balancing in UNHASHED {
+        let set = set(balancing, endpoints(4));
         let mut picker = Picker::new(draws());
         for _ in 0..1000 {
-            let first = picker.pick(&set, balancing, &mut draws, &[]).unwrap();
-            again += u32::from(picker.pick(&set, balancing, &mut draws, &[first]) == Some(first));
+            let first = picker.pick(&set, &mut draws, Wish::first(None)).unwrap();
+            again += u32::from(picker.pick(&set, &mut draws, after(&[first])) == Some(first));
         }
     }
     assert!(again <= 3, "{again} of 3000, 4^-6 each at most by chance");
+}
+
+#[test]
+fn what_a_request_asks_for_allocates_nothing() {
+    for balancing in ALGORITHMS {
+        let policy = outlier_policy(outliers(5, 10));
+        let set = EndpointSet::new(weighted(&[1, 2, 3, 4]), rules(balancing, policy), None, Instant::now());
+        let (mut picker, mut draws, now) = (Picker::new(0), xorshift(13), Instant::now());
+        picker.pick(&set, &mut draws, Wish::first(None));
+        let allocations = allocation_counter::measure(|| {
+            for key in 0..1000 {
+                let _request = set.cluster().try_request();
+                let _retry = set.cluster().try_retry();
+                let tried = [EntryIndex(0), EntryIndex(1)];
+                let wish = Wish { hash: Some(key), avoid_tried_priorities: true, ..after(&tried) };
+                let picked = picker.pick(&set, &mut draws, wish).unwrap();
+                let _active = set.get(picked).unwrap().state.begin();
+                set.report(picked, Report::Answer(200), now);
+            }
+        });
+        assert_eq!(allocations.count_total, 0, "{balancing:?}");
+    }
 }
 
 fn any_endpoint() -> impl Strategy<Value = (u16, u32, bool)> {
@@ -131,13 +151,17 @@ proptest! {
     #[test]
     fn only_ready_endpoints_are_ever_picked(described in vec(any_endpoint(), 0..50), seed: u64, tried in vec((0u32..50).prop_map(EntryIndex), 0..4)) {
         let health = |ready| if ready { Health::Ready } else { Health::NotReady };
-        let listed = described.iter().map(|&(number, weight, ready)| endpoint(number, weight, health(ready))).collect();
-        let set = EndpointSet::new(listed, None);
+        let listed: Vec<_> = described.iter().map(|&(number, weight, ready)| endpoint(number, weight, health(ready))).collect();
         let mut draws = xorshift(seed);
         for balancing in ALGORITHMS {
+            // A ring gives the lightest one a point, and the others as many times more as they weigh.
+            let heaviest = if UNHASHED.contains(&balancing) { u32::MAX } else { 100 };
+            let mut listed = listed.clone();
+            listed.iter_mut().for_each(|endpoint| endpoint.weight = endpoint.weight.min(heaviest));
+            let set = set(balancing, listed);
             let mut picker = Picker::new(draws());
             for _ in 0..20 {
-                let picked = picker.pick(&set, balancing, &mut draws, &tried);
+                let picked = picker.pick(&set, &mut draws, after(&tried));
                 prop_assert_eq!(picked.is_some(), set.ready_count() > 0);
                 prop_assert!(picked.is_none_or(|index| set.get(index).unwrap().is_ready()));
             }
@@ -146,10 +170,10 @@ proptest! {
 
     #[test]
     fn round_robin_gives_each_endpoint_exactly_its_weight(weights in vec(1u32..=100, 1..20), start: u64) {
-        let set = EndpointSet::new(weighted(&weights), None);
+        let set = set(Balancing::RoundRobin, weighted(&weights));
         let sum: u32 = weights.iter().sum();
         let mut start = Some(start);
-        let hits = hits(&set, Balancing::RoundRobin, sum as usize, &mut || start.take().unwrap_or(0));
+        let hits = hits(&set, sum as usize, &mut || start.take().unwrap_or(0));
         prop_assert_eq!(hits, weights);
     }
 }

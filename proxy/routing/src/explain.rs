@@ -2,6 +2,7 @@
 //! the first condition that failed, the split, and what happens to the request on the way. Start at [`explain`], which asks
 //! [`Table::decide`] itself and only then looks for reasons.
 
+mod policies;
 mod text;
 mod trace;
 
@@ -19,6 +20,7 @@ use crate::redirect::{Url, https_location, location};
 use crate::rewrite;
 use crate::table::{Decision, DestinationEntry, RouteEntry, Table};
 
+pub use policies::{FaultInjection, FaultShare, MirrorShare, Origins, Policies, Retries};
 pub use trace::{Failure, Rule};
 
 /// What is to be explained.
@@ -50,6 +52,9 @@ pub struct Explanation {
     pub rules: Vec<Rule>,
     /// What is done.
     pub outcome: Outcome,
+    /// What else the rule that matched asks for.
+    #[serde(skip_serializing_if = "Policies::is_empty")]
+    pub policies: Policies,
     /// Changes to heads, in the order in which they are made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<HeaderChange>,
@@ -173,6 +178,7 @@ pub fn explain<H: RequestHead>(model: &Model, table: &Table, inquiry: &Inquiry<'
         known_domains: if candidates.is_empty() { domains.take(KNOWN_DOMAINS_MAX).collect() } else { Vec::new() },
         virtual_hosts: candidates,
         outcome: outcome(model, table, inquiry, &decision, &rules),
+        policies: route(&decision).map(|route| policies::policies(model, route)).unwrap_or_default(),
         headers: header_changes(&decision),
         rules,
     }
@@ -201,6 +207,16 @@ fn request_line<H: RequestHead>(inquiry: &Inquiry<'_, H>) -> String {
     let head = inquiry.head;
     let target = rewrite::target(inquiry.path.forwarded(), head.query());
     format!("{} {}://{}{}", lossy(head.method()), head.scheme().as_str(), lossy(head.authority()), lossy(&target))
+}
+
+/// The rule that matched.
+fn route<'t>(decision: &Decision<'t>) -> Option<&'t RouteEntry> {
+    match decision {
+        Decision::NotFound { .. } | Decision::HttpsRedirect { .. } => None,
+        Decision::Forward { route, .. } | Decision::Redirect { route, .. } | Decision::Direct { route, .. } => {
+            Some(route)
+        }
+    }
 }
 
 fn outcome<H: RequestHead>(
@@ -269,11 +285,8 @@ fn cluster_name(model: &Model, target: &ClusterTarget) -> String {
 
 /// The operations that apply, in the order of [`crate::headers::apply`].
 fn header_changes(decision: &Decision<'_>) -> Vec<HeaderChange> {
-    let (route, destination) = match decision {
-        Decision::NotFound { .. } | Decision::HttpsRedirect { .. } => return Vec::new(),
-        Decision::Forward { route, destination } => (route, Some(destination)),
-        Decision::Redirect { route, .. } | Decision::Direct { route, .. } => (route, None),
-    };
+    let Some(route) = route(decision) else { return Vec::new() };
+    let destination = if let Decision::Forward { destination, .. } = decision { Some(destination) } else { None };
     let mut layers: Vec<(&'static str, &HeaderOperations)> = vec![("route", &route.route.headers)];
     if let (Action::Forward(forward), Some(picked)) = (&route.route.action, destination) {
         let own = forward.destinations.iter().zip(route.destinations()).find(|(_, entry)| entry.index == picked.index);

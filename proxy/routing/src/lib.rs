@@ -3,13 +3,18 @@
 //! explanation and the tests all ask the same functions. Start at [`Table::decide`].
 //!
 //! Around the table stand the pure parts of an exchange: [`normalize`] makes paths comparable, [`authority`] reads a Host,
-//! [`split`] turns a draw into a destination, [`redirect`] and [`rewrite`] work out the new URL, [`headers`] changes a head.
+//! [`split`] turns a draw into a destination, [`redirect`] and [`rewrite`] work out the new URL, [`headers`] changes a head,
+//! [`fault`], [`cors`] and [`mirror`] say what a route's policies ask for, and [`grpc`] has the words for clients that speak it.
 
 pub mod authority;
 pub mod conditions;
+pub mod cors;
 pub mod explain;
+pub mod fault;
+pub mod grpc;
 pub mod headers;
 mod hosts;
+pub mod mirror;
 pub mod normalize;
 pub mod redirect;
 pub mod rewrite;

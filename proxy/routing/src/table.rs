@@ -11,6 +11,7 @@ use config_model::origin::Origin;
 use foldhash::fast::FixedState;
 
 use crate::conditions::{RequestHead, holds, path_matches};
+use crate::cors::Cors;
 use crate::headers::{Mutation, Template};
 use crate::hosts::HostTable;
 use crate::rules::RuleSet;
@@ -69,6 +70,8 @@ pub struct RouteEntry {
     pub response_headers: Mutation,
     /// The new authority, if the rule rewrites it.
     pub authority: Option<Template>,
+    /// The route's CORS policy, its values prepared. What else it has of policies is with [`Self::route`].
+    pub cors: Option<Box<Cors>>,
     /// What is done.
     pub action: ActionEntry,
 }
@@ -321,6 +324,7 @@ impl Compiler {
             request_headers: Mutation::compile(&route.headers.request),
             response_headers: Mutation::compile(&route.headers.response),
             authority,
+            cors: route.cors().map(|policy| Box::new(Cors::compile(policy))),
             action,
         });
         self.route_indices.insert(Arc::as_ptr(route), index);

@@ -3,10 +3,12 @@
 mod naive;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use config_model::model::{
-    Action, Condition, MatchCondition, Model, PathNormalization, RouteConfiguration, RouteConfigurationIndex,
-    RouteMatch, TextMatch,
+    AbortStatus, Action, ClusterIndex, ClusterName, ClusterTarget, Condition, CorsPolicy, Direction, Fault, FaultAbort,
+    FaultDelay, Fraction, HashSource, MatchCondition, Mirror, Model, PathNormalization, RetryConditions, RetryPolicy,
+    Route, RouteConfiguration, RouteConfigurationIndex, RouteMatch, RoutePolicy, TextMatch,
 };
 use naive::Request;
 use naive::generate::{Choices, any_model, any_request, exact, model, origin, prefix, route, virtual_host};
@@ -60,6 +62,99 @@ forward, with up to 2 retries, to
   drawn   50.0%  weight 50  1  v.yaml:101
 "#;
     assert_eq!(text, want);
+}
+
+/// The shop, whose last rule has every policy.
+fn shop_with_policies() -> Model {
+    let mut model = shop();
+    let host = &mut model.route_configurations[0].virtual_hosts[0];
+    let mut routes: Vec<Route> = host.routes.iter().map(|route| (**route).clone()).collect();
+    let last = routes.last_mut().expect("a route");
+    let retry = RetryPolicy {
+        attempts: 1,
+        per_try_timeout: Some(Duration::from_millis(300)),
+        conditions: RetryConditions::RESET.with(RetryConditions::STATUS_CODES),
+        status_codes: vec![503],
+        ..RetryPolicy::istio_default()
+    };
+    if let Action::Forward(forward) = &mut last.action {
+        forward.timeout = Some(Duration::from_millis(500));
+        forward.retry = Arc::new(retry);
+    }
+    let gone = ClusterName { host: "gone".into(), port: 80, subset: "".into(), direction: Direction::Outbound };
+    let mirror =
+        |cluster, percent, line| Mirror { cluster, share: Fraction::from_percent(percent), origin: origin(line) };
+    last.policy = Some(Box::new(RoutePolicy {
+        fault: Some(Fault {
+            delay: Some(FaultDelay { duration: Duration::from_secs(5), share: Fraction::ALL }),
+            abort: Some(FaultAbort { status: AbortStatus::Grpc(14), share: Fraction::from_percent(12.5) }),
+            per_attempt: false,
+            origin: origin(30),
+        }),
+        cors: Some(CorsPolicy {
+            allow_origins: vec![TextMatch::Exact("https://a".into()), TextMatch::Prefix("https://b".into())],
+            allow_methods: "GET".into(),
+            allow_headers: "".into(),
+            expose_headers: "".into(),
+            max_age: None,
+            allow_credentials: false,
+            forward_unmatched_preflights: true,
+            origin: origin(40),
+        }),
+        mirrors: vec![
+            mirror(ClusterTarget::Known(ClusterIndex(7)), 25.0, 50),
+            mirror(ClusterTarget::Missing(gone), 100.0, 51),
+        ],
+        hash: vec![HashSource::Header("x-user".into())],
+    }));
+    host.routes = routes.into_iter().map(Arc::new).collect();
+    model
+}
+
+#[test]
+fn policies_of_the_rule_stand_below_what_is_done() {
+    let explanation = explained(&shop_with_policies(), &Request::get("shop.example", "/reviews"), PORT_80, 0);
+    let want = r#"timeout 500ms
+retry on reset, retriable-status-codes, 503; each try up to 300ms; back-off from 25ms
+fault delay 5s for 100%, then abort UNAVAILABLE for 12.5%  v.yaml:30
+mirror 25% to 7  v.yaml:50
+mirror 100% to outbound|80||gone does not exist: gets nothing  v.yaml:51
+cors for exact "https://a", prefix "https://b"; preflights of others are forwarded  v.yaml:40
+hash by header x-user
+"#;
+    let text = explanation.to_text(false);
+    assert!(text.contains("forward, with up to 1 retries, to\n") && text.ends_with(want), "{text}");
+    assert_eq!(
+        serde_json::to_value(&explanation.policies).expect("JSON"),
+        serde_json::json!({
+            "timeout": "500ms",
+            "retries": {
+                "attempts": 1, "on": ["reset", "retriable-status-codes", "503"], "per_try_timeout": "300ms",
+                "back_off": "25ms", "remote_localities": false, "ignore_previous_hosts": true,
+            },
+            "fault": {
+                "delay": {"what": "5s", "percent": 100.0}, "abort": {"what": "UNAVAILABLE", "percent": 12.5},
+                "per_attempt": false, "origin": "v.yaml:30",
+            },
+            "mirrors": [
+                {"cluster": "7", "exists": true, "percent": 25.0, "origin": "v.yaml:50"},
+                {"cluster": "outbound|80||gone", "exists": false, "percent": 100.0, "origin": "v.yaml:51"},
+            ],
+            "cors": {
+                "allowed": ["exact \"https://a\"", "prefix \"https://b\""], "forward_unmatched_preflights": true,
+                "origin": "v.yaml:40",
+            },
+            "hash": ["header x-user"],
+        })
+    );
+}
+
+#[test]
+fn policies_of_other_rules_and_istios_defaults_are_not_told() {
+    let explanation = explained(&shop_with_policies(), &Request::get("shop.example", "/login"), PORT_80, 0);
+    assert!(explanation.policies.is_empty());
+    let json = serde_json::to_value(&explanation).expect("JSON");
+    assert_eq!(json.get("policies"), None);
 }
 
 #[test]

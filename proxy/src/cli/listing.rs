@@ -1,16 +1,17 @@
 //! Rows of `listeners`, `routes`, `clusters` and `endpoints`: the model, flattened, for a table or as JSON.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use config_model::model::{
-    Action, Balancing, Cluster, ClusterName, Discovery, Endpoint, EndpointAddress, Health, Listener, Model, Route,
-    RouteConfiguration, VirtualHost,
+    Action, Balancing, Cluster, ClusterName, ClusterPolicy, Discovery, Endpoint, EndpointAddress, Health, Listener,
+    Model, Route, RouteConfiguration, VirtualHost,
 };
 use config_model::name::{HostPattern, Labels};
 use config_model::origin::Origin;
 use serde::Serialize;
 
-use super::words;
+use super::{policies, words};
 
 /// What a row must be about to be listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,6 +90,11 @@ pub(crate) struct ClusterRow<'m> {
     name: &'m ClusterName,
     labels: &'m Labels,
     balancing: Balancing,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'m ClusterPolicy>,
+    /// All that is set, in words.
+    #[serde(skip)]
+    words: Vec<String>,
     discovery: Discovery,
     endpoints: usize,
     ready: usize,
@@ -103,6 +109,11 @@ pub(crate) struct EndpointRow<'m> {
     health: Health,
     weight: u32,
     locality: String,
+    #[serde(skip_serializing_if = "is_first")]
+    priority: u8,
+    /// Millionths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locality_share: Option<NonZeroU32>,
     workload: &'m str,
     version: &'m str,
 }
@@ -182,6 +193,8 @@ impl<'m> ClusterRow<'m> {
             name: &cluster.name,
             labels: &cluster.subset_labels,
             balancing: cluster.balancing,
+            policy: cluster.policy.as_deref(),
+            words: policies::lines(cluster),
             discovery: cluster.discovery,
             endpoints: endpoints.len(),
             ready: endpoints.iter().filter(|endpoint| endpoint.health == Health::Ready).count(),
@@ -190,7 +203,21 @@ impl<'m> ClusterRow<'m> {
     }
 }
 
+fn is_first(priority: &u8) -> bool {
+    *priority == 0
+}
+
 impl<'m> EndpointRow<'m> {
+    /// `r1/z1 (priority 1)`, `r1/z1 (70%)`
+    fn place(&self) -> String {
+        let rank = match (self.locality_share, self.priority) {
+            (Some(share), _) => format!("({}%)", f64::from(share.get()) / 10_000.0),
+            (None, 0) => return self.locality.clone(),
+            (None, priority) => format!("(priority {priority})"),
+        };
+        if self.locality.is_empty() { rank } else { format!("{} {rank}", self.locality) }
+    }
+
     fn new(cluster: &'m ClusterName, endpoint: &'m Endpoint) -> Self {
         let locality = &endpoint.locality;
         let parts = [&locality.region, &locality.zone, &locality.subzone];
@@ -201,6 +228,8 @@ impl<'m> EndpointRow<'m> {
             health: endpoint.health,
             weight: endpoint.weight,
             locality: parts.join("/"),
+            priority: endpoint.priority,
+            locality_share: endpoint.locality_share,
             workload: &endpoint.workload.name,
             version: &endpoint.workload.version,
         }
@@ -234,7 +263,7 @@ impl Row<6> for ClusterRow<'_> {
         [
             self.name.to_string(),
             labels.join(","),
-            enum_word(self.balancing),
+            self.words.join("\n"),
             enum_word(self.discovery),
             ready,
             origins(self.origins),
@@ -251,7 +280,7 @@ impl Row<6> for EndpointRow<'_> {
             self.address.to_string(),
             enum_word(self.health),
             self.weight.to_string(),
-            self.locality.clone(),
+            self.place(),
             format!("{} {}", self.workload, self.version),
         ]
     }
@@ -337,5 +366,28 @@ mod tests {
         assert_eq!(destinations(1), [("v1".to_owned(), true, 0.9), ("v2".to_owned(), true, 0.1)]);
         assert_eq!(destinations(2), []);
         assert_eq!(destinations(4), [(String::new(), false, 1.0)]);
+    }
+
+    #[test]
+    fn a_clusters_policy_and_its_endpoints_ranks_are_told_where_there_are_any() {
+        const RULE: &str = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: near, namespace: \
+                            shop}\nspec:\n  host: reviews.default.svc.cluster.local\n  trafficPolicy:\n    loadBalancer: \
+                            {warmupDurationSecs: 30s, consistentHash: {useSourceIp: true}}\n    connectionPool: {tcp: \
+                            {maxConnections: 9}, http: {http2MaxRequests: 8}}\n    outlierDetection: \
+                            {consecutiveGatewayErrors: 2}\n    retryBudget: {percent: 12.5}\n  subsets:\n  - {name: v1, labels: \
+                            {version: v1}, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN, warmupDurationSecs: \
+                            30s, localityLbSetting: {failoverPriority: [app]}}}}\n  - {name: v2, labels: {version: v2}, \
+                            trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: '*', to: {'*': 100}}]}}}}";
+        let files = SHOP.into_iter().chain([("near.yaml", RULE)]).map(|(name, text)| (name.into(), text.into()));
+        let shop = Files::parse(files).understand("shop", None);
+        let rows = clusters(&shop.model, &shop.endpoints, &Filter::default());
+        let words: Vec<String> = rows.iter().map(|row| row.words.join("; ")).collect();
+        let rest = "at most 8 requests, 9 connections; ejects after 5 errors or 2 gateway errors, up to 10%; retries up to \
+                    12.5%, at least 3";
+        let first = format!("ROUND_ROBIN; warms up in 30s; nearest first by app; {rest}");
+        assert_eq!(words, [first, format!("LEAST_REQUEST; shares by locality; {rest}")]);
+        let places: Vec<String> =
+            endpoints(&shop.model, &shop.endpoints, &Filter::default()).iter().map(EndpointRow::place).collect();
+        assert_eq!(places, ["", "", "(100%)"]);
     }
 }

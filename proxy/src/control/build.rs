@@ -5,16 +5,22 @@
 //! keeps its state. Start at [`full`] and [`with_endpoints`].
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
-use balance::EndpointSet;
-use config_model::model::{AccessLogFormat, Cluster, ClusterName, ClusterTarget, Endpoint, Format, Model, Route};
+use balance::{EndpointSet, SetRules};
+use config_model::model::{
+    AccessLogFormat, Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, Endpoint, Format, Model, Route,
+};
 use foldhash::fast::RandomState;
 use routing::{ActionEntry, Table};
 
 use super::sockets::PortMap;
 use crate::snapshot::{ClusterRuntime, EndpointLabels, ListenerRuntime, Snapshot};
 use crate::telemetry::{DestinationLabels, LineFormat, Metrics, SplitDestinationId};
+
+/// The policy of clusters for which nothing was set.
+static NO_POLICY: LazyLock<Arc<ClusterPolicy>> = LazyLock::new(Arc::default);
 
 /// The endpoints of a cluster, names looked up.
 pub(super) type EndpointsOf<'a> = &'a dyn Fn(&Cluster) -> Vec<Endpoint>;
@@ -50,6 +56,7 @@ pub(super) fn full(
         version,
         listeners: listeners(surroundings, &model),
         splits: splits(metrics, &clusters, &table),
+        tended: tended(&model.clusters),
         clusters,
         line_format: Arc::new(LineFormat::new(&format.cloned().unwrap_or_else(default))),
         local_series: metrics.series(&DestinationLabels::unknown()),
@@ -76,6 +83,7 @@ pub(super) fn with_endpoints(
         clusters: previous.clusters.iter().map(renewed).collect(),
         model: Arc::clone(&previous.model),
         table: Arc::clone(&previous.table),
+        tended: Arc::clone(&previous.tended),
         listeners: Arc::clone(&previous.listeners),
         splits: Arc::clone(&previous.splits),
         line_format: Arc::clone(&previous.line_format),
@@ -137,6 +145,19 @@ fn clusters(
     definitions.iter().map(runtime).collect()
 }
 
+/// The clusters that somebody has to look after.
+fn tended(definitions: &[Cluster]) -> Arc<[ClusterIndex]> {
+    let is_tended = |cluster: &Cluster| cluster.policy().outliers.is_some() || cluster.policy().warmup.is_some();
+    let tended = (0..).map(ClusterIndex).zip(definitions).filter(|(_, cluster)| is_tended(cluster));
+    tended.map(|(index, _)| index).collect()
+}
+
+fn has_limits(policy: &ClusterPolicy) -> bool {
+    let pool = &policy.pool;
+    let limits = [pool.requests_max, pool.connections_max, pool.pending_max, pool.retries_max];
+    limits.iter().any(Option::is_some) || policy.retry_budget.is_some()
+}
+
 fn has_endpoints(cluster: &ClusterRuntime, endpoints: &[Endpoint]) -> bool {
     let entries = cluster.endpoints.entries();
     entries.len() == endpoints.len()
@@ -156,7 +177,9 @@ fn cluster(
         ..DestinationLabels::unknown()
     };
     let unreached_series = metrics.series(&labels);
-    let endpoints = EndpointSet::new(endpoints, previous);
+    let policy = Arc::clone(definition.policy.as_ref().unwrap_or(&NO_POLICY));
+    let rules = SetRules { balancing: definition.balancing, policy };
+    let endpoints = EndpointSet::new(endpoints, rules, previous, Instant::now());
     let mut of_endpoint = |entry: &balance::Entry| {
         labels.workload = Arc::clone(&entry.endpoint.workload);
         EndpointLabels { address: entry.endpoint.address.to_string().into(), series: metrics.series(&labels) }
@@ -164,11 +187,12 @@ fn cluster(
     let of_endpoints = endpoints.entries().iter().map(&mut of_endpoint).collect();
     let name: Arc<str> = definition.name.to_string().into();
     let id = metrics.cluster(&name);
-    metrics.set_membership_healthy(&id, endpoints.ready_count());
+    metrics.set_membership_healthy(&id, endpoints.healthy_count());
     ClusterRuntime {
         definition: definition.clone(),
         name,
         endpoints,
+        has_limits: has_limits(definition.policy()),
         metrics: id,
         labels: of_endpoints,
         unreached_series,

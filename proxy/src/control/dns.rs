@@ -120,7 +120,15 @@ mod tests {
             principal: Arc::clone(&unknown),
             cluster: unknown,
         };
-        Endpoint { address, weight, health: Health::Ready, locality: Locality::default(), workload: workload.into() }
+        Endpoint {
+            address,
+            weight,
+            health: Health::Ready,
+            priority: 0,
+            locality_share: None,
+            locality: Locality::default(),
+            workload: workload.into(),
+        }
     }
 
     fn named(name: &str) -> Endpoint {

@@ -12,6 +12,7 @@ mod files;
 mod pipeline;
 mod sockets;
 mod status;
+mod tend;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -133,6 +134,7 @@ impl Control {
     /// Follows the folder and obeys orders, until one of them is to end and has been carried out.
     pub(crate) async fn run(mut self, mut orders: UnboundedReceiver<Order>) {
         let (mut bind_again, mut look_up, mut release) = (every(BIND_AGAIN), every(dns::REFRESH), every(RELEASE));
+        let mut tend = every(tend::PERIOD);
         let mut drain = Drain::default();
         loop {
             let draining = drain.has_begun();
@@ -142,6 +144,9 @@ impl Control {
                 _ = look_up.tick(), if self.pipeline.has_names() => self.look_up(),
                 _ = bind_again.tick(), if !draining && self.sockets.failed().next().is_some() => self.bind_again(),
                 _ = release.tick(), if !self.retired.is_empty() => self.retired.retain(|old| Arc::strong_count(old) > 1),
+                _ = tend.tick(), if tend::is_needed(&self.store.load()) => {
+                    tend::tend(&self.store.load(), &self.metrics, Instant::now());
+                }
                 order = orders.recv() => match order {
                     Some(Order::Reread) => self.rereader.reread(),
                     Some(Order::Drain) => self.drain(&mut drain),

@@ -189,6 +189,74 @@ async fn endpoints_that_take_no_traffic_are_there_and_not_counted_as_healthy() {
     assert!(fixture.metrics.expose().contains("envoy_cluster_membership_healthy"));
 }
 
+const STRICT: &str = "\n  trafficPolicy: {outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 100}}";
+
+#[tokio::test]
+async fn endpoints_come_back_in_time_and_the_metric_of_healthy_ones_follows() {
+    let (mut fixture, before) = Fixture::started().await;
+    assert!(before.tended.is_empty(), "nobody is ejected where nothing is said of it");
+    let strict =
+        service("b.example", &[9003, 9004]).replace("  host: b.example", &format!("  host: b.example{STRICT}"));
+    let (_, built) = fixture.change("b.yaml", &strict, Some(&before)).await;
+    let name = "outbound|80||b.example";
+    let tended: Vec<&str> =
+        built.snapshot.tended.iter().map(|&index| &*built.snapshot.cluster(index).unwrap().name).collect();
+    assert_eq!(tended, [name]);
+
+    let set = &cluster(&built.snapshot, name).endpoints;
+    let start = Instant::now();
+    let healthy_at = |seconds: u64| {
+        tend::tend(&built.snapshot, &fixture.metrics, start + Duration::from_secs(seconds));
+        let line = format!("envoy_cluster_membership_healthy{{cluster_name=\"{name}\"}} ");
+        let exposed = fixture.metrics.expose();
+        let value = exposed.lines().find_map(|exposed| exposed.strip_prefix(&line)).map(str::to_owned);
+        value.unwrap_or(exposed)
+    };
+    assert_eq!(healthy_at(0), "2");
+    let ejected = set.report(balance::EntryIndex(1), balance::Report::Answer(503), start);
+    assert!(matches!(ejected, Some(balance::OutlierEvent::Ejected { .. })));
+    assert_eq!(healthy_at(1), "1");
+    assert_eq!((healthy_at(29), healthy_at(45)), ("1".into(), "2".into()));
+}
+
+#[tokio::test]
+async fn a_cluster_has_the_policy_of_its_rule_and_knows_whether_it_has_limits() {
+    let (mut fixture, before) = Fixture::started().await;
+    let name = "outbound|80||b.example";
+    assert!(!cluster(&before, name).has_limits);
+    for (policy, has_limits) in [
+        ("connectionPool: {http: {http2MaxRequests: 1}}", true),
+        ("connectionPool: {http: {idleTimeout: 1s}}", false),
+        ("retryBudget: {percent: 10}", true),
+    ] {
+        let rule = format!("  host: b.example\n  trafficPolicy: {{{policy}}}");
+        let text = service("b.example", &[9003]).replace("  host: b.example", &rule);
+        let (_, built) = fixture.change("b.yaml", &text, Some(&before)).await;
+        let cluster = cluster(&built.snapshot, name);
+        assert_eq!(cluster.has_limits, has_limits, "{policy}");
+        assert!(Arc::ptr_eq(&cluster.endpoints.rules().policy, cluster.definition.policy.as_ref().unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn the_next_priority_is_used_when_the_first_one_has_failed() {
+    let (mut fixture, before) = Fixture::started().await;
+    let policy = "\n  trafficPolicy: {outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 100}, loadBalancer: \
+                  {localityLbSetting: {failoverPriority: [version=v1]}}}";
+    let text = service("b.example", &[9003, 9004]).replace("  host: b.example", &format!("  host: b.example{policy}"));
+    let (outcome, built) = fixture.change("b.yaml", &text, Some(&before)).await;
+    assert_eq!(outcome.errors, []);
+    let set = &cluster(&built.snapshot, "outbound|80||b.example").endpoints;
+    let pick = || {
+        let mut picker = balance::Picker::new(0);
+        picker.pick(set, &mut || 0, balance::Wish::first(None)).map(|index| index.0)
+    };
+    assert_eq!(pick(), Some(0));
+    set.report(balance::EntryIndex(0), balance::Report::NoAnswer, Instant::now());
+    set.refresh(Instant::now());
+    assert_eq!(pick(), Some(1));
+}
+
 #[test]
 fn the_access_log_of_mesh_config_stands_before_that_of_the_command_line() {
     use config_model::model::{AccessLog as Log, AccessLogFormat, Format, Mesh, PathNormalization};
@@ -219,7 +287,8 @@ fn the_access_log_of_mesh_config_stands_before_that_of_the_command_line() {
             root_namespace: String::new(),
             trust_domain: String::new(),
         };
-        let model = Model { listeners: vec![], route_configurations: vec![], clusters: vec![], mesh };
+        let locality = config_model::model::Locality::default();
+        let model = Model { listeners: vec![], route_configurations: vec![], clusters: vec![], mesh, locality };
         assert_eq!(log_target(&options, &model), want);
     }
 }

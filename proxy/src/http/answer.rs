@@ -8,7 +8,7 @@ use routing::headers::Mutation;
 
 use super::head::Refusal;
 use super::record::Exchange;
-use super::response::{finish, grpc_status, push_number};
+use super::response::{finish, push_number};
 use crate::telemetry::Flags;
 
 /// An answer to be made.
@@ -66,9 +66,9 @@ impl Answer {
         let head = response.head_mut();
         let is_grpc = exchange.record.is_grpc();
         if is_grpc {
-            self.tell_grpc(head)
+            self.tell_grpc(head);
         } else {
-            self.tell(head)
+            self.tell(head);
         }
         if let Some(location) = &self.location {
             head.append(b"location", location);
@@ -99,7 +99,7 @@ impl Answer {
     fn tell_grpc(&self, head: &mut Head) {
         head.set_status(200);
         head.append(b"content-type", b"application/grpc");
-        head.append_with(b"grpc-status", |out| push_number(out, grpc_status(self.status).into()));
+        head.append_with(b"grpc-status", |out| push_number(out, routing::grpc::status_of_http(self.status).into()));
         if !self.body.is_empty() {
             head.append(b"grpc-message", &self.body);
         }

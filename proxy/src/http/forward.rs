@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance::{AttemptError, AttemptOutcome, Entry, EntryIndex, Replay, RetryState, Verdict};
-use config_model::model::{Action, ClusterIndex, ClusterTarget, Retry};
+use balance::{AttemptError, AttemptOutcome, Entry, EntryIndex, Replay, ResponseFlag, RetryState, Verdict};
+use config_model::model::{Action, ClusterIndex, ClusterTarget};
 use http1::{Framing, Message, Version};
 use routing::headers::Mutation;
 use routing::{DestinationEntry, RouteEntry};
@@ -64,6 +64,8 @@ pub(super) async fn forward<C: Client>(
         return Outcome::Answer(Answer::new(503, Flags::NO_CLUSTER_FOUND, "cluster_not_found"));
     };
     let Some(cluster) = pinned.snapshot.cluster(index) else { return Outcome::Answer(no_healthy_upstream()) };
+    // Only a route that forwards has destinations.
+    let Action::Forward(action) = &route.route.action else { return Outcome::Answer(no_healthy_upstream()) };
     exchange.record.cluster(index);
     let tries = Tries {
         local: Rc::clone(exchange.record.local()),
@@ -71,7 +73,7 @@ pub(super) async fn forward<C: Client>(
         index,
         cluster,
         target: target.as_deref(),
-        state: RetryState::new(retry_of(route)),
+        state: RetryState::new(&action.retry),
         tried: SmallVec::new(),
         kept: Kept::up_to(0),
     };
@@ -89,13 +91,6 @@ pub(super) async fn forward<C: Client>(
     }
 }
 
-fn retry_of(route: &RouteEntry) -> Retry {
-    match &route.route.action {
-        Action::Forward(forward) => forward.retry,
-        Action::Redirect(_) | Action::DirectResponse(_) => Retry { attempts: 0 },
-    }
-}
-
 fn no_healthy_upstream() -> Answer {
     Answer::new(503, Flags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream").with_body("no healthy upstream")
 }
@@ -108,7 +103,7 @@ struct Tries<'a> {
     cluster: &'a Arc<ClusterRuntime>,
     /// The rewritten target.
     target: Option<&'a [u8]>,
-    state: RetryState,
+    state: RetryState<'a>,
     tried: SmallVec<[EntryIndex; 4]>,
     kept: Kept,
 }
@@ -222,11 +217,13 @@ fn broken_request(exchange: &mut Exchange, status: u16) -> Answer {
 
 fn flags_of(error: &AttemptError) -> Flags {
     match error.flag() {
-        "UF" => Flags::UPSTREAM_CONNECTION_FAILURE,
-        "UC" => Flags::UPSTREAM_CONNECTION_TERMINATION,
-        "UR" => Flags::UPSTREAM_REMOTE_RESET,
-        "UPE" => Flags::UPSTREAM_PROTOCOL_ERROR,
-        _ => Flags::STREAM_IDLE_TIMEOUT,
+        ResponseFlag::UpstreamConnectionFailure => Flags::UPSTREAM_CONNECTION_FAILURE,
+        ResponseFlag::UpstreamConnectionTermination => Flags::UPSTREAM_CONNECTION_TERMINATION,
+        ResponseFlag::UpstreamRemoteReset => Flags::UPSTREAM_REMOTE_RESET,
+        ResponseFlag::UpstreamProtocolError => Flags::UPSTREAM_PROTOCOL_ERROR,
+        ResponseFlag::StreamIdleTimeout => Flags::STREAM_IDLE_TIMEOUT,
+        ResponseFlag::UpstreamRequestTimeout => Flags::UPSTREAM_REQUEST_TIMEOUT,
+        ResponseFlag::UpstreamOverflow => Flags::UPSTREAM_OVERFLOW,
     }
 }
 

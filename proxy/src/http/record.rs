@@ -15,7 +15,6 @@ use routing::headers::Values;
 use routing::{DestinationEntry, DestinationIndex, RouteEntry, RouteIndex, VirtualHostEntry};
 
 use super::head::Wishes;
-use super::response::is_grpc;
 use super::target::Target;
 use crate::listener::{Connection, Protocol};
 use crate::snapshot::ClusterRuntime;
@@ -119,7 +118,8 @@ impl Record {
             head_came: None,
             has_waited: false,
             answered: None,
-            grpc: head.names().has(Name::ContentType) && is_grpc(head),
+            grpc: head.names().has(Name::ContentType)
+                && head.values_of(Name::ContentType).next().is_some_and(routing::grpc::is_grpc),
             failed: false,
             status: 0,
             grpc_status: None,

@@ -66,6 +66,7 @@ struct Relaying {
 }
 
 impl Relaying {
+    #[expect(clippy::too_many_arguments, reason = "two connections and what lies between them")]
     fn poll(
         &mut self,
         cx: &mut Context<'_>,

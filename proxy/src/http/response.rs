@@ -112,45 +112,9 @@ pub(super) fn is_trailer(name: &[u8]) -> bool {
     !FORBIDDEN.contains(&name)
 }
 
-/// gRPC status that stands for an HTTP status. Source: gRPC, "HTTP to gRPC status code mapping".
-pub(super) fn grpc_status(status: u16) -> u8 {
-    match status {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502..=504 => 14,
-        _ => 2,
-    }
-}
-
-/// Whether a request speaks gRPC, so that errors must be told in its words.
-pub(super) fn is_grpc(head: &Head) -> bool {
-    head.values_of(Name::ContentType).next().is_some_and(|kind| {
-        let rest = kind.strip_prefix(b"application/grpc");
-        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn grpc_is_told_by_its_content_type_and_web_grpc_is_not_grpc() {
-        let table = [
-            ("application/grpc", true),
-            ("application/grpc+proto", true),
-            ("application/grpc;charset=x", true),
-            ("application/grpc-web", false),
-            ("application/json", false),
-        ];
-        for (kind, grpc) in table {
-            let mut head = Head::default();
-            head.append(b"content-type", kind.as_bytes());
-            assert_eq!(is_grpc(&head), grpc, "{kind}");
-        }
-    }
 
     #[test]
     fn trailers_that_frame_or_authenticate_are_dropped_and_others_kept() {

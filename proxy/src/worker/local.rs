@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::Cache;
-use balance::{EntryIndex, Picker};
+use balance::{EntryIndex, Picker, Wish};
 use config_model::model::ClusterIndex;
 use foldhash::fast::RandomState;
 use rand::rngs::SmallRng;
@@ -112,7 +112,8 @@ impl Local {
         let mut random = self.random.borrow_mut();
         let mut pickers = pinned.pickers.borrow_mut();
         let picker = pickers.entry(index.0).or_insert_with(|| Picker::new(random.next_u64()));
-        picker.pick(&cluster.endpoints, cluster.definition.balancing, &mut || random.next_u64(), tried)
+        let wish = Wish { tried, ..Wish::first(None) };
+        picker.pick(&cluster.endpoints, &mut || random.next_u64(), wish)
     }
 }
 

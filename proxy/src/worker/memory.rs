@@ -18,7 +18,9 @@ const OUT_KEPT_MAX: usize = 64 * 1024;
 /// A worker's memory for messages and bodies.
 #[derive(Default)]
 pub(crate) struct Memory {
+    #[expect(clippy::vec_box, reason = "a message is handed on by its pointer")]
     small: RefCell<Vec<Box<Message>>>,
+    #[expect(clippy::vec_box, reason = "a message is handed on by its pointer")]
     large: RefCell<Vec<Box<Message>>>,
     blocks: RefCell<Vec<Box<[u8]>>>,
     outs: RefCell<Vec<Vec<u8>>>,

@@ -4,15 +4,16 @@
 use std::net::IpAddr;
 
 use crate::model::{Discovery, Health, Locality};
-use crate::name;
+use crate::name::{self, Labels};
 use crate::resource::{
     EndpointPort, EndpointSlice, Endpoints, EndpointsAddress, ObjectReference, Pod, Service, SliceEndpoint, Text,
     WorkloadEntry,
 };
 
+use super::super::locality;
 use super::super::set::Item;
 use super::workload::{self, Facts};
-use super::{Candidate, EndpointIndex, Gathering, Target, address};
+use super::{Candidate, EndpointIndex, Gathering, NOWHERE, Target, address};
 
 /// The addresses of a pod.
 pub(super) fn addresses<'a>(pod: Item<'a, Pod>) -> impl Iterator<Item = IpAddr> + 'a {
@@ -72,7 +73,12 @@ impl EndpointIndex {
             let health = if is_slice_ready(endpoint) { Health::Ready } else { Health::NotReady };
             for ip in endpoint.addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok()) {
                 let pod = self.pod(endpoint.target_ref.as_ref(), slice.namespace(), ip);
-                gathering.pod_endpoint((ip, port), pod, slice.namespace(), (health, &endpoint.zone));
+                gathering.pod_endpoint(
+                    (ip, port),
+                    pod,
+                    slice.namespace(),
+                    (health, &endpoint.zone, &endpoint.node_name),
+                );
             }
         }
     }
@@ -84,10 +90,10 @@ impl EndpointIndex {
             let lists = [(&subset.addresses, Health::Ready), (&subset.not_ready_addresses, Health::NotReady)];
             for (written, health) in lists.iter().flat_map(|(list, health)| list.iter().map(move |one| (one, *health)))
             {
-                let EndpointsAddress { ip, target_ref, .. } = written;
+                let EndpointsAddress { ip, target_ref, node_name, .. } = written;
                 let Ok(ip) = ip.parse::<IpAddr>() else { continue };
                 let pod = self.pod(target_ref.as_ref(), endpoints.namespace(), ip);
-                gathering.pod_endpoint((ip, port), pod, endpoints.namespace(), (health, &zone));
+                gathering.pod_endpoint((ip, port), pod, endpoints.namespace(), (health, &zone, node_name));
             }
         }
     }
@@ -127,7 +133,7 @@ impl Gathering<'_> {
         let labels = &service.resource.metadata.labels;
         let facts = Facts { name: service.name(), namespace: service.namespace(), labels, service_account: "" };
         let locality = Locality::default();
-        self.add(address(name, port), Candidate { facts, health: Health::Ready, locality, weight: 1 });
+        self.add(address(name, port), Candidate { facts, health: Health::Ready, locality, weight: 1, around: NOWHERE });
     }
 
     /// A pod that a selector found, by its own word.
@@ -143,7 +149,7 @@ impl Gathering<'_> {
         };
         let Some(port) = port else { return };
         let health = if is_ready(pod) { Health::Ready } else { Health::NotReady };
-        self.pod_endpoint((ip, port), Some(pod), pod.namespace(), (health, &Text::default()));
+        self.pod_endpoint((ip, port), Some(pod), pod.namespace(), (health, &Text::default(), &Text::default()));
     }
 
     fn pod_endpoint(
@@ -151,9 +157,9 @@ impl Gathering<'_> {
         (ip, port): (IpAddr, u16),
         pod: Option<Item<'_, Pod>>,
         namespace: &str,
-        (health, zone): (Health, &Text),
+        (health, zone, node): (Health, &Text, &Text),
     ) {
-        let none = crate::name::Labels::new();
+        let none = Labels::new();
         let labels = pod.map_or(&none, |pod| &pod.resource.metadata.labels);
         let spec = pod.and_then(|pod| pod.spec.spec.as_ref());
         let facts = Facts {
@@ -162,10 +168,14 @@ impl Gathering<'_> {
             labels,
             service_account: spec.map_or("", |spec| &spec.service_account_name),
         };
-        let in_zone = || Locality { zone: zone.value.clone(), ..Locality::default() };
-        let locality = workload::label_locality(labels).unwrap_or_else(in_zone);
+        let mut locality = locality::of_pod(labels);
+        if locality.zone.is_empty() && locality::of_label(labels).is_none() {
+            locality.zone = zone.value.clone();
+        }
+        let of_pod = spec.map_or("", |spec| &spec.node_name);
+        let node = if of_pod.is_empty() { &*node.value } else { of_pod };
         let address = crate::model::EndpointAddress::Ip(std::net::SocketAddr::new(ip, port));
-        self.add(address, Candidate { facts, health, locality, weight: 1 });
+        self.add(address, Candidate { facts, health, locality, weight: 1, around: (node, "") });
     }
 }
 

@@ -3,17 +3,21 @@
 //! the service port's number; a subset has the endpoints that bear all its labels.
 
 mod kubernetes;
+mod ranking;
 mod workload;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
-use crate::model::{Cluster, Discovery, Endpoint, EndpointAddress, Health, Locality, Workload};
+use crate::model::{
+    Cluster, Discovery, Endpoint, EndpointAddress, Failover, Health, Locality, LocalityPolicy, Workload,
+};
 use crate::name::{self, Labels};
 use crate::resource::{EndpointSlice, Pod, ServiceEntry, WorkloadEntry};
 
+use super::locality::{self, Site};
 use super::services::{self, Port, Service, Target};
 use super::set::{Item, ResourceSet};
 use workload::Facts;
@@ -38,7 +42,12 @@ struct Gathering<'i> {
     port: Port<'i>,
     trust_domain: &'i str,
     endpoints: Vec<Endpoint>,
+    /// How far each endpoint is, where that matters.
+    levels: Vec<u32>,
+    failover: Option<&'i Failover>,
     workloads: HashMap<Workload, Arc<Workload>>,
+    /// Endpoints of one locality share its names.
+    localities: HashSet<Locality>,
 }
 
 /// What an endpoint is, besides its address and port.
@@ -47,7 +56,12 @@ struct Candidate<'c> {
     health: Health,
     locality: Locality,
     weight: u32,
+    /// The node and the network that it is on; empty if unknown.
+    around: (&'c str, &'c str),
 }
+
+/// Nothing is known of node and network.
+const NOWHERE: (&str, &str) = ("", "");
 
 impl EndpointIndex {
     /// An index over `resources`.
@@ -68,8 +82,12 @@ impl EndpointIndex {
         index
     }
 
-    /// The endpoints of `cluster`, those that take no traffic among them, in the order of files.
+    /// The endpoints of `cluster`, those that take no traffic among them, in the order of files; each with the priority or the
+    /// share that the cluster's policy gives it.
     pub fn endpoints(&self, cluster: &Cluster) -> Vec<Endpoint> {
+        if cluster.discovery == Discovery::None {
+            return Vec::new();
+        }
         let of_host = services::of_host(&self.resources, &cluster.name.host);
         let services: Vec<_> = of_host.filter(|service| *service.namespace() == *cluster.service_namespace).collect();
         let Some(first) = services.first() else { return Vec::new() };
@@ -79,12 +97,17 @@ impl EndpointIndex {
             target: Target::Number(cluster.name.port),
             datagram: false,
         });
+        let policy = cluster.policy().locality.as_ref();
+        let failover = if let Some(LocalityPolicy::Failover(failover)) = policy { Some(failover) } else { None };
         let mut gathering = Gathering {
             cluster,
             port,
             trust_domain: &self.trust_domain,
             endpoints: Vec::new(),
+            levels: Vec::new(),
+            failover,
             workloads: HashMap::new(),
+            localities: HashSet::new(),
         };
         for service in services {
             match service {
@@ -92,13 +115,11 @@ impl EndpointIndex {
                 Service::Entry(item) => self.entry(item, &mut gathering),
             }
         }
+        ranking::rank(policy, &mut gathering.endpoints, &gathering.levels);
         gathering.endpoints
     }
 
     fn entry(&self, entry: Item<'_, ServiceEntry>, gathering: &mut Gathering<'_>) {
-        if gathering.cluster.discovery == Discovery::None {
-            return;
-        }
         let by_dns = gathering.cluster.discovery != Discovery::Static;
         if let Some(selector) = &entry.spec.workload_selector {
             let is_meant = |namespace: &str, labels: &Labels| {
@@ -137,7 +158,8 @@ impl Gathering<'_> {
         let labels = Labels::new();
         let facts = Facts { name: entry.name(), namespace: entry.namespace(), labels: &labels, service_account: "" };
         let address = address(host, port);
-        self.add(address, Candidate { facts, health: Health::Ready, locality: Locality::default(), weight: 1 });
+        let locality = Locality::default();
+        self.add(address, Candidate { facts, health: Health::Ready, locality, weight: 1, around: NOWHERE });
     }
 
     fn workload_entry(&mut self, entry: &WorkloadEntry, labels: &Labels, (name, namespace): (&str, &str)) {
@@ -151,22 +173,33 @@ impl Gathering<'_> {
             None if entry.address.is_empty() => return,
             None => self::address(&entry.address, number),
         };
-        let written = (!entry.locality.is_empty()).then(|| workload::locality(&entry.locality));
-        let locality = written.or_else(|| workload::label_locality(labels)).unwrap_or_default();
+        let written = (!entry.locality.is_empty()).then(|| locality::parse(&entry.locality));
+        let locality = written.or_else(|| locality::of_label(labels)).unwrap_or_default();
         let facts = Facts { name, namespace, labels, service_account: &entry.service_account };
-        self.add(address, Candidate { facts, health: Health::Ready, locality, weight: (*entry.weight).max(1) });
+        let (weight, around) = ((*entry.weight).max(1), ("", &*entry.network.value));
+        self.add(address, Candidate { facts, health: Health::Ready, locality, weight, around });
     }
 
     /// Adds an endpoint, if it is one of the subset's.
     fn add(&mut self, address: EndpointAddress, candidate: Candidate<'_>) {
-        let Candidate { facts, health, locality, weight } = candidate;
+        let Candidate { facts, health, locality, weight, around: (node, network) } = candidate;
         if !name::selects(&self.cluster.subset_labels, facts.labels) {
             return;
+        }
+        if let Some(failover) = self.failover {
+            let site = Site { labels: facts.labels, locality: &locality, node, network };
+            self.levels.push(locality::level(failover, site));
         }
         let workload = facts.workload(self.trust_domain);
         let workload = self.workloads.entry(workload).or_insert_with_key(|workload| Arc::new(workload.clone()));
         let workload = Arc::clone(workload);
-        self.endpoints.push(Endpoint { address, weight, health, locality, workload });
+        let shared = self.localities.get(&locality).cloned();
+        let locality = shared.unwrap_or_else(|| {
+            self.localities.insert(locality.clone());
+            locality
+        });
+        let (priority, locality_share) = (0, None);
+        self.endpoints.push(Endpoint { address, weight, health, priority, locality_share, locality, workload });
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Locality, Workload};
+use crate::model::Workload;
 use crate::name::Labels;
 
 const UNKNOWN: &str = "unknown";
@@ -69,19 +69,6 @@ pub(super) fn owner_name<'a>(kind: &str, name: &'a str, pod_labels: &Labels) -> 
     }
 }
 
-/// Reads `region/zone/subzone`, of which the latter may be missing.
-pub(super) fn locality(text: &str) -> Locality {
-    let mut parts = text.splitn(3, '/').map(Arc::from);
-    let mut next = || parts.next().unwrap_or_default();
-    Locality { region: next(), zone: next(), subzone: next() }
-}
-
-/// The locality that a label gives, in which dots stand for slashes.
-pub(super) fn label_locality(labels: &Labels) -> Option<Locality> {
-    let text = labels.get("istio-locality").filter(|text| !text.is_empty())?;
-    Some(if text.contains('/') { locality(text) } else { locality(&text.replace('.', "/")) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,15 +124,5 @@ mod tests {
             ("topology.istio.io/cluster", "west"),
         ]);
         assert_eq!(facts(&all, ""), "named a unknown c 2 unknown west");
-    }
-
-    #[test]
-    fn a_locality_has_up_to_three_parts() {
-        let text = |locality: Locality| format!("{}|{}|{}", locality.region, locality.zone, locality.subzone);
-        for (from, want) in [("", "||"), ("r", "r||"), ("r/z", "r|z|"), ("r/z/s", "r|z|s"), ("r/z/s/t", "r|z|s/t")] {
-            assert_eq!(text(locality(from)), want);
-        }
-        assert_eq!(label_locality(&labels(&[("istio-locality", "r.z.s")])).map(text).as_deref(), Some("r|z|s"));
-        assert_eq!(label_locality(&Labels::new()), None);
     }
 }

@@ -1,20 +1,10 @@
-//! What routes do: rewrites, redirects, answers, headers, retries.
+//! What routes do: rewrites, redirects, answers, headers.
 
 use super::*;
 use crate::model::{HeaderMutation, Redirect, RedirectPort, Scheme};
 
-/// The first route of a VirtualService with one rule.
-fn route_of(rule: &str) -> Arc<Route> {
-    let spec = format!("{{hosts: ['*'], gateways: [web], http: [{{{rule}}}]}}");
-    let model = resolved(&format!("{WEB}{REVIEWS}{}", virtual_service("{name: v}", &spec))).model;
-    Arc::clone(&model.route_configurations[0].virtual_hosts[0].routes[0])
-}
-
 fn forward_of(rule: &str) -> Forward {
-    match &route_of(rule).action {
-        Action::Forward(forward) => forward.clone(),
-        other => panic!("not a forward: {other:?}"),
-    }
+    forward_in(&route_of(rule))
 }
 
 const TO: &str = "route: [{destination: {host: reviews}}]";
@@ -137,12 +127,5 @@ fn a_direct_response_has_a_body_of_text_or_bytes_or_none() {
             panic!("an answer")
         };
         assert_eq!((got.status, &*got.body), (status, body), "{response}");
-    }
-}
-
-#[test]
-fn retries_are_two_unless_the_rule_says_otherwise() {
-    for (retries, want) in [("", 2), ("retries: {attempts: 0}, ", 0), ("retries: {attempts: 5}, ", 5)] {
-        assert_eq!(forward_of(&format!("{retries}{TO}")).retry.attempts, want, "{retries}");
     }
 }

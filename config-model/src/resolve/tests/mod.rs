@@ -4,9 +4,13 @@ mod actions;
 mod change;
 mod destinations;
 mod endpoints;
+mod hashing;
 mod hosts;
+mod localities;
 mod matches;
 mod mesh;
+mod policies;
+mod route_policies;
 mod scale;
 
 use std::fmt::Write;
@@ -186,6 +190,25 @@ spec:
 /// A VirtualService of namespace `default`; `metadata` and `spec` are written in braces.
 pub(crate) fn virtual_service(metadata: &str, spec: &str) -> String {
     format!("apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {metadata}\nspec: {spec}\n---\n")
+}
+
+/// The first route of a VirtualService with one rule.
+pub(crate) fn route_of(rule: &str) -> Arc<Route> {
+    let spec = format!("{{hosts: ['*'], gateways: [web], http: [{{{rule}}}]}}");
+    first_route(&format!("{WEB}{REVIEWS}{}", virtual_service("{name: v}", &spec)))
+}
+
+/// The first route of all.
+pub(crate) fn first_route(text: &str) -> Arc<Route> {
+    Arc::clone(&resolved(text).model.route_configurations[0].virtual_hosts[0].routes[0])
+}
+
+/// What a route forwards to.
+pub(crate) fn forward_in(route: &Route) -> Forward {
+    match &route.action {
+        Action::Forward(forward) => forward.clone(),
+        other => panic!("not a forward: {other:?}"),
+    }
 }
 
 /// The lines of routes alone, without the indentation.

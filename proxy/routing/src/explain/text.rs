@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{Explanation, HeaderChange, Outcome, Rule, Share};
+use super::{Explanation, FaultInjection, HeaderChange, MirrorShare, Origins, Outcome, Policies, Retries, Rule, Share};
 
 const DIM: &str = "2";
 const RED: &str = "31";
@@ -38,6 +38,7 @@ impl Text {
         }
         explanation.rules.iter().try_for_each(|rule| self.rule(rule))?;
         self.outcome(&explanation.outcome, &explanation.rules)?;
+        self.policies(&explanation.policies)?;
         self.headers(&explanation.headers)
     }
 
@@ -107,6 +108,56 @@ impl Text {
         let origin = self.paint(DIM, &share.origin);
         let Share { cluster, weight, percent, .. } = share;
         writeln!(self.out, "  {mark}  {percent:5.1}%  weight {weight}  {cluster}{missing}  {origin}")
+    }
+
+    fn policies(&mut self, policies: &Policies) -> fmt::Result {
+        if let Some(timeout) = &policies.timeout {
+            writeln!(self.out, "timeout {timeout}")?;
+        }
+        policies.retries.iter().filter(|retries| retries.attempts > 0).try_for_each(|retries| self.retries(retries))?;
+        policies.fault.iter().try_for_each(|fault| self.fault(fault))?;
+        policies.mirrors.iter().try_for_each(|mirror| self.mirror(mirror))?;
+        policies.cors.iter().try_for_each(|cors| self.cors(cors))?;
+        if policies.hash.is_empty() { Ok(()) } else { writeln!(self.out, "hash by {}", policies.hash.join(", ")) }
+    }
+
+    fn retries(&mut self, retries: &Retries) -> fmt::Result {
+        write!(
+            self.out,
+            "retry on {}",
+            if retries.on.is_empty() { "nothing".to_owned() } else { retries.on.join(", ") }
+        )?;
+        if let Some(limit) = &retries.per_try_timeout {
+            write!(self.out, "; each try up to {limit}")?;
+        }
+        write!(self.out, "; back-off from {}", retries.back_off)?;
+        if retries.remote_localities {
+            write!(self.out, "; other localities first")?;
+        }
+        writeln!(self.out, "{}", if retries.ignore_previous_hosts { "" } else { "; the same endpoint too" })
+    }
+
+    fn fault(&mut self, fault: &FaultInjection) -> fmt::Result {
+        let shares = [("delay", &fault.delay), ("abort", &fault.abort)].into_iter();
+        let shares = shares.filter_map(|(kind, share)| share.as_ref().map(|share| (kind, share)));
+        let shares: Vec<String> =
+            shares.map(|(kind, share)| format!("{kind} {} for {}%", share.what, share.percent)).collect();
+        let scope = if fault.per_attempt { " of attempts" } else { "" };
+        let origin = self.paint(DIM, &fault.origin);
+        writeln!(self.out, "fault {}{scope}  {origin}", shares.join(", then "))
+    }
+
+    fn mirror(&mut self, mirror: &MirrorShare) -> fmt::Result {
+        let missing = if mirror.exists { String::new() } else { self.paint(RED, " does not exist: gets nothing") };
+        let origin = self.paint(DIM, &mirror.origin);
+        writeln!(self.out, "mirror {}% to {}{missing}  {origin}", mirror.percent, mirror.cluster)
+    }
+
+    fn cors(&mut self, cors: &Origins) -> fmt::Result {
+        let allowed = if cors.allowed.is_empty() { "nobody".to_owned() } else { cors.allowed.join(", ") };
+        let others = if cors.forward_unmatched_preflights { "forwarded" } else { "answered with nothing" };
+        let origin = self.paint(DIM, &cors.origin);
+        writeln!(self.out, "cors for {allowed}; preflights of others are {others}  {origin}")
     }
 
     fn headers(&mut self, changes: &[HeaderChange]) -> fmt::Result {

@@ -132,7 +132,7 @@ fn condition_in_words(condition: &MatchCondition, head: &impl RequestHead) -> (S
     }
 }
 
-fn text_in_words(matcher: &TextMatch) -> String {
+pub(super) fn text_in_words(matcher: &TextMatch) -> String {
     match matcher {
         TextMatch::Exact(text) => format!("exact {text:?}"),
         TextMatch::Prefix(text) => format!("prefix {text:?}"),

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use config_model::model::{
-    Action, ClusterIndex, ClusterTarget, Condition, Destination, DirectResponse, Forward, HeaderOperations,
-    MatchCondition, Mesh, Model, PathMatch, PathNormalization, Pattern, Redirect, RedirectPort, Retry, Rewrite, Route,
-    RouteConfiguration, RouteMatch, Scheme, TextMatch, VirtualHost,
+    Action, ClusterIndex, ClusterTarget, Condition, Destination, DirectResponse, Forward, HeaderOperations, Locality,
+    MatchCondition, Mesh, Model, PathMatch, PathNormalization, Pattern, Redirect, RedirectPort, RetryPolicy, Rewrite,
+    Route, RouteConfiguration, RouteMatch, Scheme, TextMatch, VirtualHost,
 };
 use config_model::name::HostPattern;
 use config_model::origin::{Origin, Position, ResourceId};
@@ -83,7 +83,8 @@ pub fn model(route_configurations: Vec<RouteConfiguration>) -> Model {
         root_namespace: "istio-system".into(),
         trust_domain: "cluster.local".into(),
     };
-    Model { listeners: Vec::new(), route_configurations, clusters: Vec::new(), mesh }
+    let locality = Locality::default();
+    Model { listeners: Vec::new(), route_configurations, clusters: Vec::new(), mesh, locality }
 }
 
 /// A virtual host, named after its first domain.
@@ -114,9 +115,11 @@ pub fn route(id: &str, path: PathMatch, weights: &[u32]) -> Route {
         action: Action::Forward(Forward {
             destinations: destinations.collect(),
             rewrite: Rewrite::default(),
-            retry: Retry { attempts: 2 },
+            timeout: None,
+            retry: Arc::new(RetryPolicy::istio_default()),
         }),
         headers: HeaderOperations::default(),
+        policy: None,
     }
 }
 

@@ -1,0 +1,78 @@
+//! Policies that can't take effect.
+
+use super::*;
+
+/// The service `s` with ports 80 and 81 and so many endpoints, those of even numbers with label `v: b`.
+fn service_of(endpoints: usize) -> String {
+    let one = |number: usize| format!("{{address: 10.0.0.{number}, labels: {{v: {}}}}}", ["b", "a"][number % 2]);
+    let endpoints: Vec<String> = (1..=endpoints).map(one).collect();
+    istio(
+        "ServiceEntry",
+        "{name: s}",
+        &format!(
+            "{{hosts: [s.example], resolution: STATIC, ports: [{{number: 80, name: a, protocol: HTTP}}, {{number: 81, name: b, \
+             protocol: HTTP}}], endpoints: [{}]}}",
+            endpoints.join(", ")
+        ),
+    )
+}
+
+fn rule_of(spec: &str) -> String {
+    istio("DestinationRule", "{name: s}", &format!("{{host: s.example, {spec}}}"))
+}
+
+#[test]
+fn tg0006_ejection_that_is_never_allowed() {
+    let never = |count: usize, percent: usize, hint: usize| {
+        format!(
+            "Warning: Nobody is ever ejected: one of {count} endpoints is more than {percent} percent of them.; write \
+             maxEjectionPercent: {hint} or more"
+        )
+    };
+    let subset = |policy: &str| format!("subsets: [{{name: b, labels: {{v: b}}, trafficPolicy: {policy}}}]");
+    let table = [
+        (9, "trafficPolicy: {outlierDetection: {}}".to_owned(), Some(never(9, 10, 12))),
+        (10, "trafficPolicy: {outlierDetection: {}}".to_owned(), None),
+        (3, "trafficPolicy: {outlierDetection: {maxEjectionPercent: 33}}".to_owned(), Some(never(3, 33, 34))),
+        (3, "trafficPolicy: {outlierDetection: {maxEjectionPercent: 34}}".to_owned(), None),
+        (0, "trafficPolicy: {outlierDetection: {}}".to_owned(), None),
+        (12, subset("{outlierDetection: {}}"), Some(never(6, 10, 17))),
+        (12, subset("{outlierDetection: {maxEjectionPercent: 20}}"), None),
+    ];
+    for (count, spec, want) in table {
+        let text = format!("{}{}", service_of(count), rule_of(&spec));
+        assert_eq!(messages(&text, "TG0006"), want.into_iter().collect::<Vec<_>>(), "{count} {spec}");
+    }
+    let by_name = service_of(1).replace("STATIC", "DNS");
+    let text = format!("{by_name}{}", rule_of("trafficPolicy: {outlierDetection: {}}"));
+    assert_eq!(messages(&text, "TG0006"), [""; 0], "a name may have any number of addresses");
+}
+
+#[test]
+fn tg0006_settings_of_a_port_that_nobody_has_or_names() {
+    let at = |port: u16| {
+        format!(
+            "portLevelSettings: [{{port: {{number: {port}}}, loadBalancer: {{consistentHash: {{useSourceIp: true}}}}}}]"
+        )
+    };
+    let of_port = |port: u16| rule_of(&format!("trafficPolicy: {{{}}}", at(port)));
+    let top =
+        rule_of(&format!("trafficPolicy: {{loadBalancer: {{consistentHash: {{useSourceIp: true}}}}, {}}}", at(80)));
+    let subset = rule_of(&format!("subsets: [{{name: b, labels: {{v: b}}, trafficPolicy: {{{}}}}}]", at(80)));
+    let unnamed = "Warning: Requests are not hashed: the consistentHash of DestinationRule default/s is for port 80, which the \
+                   destination has to name.; write port: {number: 80}";
+    let unknown = "Warning: The service \"s.example\" has no port 99.; it has 80, 81";
+    let (bare, with_port) = ("{host: s.example}", "{host: s.example, port: {number: 80}}");
+    let table = [
+        (of_port(80), bare, vec![unnamed]),
+        (of_port(80), with_port, vec![]),
+        (of_port(99), with_port, vec![unknown]),
+        (top, bare, vec![]),
+        (subset.clone(), bare, vec![]),
+        (subset, "{host: s.example, subset: b}", vec![unnamed]),
+    ];
+    for (rule, destination, want) in table {
+        let text = format!("{WEB}{}{rule}{}", service_of(1), to(destination));
+        assert_eq!(messages(&text, "TG0006"), want, "{rule} {destination}");
+    }
+}

@@ -1,0 +1,130 @@
+//! Priorities and shares of endpoints, by the cluster's [`LocalityPolicy`].
+//! Source: Istio, `LocalityLoadBalancerSetting`; Envoy, `LocalityLbEndpoints`.
+
+use std::num::NonZeroU32;
+
+use foldhash::{HashMap, HashMapExt};
+
+use super::super::locality;
+use crate::model::{Endpoint, Health, Locality, LocalityPolicy};
+
+/// All of a cluster's traffic, in the unit of [`Endpoint::locality_share`].
+const ALL: u64 = 1_000_000;
+
+/// Gives the endpoints their priorities or shares. `levels` says how far each of them is. Leaves out those of localities that
+/// get nothing.
+pub(super) fn rank(policy: Option<&LocalityPolicy>, endpoints: &mut Vec<Endpoint>, levels: &[u32]) {
+    match policy {
+        Some(LocalityPolicy::Failover(_)) => prioritize(endpoints, levels),
+        Some(LocalityPolicy::Distribute { shares }) => distribute(shares, endpoints),
+        None => {}
+    }
+}
+
+/// Only levels of ready endpoints are counted, as Istio does not hand out the others.
+fn prioritize(endpoints: &mut [Endpoint], levels: &[u32]) {
+    let ready = endpoints.iter().zip(levels).filter(|(endpoint, _)| endpoint.health == Health::Ready);
+    let mut known: Vec<u32> = ready.map(|(_, level)| *level).collect();
+    known.sort_unstable();
+    known.dedup();
+    for (endpoint, level) in endpoints.iter_mut().zip(levels) {
+        let nearer = known.partition_point(|known| known < level);
+        endpoint.priority = u8::try_from(nearer).unwrap_or(u8::MAX);
+    }
+}
+
+/// Localities that a wildcard takes together divide its share by the weights of their ready endpoints.
+fn distribute(shares: &[(Locality, u32)], endpoints: &mut Vec<Endpoint>) {
+    let entry = |locality: &Locality| shares.iter().position(|(pattern, _)| locality::matches(pattern, locality));
+    endpoints.retain(|endpoint| entry(&endpoint.locality).is_some());
+    let mut of_entry = vec![0; shares.len()];
+    let mut of_locality: HashMap<Locality, u64> = HashMap::new();
+    for endpoint in endpoints.iter().filter(|endpoint| endpoint.health == Health::Ready) {
+        let weight = u64::from(endpoint.weight);
+        *of_locality.entry(endpoint.locality.clone()).or_default() += weight;
+        if let Some(total) = entry(&endpoint.locality).and_then(|index| of_entry.get_mut(index)) {
+            *total += weight;
+        }
+    }
+    for endpoint in endpoints {
+        let index = entry(&endpoint.locality).unwrap_or(0);
+        let total = of_entry.get(index).copied().unwrap_or(0).max(1);
+        let percent = shares.get(index).map_or(0, |(_, share)| u64::from(*share));
+        let weight = of_locality.get(&endpoint.locality).copied().unwrap_or(0);
+        let share = (u128::from(ALL * percent) * u128::from(weight) / (100 * u128::from(total))).max(1);
+        endpoint.locality_share = u32::try_from(share).ok().and_then(NonZeroU32::new);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{EndpointAddress, Failover};
+    use crate::name::Labels;
+    use crate::resolve::endpoints::workload::Facts;
+
+    fn endpoints(written: &[(u32, bool, u8)]) -> Vec<Endpoint> {
+        let labels = Labels::new();
+        let workload =
+            Arc::new(Facts { name: "w", namespace: "n", labels: &labels, service_account: "" }.workload("td"));
+        let one = |&(weight, ready, place): &(u32, bool, u8)| Endpoint {
+            address: EndpointAddress::Ip(SocketAddr::from(([10, 0, 0, place], 80))),
+            weight,
+            health: if ready { Health::Ready } else { Health::NotReady },
+            priority: 0,
+            locality_share: None,
+            locality: locality::parse(&format!("r{}/z{place}", place / 3)),
+            workload: Arc::clone(&workload),
+        };
+        written.iter().map(one).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn priorities_keep_the_order_of_levels_and_have_no_gaps(
+            written in prop::collection::vec((0u32..12, any::<bool>()), 0..20)
+        ) {
+            let levels: Vec<u32> = written.iter().map(|(level, _)| *level).collect();
+            let mut all = endpoints(&written.iter().map(|(_, ready)| (1, *ready, 0)).collect::<Vec<_>>());
+            let policy = LocalityPolicy::Failover(Failover { labels: Vec::new(), nearness: None });
+            rank(Some(&policy), &mut all, &levels);
+            let of_ready = all.iter().filter(|one| one.health == Health::Ready).map(|one| one.priority);
+            let mut known: Vec<u8> = of_ready.collect();
+            known.sort_unstable();
+            known.dedup();
+            prop_assert_eq!(&known, &(0..known.len() as u8).collect::<Vec<_>>());
+            for (left, left_level) in all.iter().zip(&levels) {
+                for (right, right_level) in all.iter().zip(&levels) {
+                    let is_equal = left_level == right_level && left.priority != right.priority;
+                    prop_assert!(!is_equal && (left_level > right_level || left.priority <= right.priority));
+                }
+            }
+        }
+
+        #[test]
+        fn localities_that_are_named_get_their_share_and_the_others_leave(
+            written in prop::collection::vec((1u32..100, any::<bool>(), 0u8..9), 1..20)
+        ) {
+            let shares = vec![(locality::parse("r0"), 70), (locality::parse("r1"), 30)];
+            let mut all = endpoints(&written);
+            rank(Some(&LocalityPolicy::Distribute { shares }), &mut all, &[]);
+            prop_assert!(all.iter().all(|one| &*one.locality.region != "r2"));
+            for (region, want) in [("r0", 700_000u32), ("r1", 300_000)] {
+                let ready = all.iter().filter(|one| *one.locality.region == *region && one.health == Health::Ready);
+                let mut by_zone: Vec<(&str, u32)> =
+                    ready.map(|one| (&*one.locality.zone, one.locality_share.map_or(0, NonZeroU32::get))).collect();
+                by_zone.sort_unstable();
+                by_zone.dedup();
+                let sum: u32 = by_zone.iter().map(|(_, share)| share).sum();
+                prop_assert!(by_zone.is_empty() || sum <= want && want - sum < 3, "{by_zone:?}");
+            }
+        }
+    }
+}

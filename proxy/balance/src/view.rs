@@ -1,0 +1,283 @@
+//! Who may be picked at this moment, and how often: what [`crate::EndpointSet::refresh`] builds beside the requests, and what
+//! a pick looks up. A view never changes.
+//!
+//! Source: Envoy, "Priority levels", "Panic threshold", "Locality weighted load balancing", "Slow start mode". Start at
+//! [`View::build`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use config_model::model::{Balancing, EndpointAddress, Warmup};
+
+use crate::layout::{GroupLayout, Layout, PriorityLayout};
+use crate::maglev::Maglev;
+use crate::priority::{Loads, Population};
+use crate::ring::{Host, Ring};
+use crate::schedule::Schedule;
+use crate::set::{Entry, EntryIndex, SetRules};
+use crate::warmup;
+
+/// A warmup is followed in so many steps, if they are not too short or too long for that.
+const WARMUP_STEPS: u32 = 100;
+const WARMUP_STEP_MIN: Duration = Duration::from_millis(100);
+const WARMUP_STEP_MAX: Duration = Duration::from_secs(1);
+
+/// Ids of views are never used twice in a process, so that one comparison tells whether a view is of this set and current.
+static IDS: AtomicU64 = AtomicU64::new(1);
+
+/// Endpoints that may be picked.
+#[derive(Debug)]
+pub(crate) struct View {
+    id: u64,
+    /// Those of the set, all of them: as one reference, so that a worker that lets go of a view has nothing to tidy up.
+    entries: Arc<[Entry]>,
+    pub(crate) loads: Loads,
+    levels: Box<[Level]>,
+    group_count: usize,
+    healthy: usize,
+    health_version: u64,
+    /// When weights will be others, as long as somebody warms up.
+    refresh_at: Option<Instant>,
+}
+
+/// Those of one priority.
+#[derive(Debug)]
+pub(crate) struct Level {
+    /// Which group's turn it is, if there are several.
+    pub(crate) shares: Schedule,
+    pub(crate) groups: Box<[Group]>,
+    pub(crate) hashed: Option<Hashed>,
+}
+
+/// Those of one locality, or of all if requests are not distributed. Not empty.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// Unique in the view.
+    pub(crate) number: usize,
+    pub(crate) schedule: Schedule,
+    pub(crate) members: Box<[EntryIndex]>,
+}
+
+/// Those of one priority, by consistent hashing.
+#[derive(Debug)]
+pub(crate) struct Hashed {
+    table: HashTable,
+    members: Box<[EntryIndex]>,
+}
+
+#[derive(Debug)]
+enum HashTable {
+    Ring(Ring),
+    Maglev(Maglev),
+}
+
+impl Hashed {
+    /// The endpoint of this key.
+    pub(crate) fn pick(&self, key: u64) -> Option<EntryIndex> {
+        let position = match &self.table {
+            HashTable::Ring(ring) => ring.pick(key),
+            HashTable::Maglev(maglev) => maglev.pick(key),
+        };
+        self.members.get(position? as usize).copied()
+    }
+}
+
+impl View {
+    /// Nobody.
+    pub(crate) fn empty() -> Self {
+        Self {
+            id: 0,
+            entries: Arc::default(),
+            loads: Loads::new(&[], 0),
+            levels: Box::default(),
+            group_count: 0,
+            healthy: 0,
+            health_version: 0,
+            refresh_at: None,
+        }
+    }
+
+    /// Who may be picked at `now`.
+    pub(crate) fn build(
+        entries: &Arc<[Entry]>,
+        layout: &Layout,
+        rules: &SetRules,
+        health_version: u64,
+        now: Instant,
+    ) -> Self {
+        let builder = Builder { entries, balancing: rules.balancing, warmup: warmup_of(rules), now };
+        let populations: Vec<Population> =
+            layout.priorities.iter().map(|priority| builder.population(priority)).collect();
+        let min_health = rules.policy.outliers.as_ref().map_or(0, |outliers| outliers.min_health_percent);
+        let loads = Loads::new(&populations, min_health);
+        let level = |(number, priority)| builder.level(priority, loads.is_in_panic(number));
+        let mut levels: Box<[Level]> = layout.priorities.iter().enumerate().map(level).collect();
+        let groups = levels.iter_mut().flat_map(|level| &mut level.groups);
+        let group_count = groups.enumerate().map(|(number, group)| group.number = number).count();
+        Self {
+            id: IDS.fetch_add(1, Relaxed),
+            entries: Arc::clone(entries),
+            levels,
+            loads,
+            group_count,
+            healthy: populations.iter().map(|population| population.healthy as usize).sum(),
+            health_version,
+            refresh_at: builder.refresh_at(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Attempts under way at an endpoint.
+    pub(crate) fn active(&self, index: EntryIndex) -> u32 {
+        self.entries.get(index.0 as usize).map_or(0, |entry| entry.state.active())
+    }
+
+    /// How many groups there are.
+    pub(crate) fn group_count(&self) -> usize {
+        self.group_count
+    }
+
+    pub(crate) fn level(&self, priority: usize) -> Option<&Level> {
+        self.levels.get(priority)
+    }
+
+    pub(crate) fn healthy(&self) -> usize {
+        self.healthy
+    }
+
+    pub(crate) fn is_pickable(&self) -> bool {
+        self.levels.iter().any(Level::is_pickable)
+    }
+
+    /// Whether it should be built anew, since health has changed or somebody is warmer now.
+    pub(crate) fn is_stale(&self, health_version: u64, now: Instant) -> bool {
+        self.health_version != health_version || self.refresh_at.is_some_and(|refresh_at| refresh_at <= now)
+    }
+}
+
+impl Level {
+    fn is_pickable(&self) -> bool {
+        !self.groups.is_empty() || self.hashed.as_ref().is_some_and(|hashed| !hashed.members.is_empty())
+    }
+}
+
+/// Random choice and hashing don't know of a warmup, as in Envoy.
+fn warmup_of(rules: &SetRules) -> Option<Warmup> {
+    rules.policy.warmup.filter(|_| matches!(rules.balancing, Balancing::RoundRobin | Balancing::LeastRequest))
+}
+
+struct Builder<'a> {
+    entries: &'a [Entry],
+    balancing: Balancing,
+    warmup: Option<Warmup>,
+    now: Instant,
+}
+
+impl Builder<'_> {
+    fn is_healthy(&self, position: u32) -> bool {
+        self.entries.get(position as usize).is_some_and(|entry| !entry.state.is_ejected())
+    }
+
+    fn healthy_count(&self, group: &GroupLayout) -> usize {
+        group.members.iter().filter(|&&position| self.is_healthy(position)).count()
+    }
+
+    fn population(&self, priority: &PriorityLayout) -> Population {
+        let healthy: usize = priority.groups.iter().map(|group| self.healthy_count(group)).sum();
+        Population { members: priority.member_count() as u64, healthy: healthy as u64 }
+    }
+
+    fn level(&self, priority: &PriorityLayout, panic: bool) -> Level {
+        if matches!(self.balancing, Balancing::RingHash { .. } | Balancing::Maglev { .. }) {
+            let hashed = Some(self.hashed(priority, panic));
+            return Level { shares: Schedule::new([].into_iter()), groups: Box::default(), hashed };
+        }
+        let (shares, groups) = self.groups(priority, panic);
+        Level { shares: Schedule::new(shares.iter().copied()), groups: groups.into(), hashed: None }
+    }
+
+    /// Groups of those that may be picked, with their shares. In panic, and if no locality has a share, all are one group.
+    fn groups(&self, priority: &PriorityLayout, panic: bool) -> (Vec<u32>, Vec<Group>) {
+        let mut found = (Vec::new(), Vec::new());
+        for group in &priority.groups {
+            let share = self.effective_share(group);
+            if share > 0 && !panic {
+                found.0.push(share);
+                found.1.push(self.group(group.members.iter().copied().filter(|&position| self.is_healthy(position))));
+            }
+        }
+        if found.0.is_empty() {
+            let all = priority.groups.iter().flat_map(|group| group.members.iter().copied());
+            let flat = self.group(all.filter(|&position| panic || self.is_healthy(position)));
+            if !flat.members.is_empty() {
+                found = (vec![1], vec![flat]);
+            }
+        }
+        found
+    }
+
+    /// A locality keeps its share down to 1 / 1.4 of its endpoints, and loses in proportion below that.
+    fn effective_share(&self, group: &GroupLayout) -> u32 {
+        let population = Population { members: group.members.len() as u64, healthy: self.healthy_count(group) as u64 };
+        u32::try_from(u64::from(group.weight) * population.health()).unwrap_or(u32::MAX)
+    }
+
+    fn group(&self, positions: impl Iterator<Item = u32>) -> Group {
+        let entries = positions.filter_map(|position| Some((position, self.entries.get(position as usize)?)));
+        let (weights, members): (Vec<(u32, f64)>, Vec<EntryIndex>) = entries
+            .map(|(position, entry)| ((entry.endpoint.weight, self.warmth(entry)), EntryIndex(position)))
+            .unzip();
+        let weights = warmup::scaled(&weights);
+        Group { number: 0, schedule: Schedule::new(weights.iter().copied()), members: members.into() }
+    }
+
+    /// Share of its weight that the endpoint has already.
+    fn warmth(&self, entry: &Entry) -> f64 {
+        match (self.warmup, entry.ready_since) {
+            (Some(warmup), Some(since)) => warmup::share(&warmup, self.now.saturating_duration_since(since)),
+            _ => 1.0,
+        }
+    }
+
+    fn refresh_at(&self) -> Option<Instant> {
+        let warmup = self.warmup?;
+        let warms = |entry: &Entry| self.warmth(entry) < 1.0;
+        let step = (warmup.duration / WARMUP_STEPS).clamp(WARMUP_STEP_MIN, WARMUP_STEP_MAX);
+        self.entries.iter().any(warms).then(|| self.now + step)
+    }
+
+    fn hashed(&self, priority: &PriorityLayout, panic: bool) -> Hashed {
+        let all: f64 = priority.groups.iter().map(|group| f64::from(group.weight)).sum();
+        let mut members = Vec::new();
+        let mut hosts = Vec::new();
+        for group in priority.groups.iter().filter(|group| group.weight > 0) {
+            let pickable = || group.members.iter().copied().filter(|&position| panic || self.is_healthy(position));
+            let entries = || pickable().filter_map(|position| Some((position, self.entries.get(position as usize)?)));
+            let sum: f64 = entries().map(|(_, entry)| f64::from(entry.endpoint.weight)).sum();
+            let share = f64::from(group.weight) / all;
+            for (position, entry) in entries() {
+                members.push(EntryIndex(position));
+                let weight = f64::from(entry.endpoint.weight) * share / sum;
+                hosts.push(Host { key: key_of(&entry.endpoint.address), weight });
+            }
+        }
+        let table = match self.balancing {
+            Balancing::Maglev { table_size } => HashTable::Maglev(Maglev::new(&hosts, table_size)),
+            Balancing::RingHash { minimum_ring_size } => HashTable::Ring(Ring::new(&hosts, minimum_ring_size)),
+            _ => HashTable::Ring(Ring::new(&[], 0)),
+        };
+        Hashed { table, members: members.into() }
+    }
+}
+
+/// An address as Envoy writes it.
+fn key_of(address: &EndpointAddress) -> String {
+    match address {
+        EndpointAddress::Unix(path) => path.to_string(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,70 @@
+//! Policies of clusters in words, as the table of clusters prints them: a line for each thing that is set.
+
+use std::num::NonZeroU32;
+
+use config_model::model::{Balancing, Cluster, ClusterPolicy, ConnectionPool, LocalityPolicy, OutlierDetection};
+
+/// How endpoints are chosen, and whatever else is set.
+pub(crate) fn lines(cluster: &Cluster) -> Vec<String> {
+    let ClusterPolicy { pool, outliers, warmup, locality, retry_budget } = cluster.policy();
+    let mut lines = vec![balancing(cluster.balancing)];
+    lines.extend(warmup.map(|warmup| format!("warms up in {:?}", warmup.duration)));
+    lines.extend(locality.as_ref().map(self::locality));
+    lines.extend(limits(pool));
+    lines.extend(outliers.as_ref().map(ejection));
+    lines.extend(retry_budget.map(|budget| {
+        let percent = f64::from(budget.share.millionths()) / 10_000.0;
+        format!("retries up to {percent}%, at least {}", budget.minimum)
+    }));
+    lines
+}
+
+/// `ROUND_ROBIN`, `RING_HASH 1024`
+fn balancing(balancing: Balancing) -> String {
+    match balancing {
+        Balancing::RoundRobin => "ROUND_ROBIN".to_owned(),
+        Balancing::LeastRequest => "LEAST_REQUEST".to_owned(),
+        Balancing::Random => "RANDOM".to_owned(),
+        Balancing::RingHash { minimum_ring_size } => format!("RING_HASH {minimum_ring_size}"),
+        Balancing::Maglev { table_size } => format!("MAGLEV {table_size}"),
+    }
+}
+
+fn locality(policy: &LocalityPolicy) -> String {
+    match policy {
+        LocalityPolicy::Distribute { .. } => "shares by locality".to_owned(),
+        LocalityPolicy::Failover(failover) => {
+            let labels = failover.labels.iter().map(|(name, _)| &**name);
+            let near = failover.nearness.iter().map(|_| "locality");
+            format!("nearest first by {}", labels.chain(near).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+/// `at most 100 requests, 10 connections`
+fn limits(pool: &ConnectionPool) -> Option<String> {
+    let counts = [
+        (pool.requests_max, "requests"),
+        (pool.connections_max, "connections"),
+        (pool.pending_max, "waiting"),
+        (pool.retries_max, "retries"),
+        (pool.requests_per_connection_max, "requests per connection"),
+        (pool.streams_per_connection_max, "streams per connection"),
+    ];
+    let written = counts.into_iter().filter_map(|(count, what)| count.map(|count| format!("{count} {what}")));
+    let written: Vec<String> = written.collect();
+    (!written.is_empty()).then(|| format!("at most {}", written.join(", ")))
+}
+
+/// `ejects after 5 errors, up to 10%`
+fn ejection(outliers: &OutlierDetection) -> String {
+    let count = |count: Option<NonZeroU32>, what: &str| count.map(|count| format!("{count} {what}"));
+    let counts = [
+        count(outliers.consecutive_5xx, "errors"),
+        count(outliers.consecutive_gateway_errors, "gateway errors"),
+        count(outliers.consecutive_local_origin_failures, "failures to connect"),
+    ];
+    let counts: Vec<String> = counts.into_iter().flatten().collect();
+    let after = if counts.is_empty() { "nothing".to_owned() } else { counts.join(" or ") };
+    format!("ejects after {after}, up to {}%", outliers.max_ejection_percent)
+}
