@@ -40,10 +40,13 @@ pub(crate) fn of(head: &Head) -> Result<Option<Framing>, Doubt> {
 /// One field of one to eighteen digits.
 fn length(head: &Head) -> Option<u64> {
     let digits = only(head, Name::ContentLength)?;
-    if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
+    if digits.is_empty() || digits.len() > 18 {
         return None;
     }
-    Some(digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+    digits.iter().try_fold(0, |number, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then(|| number * 10 + u64::from(digit))
+    })
 }
 
 /// One field that says `chunked` and nothing else.

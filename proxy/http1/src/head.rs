@@ -2,6 +2,7 @@
 //! whole lines in a second buffer; nothing is moved, and writing a head out copies runs of lines.
 
 use crate::name::{Name, Names};
+use crate::scan;
 
 /// Versions that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,16 +37,11 @@ impl Span {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Line {
     start: u32,
-    value_length: u32,
+    /// Behind its line feed.
+    end: u32,
     name_length: u16,
     name: Name,
     added: bool,
-}
-
-impl Line {
-    fn end(self) -> u32 {
-        self.start + u32::from(self.name_length) + self.value_length + 4
-    }
 }
 
 /// A field: its kind, its name in lower case, its value without blanks around it.
@@ -172,49 +168,56 @@ impl Head {
 
     fn field(&self, line: Line) -> Field<'_> {
         let bytes = if line.added { &self.added } else { &*self.buffer };
-        let text = bytes.get(line.start as usize..line.end() as usize).unwrap_or_default();
+        let text = bytes.get(line.start as usize..line.end as usize).unwrap_or_default();
         let (name, rest) = text.split_at_checked(usize::from(line.name_length)).unwrap_or_default();
-        let value = rest.get(2..2 + line.value_length as usize).unwrap_or_default();
+        let value = rest.get(2..rest.len().saturating_sub(2)).unwrap_or_default();
         Field { kind: line.name, name, value }
     }
 
-    /// Adds the line that begins at `start` in the buffer, in the form that [`Line`] asks for.
-    pub(crate) fn add_line(&mut self, start: usize, name_length: u16, value_length: usize) -> Name {
-        let name = Name::of(self.buffer.get(start..start + usize::from(name_length)).unwrap_or_default());
-        self.note(name);
-        let (start, value_length) = (start as u32, value_length as u32);
-        self.lines.push(Line { start, value_length, name_length, name, added: false });
-        name
+    /// Adds the lines from `at` on, within the first `filled` bytes of the buffer, that stand there in the form that [`Line`]
+    /// asks for, up to [`FIELDS_MAX`](crate::FIELDS_MAX) of them, and yields where the first other one begins.
+    pub(crate) fn add_lines(&mut self, mut at: usize, filled: usize) -> usize {
+        // A head is read once for each message: its parts are borrowed once, too, and not for each line.
+        let Self { buffer, lines, names, repeated, .. } = self;
+        let (mut seen, mut again) = (*names, *repeated);
+        // The last lines are compared sixteen bytes at a time, too, with what stands behind them.
+        let bytes = buffer.get_mut(..buffer.len().min(filled + 16)).unwrap_or_default();
+        while lines.len() < crate::FIELDS_MAX
+            && let Some(plain) = scan::plain_line(bytes, at)
+            && plain.end <= filled
+        {
+            let name = Name::of(bytes.get(at..plain.colon).unwrap_or_default());
+            again.add_known(name, seen);
+            seen.add(name);
+            let name_length = (plain.colon - at) as u16;
+            lines.push(Line { start: at as u32, end: plain.end as u32, name_length, name, added: false });
+            at = plain.end;
+        }
+        (*names, *repeated) = (seen, again);
+        at
     }
 
     /// Adds the field whose parts are at these places of the buffer.
-    pub(crate) fn add_apart(&mut self, name: Span, value: Span) -> Name {
+    pub(crate) fn add_apart(&mut self, name: Span, value: Span) {
         let start = self.added.len();
         self.added.extend_from_slice(name.of(&self.buffer));
         self.added.extend_from_slice(b": ");
         self.added.extend_from_slice(value.of(&self.buffer));
         self.added.extend_from_slice(b"\r\n");
-        self.enter(start, name.length as usize, value.length as usize)
+        self.enter(start, name.length as usize);
     }
 
-    fn note(&mut self, name: Name) {
-        if self.names.has(name) {
-            self.repeated.add(name);
-        }
-        self.names.add(name);
-    }
-
-    fn enter(&mut self, start: usize, name_length: usize, value_length: usize) -> Name {
+    /// Enters the line that has just been added, from `start` on.
+    fn enter(&mut self, start: usize, name_length: usize) {
         let name = Name::of(self.added.get(start..start + name_length).unwrap_or_default());
-        self.note(name);
-        self.lines.push(Line {
-            start: start as u32,
-            value_length: value_length as u32,
-            name_length: name_length as u16,
-            name,
-            added: true,
-        });
-        name
+        self.repeated.add_known(name, self.names);
+        self.names.add(name);
+        self.push_added(start, name_length, name);
+    }
+
+    fn push_added(&mut self, start: usize, name_length: usize, name: Name) {
+        let (start, end) = (start as u32, self.added.len() as u32);
+        self.lines.push(Line { start, end, name_length: name_length as u16, name, added: true });
     }
 
     /// Appends a field. `name` is in lower case; bytes that can't stand in a value become blanks, and blanks at its ends go.
@@ -224,21 +227,22 @@ impl Head {
 
     /// Appends a field whose value `write` appends to what it is given.
     pub fn append_with(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
-        debug_assert!(name.iter().all(|&byte| crate::scan::NAME[usize::from(byte)] == byte && byte != 0));
+        debug_assert!(name.iter().all(|&byte| scan::NAME[usize::from(byte)] == byte && byte != 0));
         let start = self.added.len();
         self.added.extend_from_slice(name);
         self.added.extend_from_slice(b": ");
         let value_start = self.added.len();
         write(&mut self.added);
         self.make_fit(value_start);
-        let value_length = self.added.len() - value_start;
         self.added.extend_from_slice(b"\r\n");
-        self.enter(start, name.len(), value_length);
+        self.enter(start, name.len());
     }
 
     /// Appends a field of our own making: `value` has no control byte, and no blank at its ends.
+    // Where this stands in its caller, the name's length is known.
+    #[inline]
     pub fn append_own(&mut self, kind: Name, name: &'static [u8], value: &[u8]) {
-        debug_assert!(Name::of(name) == kind && crate::scan::value_end(value, 0) == value.len());
+        debug_assert!(Name::of(name) == kind && scan::value_end(value, 0) == value.len());
         debug_assert!(value.trim_ascii() == value);
         let start = self.added.len();
         self.added.reserve(name.len() + value.len() + 4);
@@ -247,20 +251,14 @@ impl Head {
         self.added.extend_from_slice(value);
         self.added.extend_from_slice(b"\r\n");
         self.names.add(kind);
-        self.lines.push(Line {
-            start: start as u32,
-            value_length: value.len() as u32,
-            name_length: name.len() as u16,
-            name: kind,
-            added: true,
-        });
+        self.push_added(start, name.len(), kind);
     }
 
     /// Makes a value of what stands from `start` on.
     fn make_fit(&mut self, start: usize) {
-        if crate::scan::value_end(&self.added, start) < self.added.len() {
+        if scan::value_end(&self.added, start) < self.added.len() {
             let value = self.added.get_mut(start..).unwrap_or_default();
-            value.iter_mut().filter(|byte| crate::scan::is_control(**byte)).for_each(|byte| *byte = b' ');
+            value.iter_mut().filter(|byte| scan::is_control(**byte)).for_each(|byte| *byte = b' ');
         }
         while self.added.len() > start && matches!(self.added.last(), Some(b' ' | b'\t')) {
             self.added.pop();
@@ -303,13 +301,13 @@ impl Head {
     pub fn write_fields(&self, out: &mut Vec<u8>) {
         let mut lines = self.lines.iter().copied();
         let Some(mut run) = lines.next() else { return };
-        let mut end = run.end();
+        let mut end = run.end;
         for line in lines {
             if line.start != end || line.added != run.added {
                 self.write_run(run, end, out);
                 run = line;
             }
-            end = line.end();
+            end = line.end;
         }
         self.write_run(run, end, out);
     }

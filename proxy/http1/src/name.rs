@@ -122,6 +122,11 @@ impl Names {
     pub(crate) fn add(&mut self, name: Name) {
         self.0 |= name.alone().0;
     }
+
+    /// Adds `name` if it is in `known`.
+    pub(crate) fn add_known(&mut self, name: Name, known: Self) {
+        self.0 |= name.alone().0 & known.0;
+    }
 }
 
 #[cfg(test)]

@@ -85,6 +85,8 @@ pub(crate) enum Malformed {
 /// Reads fields from `at` on, up to the empty line, and yields where that ends.
 pub(crate) fn read_fields(head: &mut Head, mut at: usize, filled: usize) -> Reached<Malformed> {
     loop {
+        // Most lines stand as they are kept; what follows is for the one that doesn't.
+        at = head.add_lines(at, filled);
         let bytes = head.buffer.get_mut(..filled).unwrap_or_default();
         match bytes.get(at..).unwrap_or_default() {
             [b'\r', b'\n', ..] => return Ok(Some(at + 2)),
@@ -92,10 +94,6 @@ pub(crate) fn read_fields(head: &mut Head, mut at: usize, filled: usize) -> Reac
             _ => {}
         }
         match field(bytes, at) {
-            Some(line) if line.is_canonical(bytes) => {
-                head.add_line(at, (line.colon - at) as u16, line.value_end - line.value_start);
-                at = line.end;
-            }
             Some(line) => {
                 head.add_apart(Span::new(at, line.colon), Span::new(line.value_start, line.value_end));
                 at = line.end;
@@ -119,14 +117,6 @@ struct FieldLine {
     end: usize,
 }
 
-impl FieldLine {
-    /// Whether it stands in `bytes` as it is written: one space after the colon, and no blank at the end.
-    fn is_canonical(&self, bytes: &[u8]) -> bool {
-        let blanks = bytes.get(self.colon + 1..self.value_start);
-        blanks == Some(b" ") && self.end == self.value_end + 2
-    }
-}
-
 /// Reads the line that begins at `at`, and makes its name lower case. Nothing if it is no field, or isn't there whole.
 fn field(bytes: &mut [u8], at: usize) -> Option<FieldLine> {
     let colon = at + scan::lower_name(bytes.get_mut(at..)?);
@@ -134,7 +124,6 @@ fn field(bytes: &mut [u8], at: usize) -> Option<FieldLine> {
         return None;
     }
     let value_start = match bytes.get(colon..)? {
-        [b':', b' ', first, ..] if *first > b' ' => colon + 2,
         [b':', rest @ ..] => colon + 1 + rest.iter().take_while(|byte| is_blank(**byte)).count(),
         _ => return None,
     };

@@ -33,37 +33,51 @@ pub(crate) const TARGET: [bool; 256] = {
     table
 };
 
+/// Places in a line `name: value\r\n` that is written as it goes over the wire.
+pub(crate) struct PlainLine {
+    pub(crate) colon: usize,
+    /// Behind its line feed.
+    pub(crate) end: usize,
+}
+
+/// The line that begins at `at`, whose name is made lower case, if its value is not empty and has one space before it and no
+/// blank at its end. Nothing says little about a line: it may be written in another way, be no field, or not be there whole.
+pub(crate) fn plain_line(text: &mut [u8], at: usize) -> Option<PlainLine> {
+    let name_length = lower_name(text.get_mut(at..)?);
+    let colon = at + name_length;
+    if name_length == 0 || !matches!(text.get(colon..), Some([b':', b' ', first, ..]) if *first > b' ') {
+        return None;
+    }
+    let value_end = value_end(text, colon + 2);
+    match text.get(value_end - 1..value_end + 2) {
+        Some([last, b'\r', b'\n']) if !matches!(last, b' ' | b'\t') => Some(PlainLine { colon, end: value_end + 2 }),
+        _ => None,
+    }
+}
+
 /// Makes the field's name at the beginning of `text` lower case, and yields its length. Sixteen bytes at a time as long as they
 /// are letters, digits and hyphens.
 pub(crate) fn lower_name(text: &mut [u8]) -> usize {
     let mut length = 0;
-    let mut has_upper = false;
     loop {
-        let rest = text.get(length..).unwrap_or_default();
-        if let Some(sixteen) = rest.first_chunk() {
-            let (plain, upper) = name_bytes(u8x16::new(*sixteen));
-            let run = plain.trailing_ones();
-            has_upper |= upper & ((1 << run) - 1) != 0;
-            length += run as usize;
+        if let Some(sixteen) = text.get_mut(length..).and_then(<[u8]>::first_chunk_mut) {
+            let run = lower_run(sixteen);
+            length += run;
             if run == 16 {
                 continue;
             }
         }
-        match text.get(length) {
-            Some(&byte) if is_token(byte) => has_upper |= byte.is_ascii_uppercase(),
-            _ => break,
+        match text.get_mut(length) {
+            Some(byte) if is_token(*byte) => byte.make_ascii_lowercase(),
+            _ => return length,
         }
         length += 1;
     }
-    // Most names come in lower case from one side or the other.
-    if has_upper && let Some(name) = text.get_mut(..length) {
-        name.make_ascii_lowercase();
-    }
-    length
 }
 
-/// A bit for each byte that is a letter, digit or hyphen, and for each that is an upper-case letter.
-fn name_bytes(bytes: u8x16) -> (u32, u32) {
+/// Makes the letters, digits and hyphens at the beginning lower case, and yields how many they are.
+fn lower_run(text: &mut [u8; 16]) -> usize {
+    let bytes = u8x16::new(*text);
     let within = |bytes: u8x16, first: u8, last: u8| {
         let offset = bytes - u8x16::splat(first);
         offset.min(u8x16::splat(last - first)).simd_eq(offset)
@@ -71,8 +85,18 @@ fn name_bytes(bytes: u8x16) -> (u32, u32) {
     let upper = within(bytes, b'A', b'Z');
     let lower = bytes | (upper & u8x16::splat(0x20));
     let plain = within(lower, b'a', b'z') | within(lower, b'0', b'9') | lower.simd_eq(u8x16::splat(b'-'));
-    (plain.to_bitmask(), upper.to_bitmask())
+    let run = plain.to_bitmask().trailing_ones();
+    // Most names come in lower case from one side or the other.
+    if upper.to_bitmask() & ((1 << run) - 1) != 0 {
+        // The others stand behind the name, and stay as they are.
+        let beyond = PLACES.max(u8x16::splat(run as u8)).simd_eq(PLACES);
+        *text = (lower & !beyond | bytes & beyond).to_array();
+    }
+    run as usize
 }
+
+/// For each of sixteen bytes where it stands.
+const PLACES: u8x16 = u8x16::new([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
 
 /// Where, from `at` on, the first byte stands that no field's value holds: a control byte other than the tab. The length of
 /// `text` if there is none. Sixteen bytes at a time.

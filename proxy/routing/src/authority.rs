@@ -39,8 +39,32 @@ pub enum AuthorityRefusal {
     Port,
 }
 
+/// Whether `authority` is a host alone, of lower-case letters, digits, hyphens and dots, as most are: nothing has to be split
+/// off, checked or changed then. Eight bytes at a time; what is shorter is not looked at.
+pub(crate) fn is_plain_host(authority: &[u8]) -> bool {
+    let (words, rest) = authority.as_chunks();
+    // The last word overlaps the one before.
+    let last = authority.last_chunk().filter(|_| !rest.is_empty());
+    !words.is_empty() && words.iter().chain(last).all(|word| is_plain_word(u64::from_ne_bytes(*word)))
+}
+
+/// Whether the eight bytes of `word` are lower-case letters, digits, hyphens and dots.
+fn is_plain_word(word: u64) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = ONES * 0x80;
+    // The high bit of each byte, of which the others are below 0x80, says whether it is at least `first`.
+    let from = |first: u8| (word & !HIGH) + ONES * u64::from(0x80 - first);
+    let letters = from(b'a') & !from(b'z' + 1);
+    let slashes = !(((word ^ (ONES * u64::from(b'/'))) & !HIGH) + !HIGH);
+    let others = from(b'-') & !from(b'9' + 1) & !slashes;
+    (letters | others) & !word & HIGH == HIGH
+}
+
 /// Reads an authority as RFC 3986 has it; user information is refused, as RFC 9110 wants.
 pub fn parse(authority: &[u8]) -> Result<Authority<'_>, AuthorityRefusal> {
+    if is_plain_host(authority) {
+        return Ok(Authority { host: authority, port: None });
+    }
     let parts = split_port(authority);
     if parts.host.is_empty() {
         let user = memchr::memchr(b'@', authority).is_some();

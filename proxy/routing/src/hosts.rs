@@ -11,7 +11,7 @@ use config_model::name::HostPattern;
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 
-use crate::authority::split_port;
+use crate::authority::{is_plain_host, split_port};
 use crate::trie::{Key, Trie};
 
 /// A host name that is looked up by bytes. Shares its text with the model.
@@ -64,6 +64,12 @@ impl HostTable {
 
     /// Number of the virtual host for a Host as it was sent.
     pub(crate) fn find(&self, authority: &[u8]) -> Option<u32> {
+        // Most are written as they are looked up, and found.
+        if is_plain_host(authority)
+            && let Some(&number) = self.exact.get(authority)
+        {
+            return Some(number);
+        }
         let mut host: SmallVec<[u8; 256]> = SmallVec::from_slice(split_port(authority).host);
         host.make_ascii_lowercase();
         self.exact.get(&host[..]).copied().or_else(|| {

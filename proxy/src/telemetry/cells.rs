@@ -75,7 +75,9 @@ impl HistogramCells {
     }
 
     fn observe(&self, value: u64, bounds: &[u64; BOUNDS.len()]) {
-        let bucket = bounds.partition_point(|&bound| bound < value);
+        // Many requests have no body, and many answers take no time: those need no search.
+        let is_first = bounds.first().is_some_and(|&bound| value <= bound);
+        let bucket = if is_first { 0 } else { bounds.partition_point(|&bound| bound < value) };
         if let Some(cell) = self.buckets.get(bucket) {
             cell.add(1);
         }

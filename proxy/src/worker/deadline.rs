@@ -86,7 +86,8 @@ impl Deadlines {
 
     /// The tick in which a time of `limit` from now has surely passed.
     pub(crate) fn after(&self, limit: Duration) -> u32 {
-        let ticks = limit.as_millis().div_ceil(TICK.as_millis());
+        let millis = limit.as_secs().saturating_mul(1000).saturating_add(u64::from(limit.subsec_millis()));
+        let ticks = millis.div_ceil(TICK.as_millis() as u64);
         // One more, since the current tick has begun already.
         self.now.get().saturating_add(u32::try_from(ticks).unwrap_or(NEVER)).saturating_add(1)
     }
