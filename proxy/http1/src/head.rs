@@ -239,9 +239,8 @@ impl Head {
     }
 
     /// Appends a field of our own making: `value` has no control byte, and no blank at its ends.
-    // Where this stands in its caller, the name's length is known.
-    #[inline]
-    pub fn append_own(&mut self, kind: Name, name: &'static [u8], value: &[u8]) {
+    // A name whose length is known is stored, and no function called to copy it.
+    pub fn append_own<const N: usize>(&mut self, kind: Name, name: &'static [u8; N], value: &[u8]) {
         debug_assert!(Name::of(name) == kind && scan::value_end(value, 0) == value.len());
         debug_assert!(value.trim_ascii() == value);
         let start = self.added.len();
@@ -299,7 +298,7 @@ impl Head {
 
     /// Appends all fields to `out` as they go over the wire, without the empty line after them.
     pub fn write_fields(&self, out: &mut Vec<u8>) {
-        let mut lines = self.lines.iter().copied();
+        let mut lines = self.lines.iter();
         let Some(mut run) = lines.next() else { return };
         let mut end = run.end;
         for line in lines {
@@ -312,7 +311,7 @@ impl Head {
         self.write_run(run, end, out);
     }
 
-    fn write_run(&self, run: Line, end: u32, out: &mut Vec<u8>) {
+    fn write_run(&self, run: &Line, end: u32, out: &mut Vec<u8>) {
         let bytes = if run.added { &self.added } else { &*self.buffer };
         out.extend_from_slice(bytes.get(run.start as usize..end as usize).unwrap_or_default());
     }

@@ -46,8 +46,7 @@ fn request_line(head: &mut Head, filled: usize) -> Reached<Refusal> {
     let bytes = head.buffer.get(..filled).unwrap_or_default();
     let start = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
     // A short way for what is common, and what is said of anything else is said of a whole line.
-    let Some(line_feed) = memchr::memchr(b'\n', bytes.get(start..).unwrap_or_default()) else { return Ok(None) };
-    let end = start + line_feed;
+    let Some(end) = scan::line_feed(bytes, start) else { return Ok(None) };
     let line = bytes.get(start..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(Refusal::RequestLine)?;
     let method_length = match line {
         [b'G', b'E', b'T', b' ', ..] => 3,

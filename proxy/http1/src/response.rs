@@ -61,7 +61,7 @@ fn framing(head: &mut Head, to_head: bool) -> Result<Framing, ResponseFault> {
 /// Reads `HTTP/1.1 200 OK`, where the reason may be missing with its blank, and yields where the next line begins.
 fn status_line(head: &mut Head, filled: usize) -> Result<Option<usize>, ResponseFault> {
     let bytes = head.buffer.get(..filled).unwrap_or_default();
-    let Some(line_feed) = memchr::memchr(b'\n', bytes) else { return Ok(None) };
+    let Some(line_feed) = scan::line_feed(bytes, 0) else { return Ok(None) };
     let line = bytes.get(..line_feed).and_then(|line| line.strip_suffix(b"\r")).ok_or(ResponseFault::StatusLine)?;
     let (version, rest) = line.split_at_checked(9).ok_or(ResponseFault::StatusLine)?;
     head.version = match version {

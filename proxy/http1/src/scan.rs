@@ -85,14 +85,21 @@ fn lower_run(text: &mut [u8; 16]) -> usize {
     let upper = within(bytes, b'A', b'Z');
     let lower = bytes | (upper & u8x16::splat(0x20));
     let plain = within(lower, b'a', b'z') | within(lower, b'0', b'9') | lower.simd_eq(u8x16::splat(b'-'));
-    let run = plain.to_bitmask().trailing_ones();
+    let plain = plain.to_bitmask();
+    let run = run_length(plain);
     // Most names come in lower case from one side or the other.
-    if upper.to_bitmask() & ((1 << run) - 1) != 0 {
+    if upper.to_bitmask() & plain & !(plain + 1) != 0 {
         // The others stand behind the name, and stay as they are.
         let beyond = PLACES.max(u8x16::splat(run as u8)).simd_eq(PLACES);
         *text = (lower & !beyond | bytes & beyond).to_array();
     }
     run as usize
+}
+
+/// How many of the lower sixteen bits are set, from the lowest on.
+fn run_length(bits: u32) -> u32 {
+    // With a bit at the end there is no zero to be asked for.
+    (!bits & 0xffff | 0x1_0000).trailing_zeros()
 }
 
 /// For each of sixteen bytes where it stands.
@@ -104,11 +111,12 @@ pub(crate) fn value_end(text: &[u8], mut at: usize) -> usize {
     loop {
         let rest = text.get(at..).unwrap_or_default();
         if let Some(sixteen) = rest.first_chunk() {
-            let run = value_bytes(u8x16::new(*sixteen)).trailing_ones();
+            let run = run_length(value_bytes(u8x16::new(*sixteen)));
             at += run as usize;
-            if run == 16 {
-                continue;
+            if run < 16 {
+                return at;
             }
+            continue;
         }
         match text.get(at) {
             Some(&byte) if !is_control(byte) => at += 1,
@@ -117,10 +125,20 @@ pub(crate) fn value_end(text: &[u8], mut at: usize) -> usize {
     }
 }
 
-/// A bit for each byte that is no control byte, the tab counted as one.
+/// Where, from `at` on, the first line feed stands.
+pub(crate) fn line_feed(text: &[u8], at: usize) -> Option<usize> {
+    let end = value_end(text, at);
+    match text.get(end..) {
+        Some([b'\r', b'\n', ..]) => Some(end + 1),
+        _ => memchr::memchr(b'\n', text.get(at..).unwrap_or_default()).map(|after| at + after),
+    }
+}
+
+/// A bit for each byte that is no control byte other than the tab.
 fn value_bytes(bytes: u8x16) -> u32 {
     let visible = bytes.max(u8x16::splat(b' ')).simd_eq(bytes);
-    (visible & !bytes.simd_eq(u8x16::splat(0x7f))).to_bitmask()
+    let tab = bytes.simd_eq(u8x16::splat(b'\t'));
+    (visible & !bytes.simd_eq(u8x16::splat(0x7f)) | tab).to_bitmask()
 }
 
 /// Whether `byte` is a control byte other than the tab.

@@ -46,6 +46,13 @@ fn what_is_no_authority_is_refused() {
 
 proptest! {
     #[test]
+    fn a_plain_host_is_one_of_plain_characters(authority in "[a-z0-9.-]{0,20}[\\x00-\\x7fé]{0,2}[a-z0-9.-]{0,9}") {
+        let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+        let is_plain = authority.len() >= 8 && authority.as_bytes().iter().all(plain);
+        prop_assert_eq!(is_plain_host(authority.as_bytes()), is_plain);
+    }
+
+    #[test]
     fn any_bytes_are_taken_apart_or_refused(authority: Vec<u8>) {
         if let Ok(parts) = parse(&authority) {
             prop_assert!(parts.host.iter().all(u8::is_ascii_graphic));
