@@ -54,7 +54,7 @@ fn request_line(head: &mut Head, filled: usize) -> Reached<Refusal> {
     };
     let after = line.get(method_length..).unwrap_or_default();
     let rest = after.strip_prefix(b" ").filter(|_| method_length > 0).ok_or(Refusal::RequestLine)?;
-    let target_length = rest.iter().position(|&byte| !scan::TARGET[usize::from(byte)]).unwrap_or(rest.len());
+    let target_length = scan::target_length(rest);
     let (target, version) = rest.split_at_checked(target_length).unwrap_or_default();
     head.version = match version {
         b" HTTP/1.1" => Version::Http11,

@@ -23,7 +23,7 @@ pub(crate) fn is_token(byte: u8) -> bool {
 }
 
 /// Whether a byte may stand in a request's target: visible ASCII, and no `#`, which only a client knows.
-pub(crate) const TARGET: [bool; 256] = {
+const TARGET: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
@@ -107,22 +107,25 @@ const PLACES: u8x16 = u8x16::new([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 
 
 /// Where, from `at` on, the first byte stands that no field's value holds: a control byte other than the tab. The length of
 /// `text` if there is none. Sixteen bytes at a time.
-pub(crate) fn value_end(text: &[u8], mut at: usize) -> usize {
-    loop {
-        let rest = text.get(at..).unwrap_or_default();
-        if let Some(sixteen) = rest.first_chunk() {
-            let run = run_length(value_bytes(u8x16::new(*sixteen)));
-            at += run as usize;
-            if run < 16 {
-                return at;
-            }
-            continue;
-        }
-        match text.get(at) {
-            Some(&byte) if !is_control(byte) => at += 1,
-            _ => return at,
+pub(crate) fn value_end(text: &[u8], at: usize) -> usize {
+    run_end(text, at, value_bytes, |byte| !is_control(byte))
+}
+
+/// Length of the target at the beginning of `text`. Sixteen bytes at a time.
+pub(crate) fn target_length(text: &[u8]) -> usize {
+    run_end(text, 0, target_bytes, |byte| TARGET[usize::from(byte)])
+}
+
+/// Where, from `at` on, the first byte stands that is not as `sixteen` says by a bit for each, and `one` of one byte.
+fn run_end(text: &[u8], mut at: usize, sixteen: impl Fn(u8x16) -> u32, one: impl Fn(u8) -> bool) -> usize {
+    while let Some(bytes) = text.get(at..).and_then(<[u8]>::first_chunk) {
+        let run = run_length(sixteen(u8x16::new(*bytes)));
+        at += run as usize;
+        if run < 16 {
+            return at;
         }
     }
+    at + text.iter().skip(at).take_while(|byte| one(**byte)).count()
 }
 
 /// Where, from `at` on, the first line feed stands.
@@ -139,6 +142,12 @@ fn value_bytes(bytes: u8x16) -> u32 {
     let visible = bytes.max(u8x16::splat(b' ')).simd_eq(bytes);
     let tab = bytes.simd_eq(u8x16::splat(b'\t'));
     (visible & !bytes.simd_eq(u8x16::splat(0x7f)) | tab).to_bitmask()
+}
+
+/// A bit for each byte that may stand in a target.
+fn target_bytes(bytes: u8x16) -> u32 {
+    let graphic = bytes.max(u8x16::splat(b'!')).simd_eq(bytes) & bytes.min(u8x16::splat(b'~')).simd_eq(bytes);
+    (graphic & !bytes.simd_eq(u8x16::splat(b'#'))).to_bitmask()
 }
 
 /// Whether `byte` is a control byte other than the tab.
@@ -164,6 +173,7 @@ mod tests {
                 text[at] = byte;
                 let illegal = byte < 0x20 && byte != 9 || byte == 0x7f;
                 assert_eq!(value_end(&text, 0), if illegal { at } else { 19 }, "{byte} at {at}");
+                assert_eq!(target_length(&text), if TARGET[usize::from(byte)] { 19 } else { at }, "{byte} at {at}");
             }
         }
     }
