@@ -138,3 +138,21 @@ fn field(bytes: &mut [u8], at: usize) -> Option<FieldLine> {
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_message_left_behind_the_bytes_is_not_read() {
+        const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a.example\r\nX-Some-Longer-Name: 1\r\nAccept: */*\r\n\r\n";
+        let mut head = Head::new(REQUEST.into());
+        for cut in 0..REQUEST.len() {
+            assert_eq!(parse(&mut head, cut), Ok(None), "{cut}");
+        }
+        assert_eq!(parse(&mut head, REQUEST.len()), Ok(Some((REQUEST.len(), Framing::None))));
+        let mut fields = Vec::new();
+        head.write_fields(&mut fields);
+        assert_eq!(fields, b"host: a.example\r\nx-some-longer-name: 1\r\naccept: */*\r\n");
+    }
+}
