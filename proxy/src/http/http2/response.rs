@@ -147,8 +147,8 @@ impl ResponseBody {
 }
 
 impl Download {
-    fn end(self: Box<Self>, exchange: &Exchange) {
-        let Self { upstream, response, upload, keeps, .. } = *self;
+    fn end(self, exchange: &Exchange) {
+        let Self { upstream, response, upload, keeps, .. } = self;
         let is_sent = upload.is_none_or(|upload| upload.is_complete());
         if keeps && is_sent && is_reusable(&response) {
             upstream.keep();
