@@ -185,7 +185,7 @@ impl RetryConditions {
 
     /// Both.
     #[must_use]
-    pub fn with(self, other: Self) -> Self {
+    pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 

@@ -18,6 +18,10 @@ pub(super) struct Answer {
     details: Cow<'static, str>,
     body: Bytes,
     location: Option<Vec<u8>>,
+    /// For gRPC requests; nothing: what the status is mapped to.
+    grpc_status: Option<u8>,
+    /// Tell that a limit was reached: `x-envoy-overloaded`.
+    overloaded: bool,
     /// Whether the connection ends with it: what is left of the request is not read.
     pub(super) closes: bool,
 }
@@ -32,7 +36,16 @@ pub(super) struct Made {
 impl Answer {
     /// An answer without words.
     pub(super) fn new(status: u16, flags: Flags, details: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, flags, details: details.into(), body: Bytes::new(), location: None, closes: false }
+        Self {
+            status,
+            flags,
+            details: details.into(),
+            body: Bytes::new(),
+            location: None,
+            grpc_status: None,
+            overloaded: false,
+            closes: false,
+        }
     }
 
     /// The answer to a request that is not routed.
@@ -50,9 +63,24 @@ impl Answer {
         Self { body, ..Self::new(status, Flags::NONE, "direct_response") }
     }
 
+    /// Its status, if it isn't told in gRPC's words.
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
     /// With words for the client.
     pub(super) fn with_body(self, body: impl Into<Bytes>) -> Self {
         Self { body: body.into(), ..self }
+    }
+
+    /// With a status of its own for gRPC requests.
+    pub(super) fn with_grpc_status(self, grpc_status: Option<u8>) -> Self {
+        Self { grpc_status, ..self }
+    }
+
+    /// Says that a limit was reached.
+    pub(super) fn overloaded(self, overloaded: bool) -> Self {
+        Self { overloaded, ..self }
     }
 
     /// Says that the connection ends with it.
@@ -72,6 +100,9 @@ impl Answer {
         }
         if let Some(location) = &self.location {
             head.append(b"location", location);
+        }
+        if self.overloaded {
+            head.append(b"x-envoy-overloaded", b"true");
         }
         let status = head.status();
         let mut body = if is_grpc { Bytes::new() } else { self.body };
@@ -99,7 +130,8 @@ impl Answer {
     fn tell_grpc(&self, head: &mut Head) {
         head.set_status(200);
         head.append(b"content-type", b"application/grpc");
-        head.append_with(b"grpc-status", |out| push_number(out, routing::grpc::status_of_http(self.status).into()));
+        let status = self.grpc_status.unwrap_or_else(|| routing::grpc::status_of_http(self.status));
+        head.append_with(b"grpc-status", |out| push_number(out, status.into()));
         if !self.body.is_empty() {
             head.append(b"grpc-message", &self.body);
         }

@@ -76,13 +76,13 @@ impl Upload {
         self.broken = true;
     }
 
-    /// Itself, if not all of the request has gone.
-    pub(super) fn unfinished(mut self, memory: &Memory) -> Option<Box<Self>> {
+    /// Itself, if not all of the request has gone; else what was kept of it.
+    pub(super) fn unfinished(mut self, memory: &Memory) -> (Option<Box<Self>>, Kept) {
         if !self.pump.is_done() {
-            return Some(Box::new(self));
+            return (Some(Box::new(self)), Kept::default());
         }
         memory.give_back_out(self.pump.take_prefix());
-        None
+        (None, self.kept)
     }
 
     /// What was kept, for another try.
@@ -171,7 +171,24 @@ impl Attempt {
             self.give_back(local);
             return Poll::Ready(Err(AttemptEnd::ClientLeft));
         }
+        if let Some(error) = self.timed_out(cx, exchange) {
+            self.give_back(local);
+            return Poll::Ready(Err(AttemptEnd::Failed(error)));
+        }
         self.watch(cx, client, local)
+    }
+
+    /// Whether the time of the route or of this try is up.
+    fn timed_out(&self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Option<AttemptError> {
+        let rare = exchange.rare.as_mut()?;
+        let is_sent = self.upload.has_ended();
+        if let Some(timer) = &mut rare.timeout
+            && timer.poll(cx, is_sent)
+        {
+            return Some(AttemptError::RequestTimeout { limit: timer.limit() });
+        }
+        let timer = rare.per_try.as_mut()?;
+        timer.poll(cx, is_sent).then_some(AttemptError::PerTryTimeout { limit: timer.limit() })
     }
 
     fn give_back(&mut self, local: &Local) {

@@ -158,6 +158,11 @@ impl Kept {
         Self { bytes: Vec::new(), limit, is_whole: true }
     }
 
+    /// All of it, unless something is missing.
+    pub(super) fn whole(&self) -> Option<&[u8]> {
+        self.is_whole.then_some(&*self.bytes)
+    }
+
     /// Whether the request can be sent again.
     pub(super) fn is_whole(&self) -> bool {
         self.is_whole

@@ -9,7 +9,7 @@ use http1::{Framing, Head, Message};
 use super::answer::Made;
 use super::attempt::Client;
 use super::body::StreamBody;
-use super::exchange::{Plan, plan, refuse};
+use super::exchange::{Plan, planned, refuse};
 use super::forward::{Forwarding, Outcome, Relay, forward};
 use super::head::Refusal;
 use super::pump::{Nothing, Pump, Side, Source, SourceFault};
@@ -181,7 +181,7 @@ impl Downstream {
             let made = refuse(&mut exchange, refusal).make(&mut exchange, &[]);
             return (self.answer(made, &mut exchange).await, None);
         }
-        let plan = plan(&connection, &pinned, &mut exchange);
+        let plan = planned(&connection, &pinned, &mut exchange).await;
         self.watching = true;
         self.owes_leave = exchange.wishes.leave;
         let next = match plan {

@@ -7,6 +7,7 @@ use routing::{Decision, DestinationEntry, RouteEntry};
 
 use super::answer::Answer;
 use super::head::{Refusal, View, Wishes, sanitize};
+use super::policy::admit;
 use super::record::Exchange;
 use super::target::Target;
 use crate::listener::Connection;
@@ -21,8 +22,26 @@ pub(super) enum Plan<'t> {
     Forward(&'t RouteEntry, &'t DestinationEntry),
 }
 
+/// Decides about a request whose head is whole, and does to it what its route's policies ask.
+pub(super) async fn planned<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchange) -> Plan<'t> {
+    let plan = plan(connection, pinned, exchange);
+    let route = match &plan {
+        Plan::Answer(_, Some(route)) | Plan::Forward(route, _) => *route,
+        Plan::Answer(_, None) => return plan,
+    };
+    if route.route.policy.is_none() {
+        return plan;
+    }
+    let forwards = matches!(plan, Plan::Forward(..));
+    // Boxed, as it is rare.
+    match Box::pin(admit(exchange, route, forwards)).await {
+        Some((answer, has_rules)) => Plan::Answer(answer, Some(route).filter(|_| has_rules)),
+        None => plan,
+    }
+}
+
 /// Decides about a request whose head is whole.
-pub(super) fn plan<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchange) -> Plan<'t> {
+fn plan<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchange) -> Plan<'t> {
     match read(exchange, connection, pinned) {
         Ok(()) => decide(connection, pinned, exchange),
         Err(refusal) => Plan::Answer(refuse(exchange, refusal), None),

@@ -5,9 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance::{AttemptError, AttemptOutcome, Entry, EntryIndex, Replay, ResponseFlag, RetryState, Verdict};
-use config_model::model::{Action, ClusterIndex, ClusterTarget};
-use http1::{Framing, Message, Version};
+use balance::{
+    AttemptError, AttemptOutcome, Entry, EntryIndex, OutlierEvent, Replay, ResponseFlag, RetryPermit, RetryState,
+    Verdict, Wish,
+};
+use config_model::model::{Action, ClusterIndex, ClusterTarget, Fault, Mirror, RetryConditions, RetryPolicy};
+use http1::{Framing, Message, Name, Version};
 use routing::headers::Mutation;
 use routing::{DestinationEntry, RouteEntry};
 use smallvec::SmallVec;
@@ -15,9 +18,10 @@ use smallvec::SmallVec;
 use super::answer::Answer;
 use super::attempt::{Attempt, AttemptEnd, Client, Upload};
 use super::body::Kept;
+use super::policy::{self, Timer};
 use super::record::Exchange;
-use super::response;
 use super::rewrite::{rewrite_head, write_request};
+use super::{mirror, response};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::Flags;
 use crate::upstream::{UpstreamConnection, connect};
@@ -50,6 +54,9 @@ pub(super) enum Outcome {
     ClientLeft,
 }
 
+/// What is kept of a request's body, so that it can be sent again or to a mirror. Source: Istio's default buffer.
+const KEPT_MAX: usize = 1 << 20;
+
 /// Sends the request on, and yields what has come of it.
 pub(super) async fn forward<C: Client>(
     forwarding: &Forwarding<'_>,
@@ -59,6 +66,10 @@ pub(super) async fn forward<C: Client>(
 ) -> Outcome {
     let Forwarding { pinned, route, destination } = *forwarding;
     exchange.record.destination(destination);
+    let hash = match route.route.hash() {
+        [] => None,
+        sources => policy::hash(exchange, sources),
+    };
     let target = rewrite_head(exchange, route, destination);
     let ClusterTarget::Known(index) = destination.target else {
         return Outcome::Answer(Answer::new(503, Flags::NO_CLUSTER_FOUND, "cluster_not_found"));
@@ -67,17 +78,33 @@ pub(super) async fn forward<C: Client>(
     // Only a route that forwards has destinations.
     let Action::Forward(action) = &route.route.action else { return Outcome::Answer(no_healthy_upstream()) };
     exchange.record.cluster(index);
-    let tries = Tries {
+    if let Some(limit) = action.timeout {
+        exchange.rare().timeout = Some(Timer::new(limit));
+    }
+    let mirrors = route.route.mirrors();
+    let keeps_body = may_repeat_what_was_sent(&action.retry, exchange.record.is_grpc()) || !mirrors.is_empty();
+    let mut tries = Tries {
         local: Rc::clone(exchange.record.local()),
         pinned,
         index,
         cluster,
         target: target.as_deref(),
+        policy: &action.retry,
+        fault: route.route.fault().filter(|fault| fault.per_attempt),
+        hash,
         state: RetryState::new(&action.retry),
+        retry: None,
         tried: SmallVec::new(),
-        kept: Kept::up_to(0),
+        kept: Kept::up_to(if keeps_body { KEPT_MAX } else { 0 }),
     };
-    match tries.run(exchange, client).await {
+    if let Err(error) = tries.admit(exchange) {
+        return Outcome::Answer(tries.failure(&error, Verdict::Final, exchange));
+    }
+    let outcome = tries.run(exchange, client).await;
+    if !mirrors.is_empty() {
+        tries.mirror(mirrors, exchange);
+    }
+    match outcome {
         Ok((mut relay, took)) => {
             let framing = relay.response.framing();
             let head = relay.response.head_mut();
@@ -89,6 +116,20 @@ pub(super) async fn forward<C: Client>(
         }
         Err(outcome) => outcome,
     }
+}
+
+/// Whether the policy may want to send a request again that has gone out with its body.
+fn may_repeat_what_was_sent(policy: &RetryPolicy, is_grpc: bool) -> bool {
+    const UNSENT: RetryConditions = RetryConditions::CONNECT_FAILURE
+        .with(RetryConditions::REFUSED_STREAM)
+        .with(RetryConditions::RESET_BEFORE_REQUEST);
+    const GRPC: RetryConditions = RetryConditions::CANCELLED
+        .with(RetryConditions::DEADLINE_EXCEEDED)
+        .with(RetryConditions::INTERNAL)
+        .with(RetryConditions::RESOURCE_EXHAUSTED)
+        .with(RetryConditions::UNAVAILABLE);
+    let ignored = if is_grpc { UNSENT } else { UNSENT.with(GRPC) }.with(RetryConditions::STATUS_CODES);
+    policy.attempts > 0 && (!policy.status_codes.is_empty() || !ignored.contains(policy.conditions))
 }
 
 fn no_healthy_upstream() -> Answer {
@@ -103,49 +144,155 @@ struct Tries<'a> {
     cluster: &'a Arc<ClusterRuntime>,
     /// The rewritten target.
     target: Option<&'a [u8]>,
+    policy: &'a RetryPolicy,
+    /// Made in each try.
+    fault: Option<&'a Fault>,
+    hash: Option<u64>,
     state: RetryState<'a>,
+    /// Counts the retry under way.
+    retry: Option<RetryPermit>,
     tried: SmallVec<[EntryIndex; 4]>,
     kept: Kept,
 }
 
 impl Tries<'_> {
-    async fn run<C: Client>(mut self, exchange: &mut Exchange, client: &mut C) -> Result<(Relay, Duration), Outcome> {
+    /// Counts the request, if its cluster has limits.
+    fn admit(&self, exchange: &mut Exchange) -> Result<(), AttemptError> {
+        if self.cluster.has_limits {
+            let permit = self.cluster.endpoints.cluster().try_request().map_err(|_overflow| AttemptError::Overflow)?;
+            exchange.rare().permit = Some(permit);
+        }
+        Ok(())
+    }
+
+    async fn run<C: Client>(&mut self, exchange: &mut Exchange, client: &mut C) -> Result<(Relay, Duration), Outcome> {
         let mut fresh = false;
         loop {
-            let Some(pick) = self.local.pick(self.pinned, self.index, self.cluster, &self.tried) else {
+            let wish = Wish {
+                hash: self.hash,
+                tried: &self.tried,
+                avoid_tried: self.policy.ignore_previous_hosts,
+                avoid_tried_priorities: self.policy.remote_localities,
+            };
+            let Some(pick) = self.local.pick(self.pinned, self.index, self.cluster, wish) else {
                 return Err(Outcome::Answer(no_healthy_upstream()));
             };
             self.tried.push(pick);
             let Some(entry) = self.cluster.endpoints.get(pick) else {
                 return Err(Outcome::Answer(no_healthy_upstream()));
             };
+            if let Some(fault) = self.fault
+                && let Some(aborted) = policy::inject(exchange, fault).await
+            {
+                let outcome =
+                    AttemptOutcome::Answered { status: aborted.status(), grpc_status: None, rate_limited: false };
+                match self.judge(&outcome, exchange).await? {
+                    Next::Again(is_fresh) => fresh = is_fresh,
+                    Next::Over(_) => return Err(Outcome::Answer(aborted)),
+                }
+                continue;
+            }
             exchange.record.attempt(pick, entry, self.state.attempt());
-            let error = match self.attempt(entry, fresh, exchange, client).await {
-                Ok(answered) => return Ok(answered),
+            let outcome = match self.attempt(entry, fresh, exchange, client).await {
+                Ok((relay, took)) => {
+                    let outcome = self.outcome_of(&relay.response, exchange);
+                    let Some(outcome) = outcome else { return Ok((relay, took)) };
+                    self.report(pick, &outcome);
+                    match self.judge(&outcome, exchange).await? {
+                        Next::Over(_) => return Ok((relay, took)),
+                        Next::Again(is_fresh) => fresh = is_fresh,
+                    }
+                    self.give_up(relay);
+                    continue;
+                }
                 Err(AttemptEnd::ClientLeft) => return Err(Outcome::ClientLeft),
                 Err(AttemptEnd::ClientSilent) => return Err(Outcome::Answer(broken_request(exchange, 408))),
                 Err(AttemptEnd::ClientBroke) => return Err(Outcome::Answer(broken_request(exchange, 400))),
-                Err(AttemptEnd::Failed(error)) => error,
+                Err(AttemptEnd::Failed(error)) => AttemptOutcome::Failed(error),
             };
             exchange.record.failed_attempt();
-            let idempotent = Replay::is_idempotent(std::str::from_utf8(exchange.request.head().method()).unwrap_or(""));
-            let replay = Replay { idempotent, body_available: self.kept.is_whole() };
-            let outcome = AttemptOutcome::Failed(error);
-            let verdict = self.state.judge(&outcome, replay, self.local.draw());
-            let AttemptOutcome::Failed(error) = outcome else { return Err(Outcome::Answer(no_healthy_upstream())) };
-            match verdict {
-                Verdict::Retry { after } => {
-                    self.local.shard.borrow_mut().retry(&self.cluster.metrics);
-                    // Boxed, as it is rare.
-                    Box::pin(tokio::time::sleep(after)).await;
+            match self.judge(&outcome, exchange).await? {
+                // A stale connection says nothing of the endpoint.
+                Next::Again(true) => fresh = true,
+                next => {
+                    self.report(pick, &outcome);
                     fresh = false;
-                }
-                Verdict::Resend => fresh = true,
-                Verdict::Final | Verdict::Exhausted => {
-                    return Err(Outcome::Answer(self.failure(&error, verdict, exchange)));
+                    if let (Next::Over(verdict), AttemptOutcome::Failed(error)) = (next, &outcome) {
+                        return Err(Outcome::Answer(self.failure(error, verdict, exchange)));
+                    }
                 }
             }
         }
+    }
+
+    /// What an answer means to retries and outlier detection; nothing if neither could care.
+    fn outcome_of(&self, response: &Message, exchange: &Exchange) -> Option<AttemptOutcome> {
+        let head = response.head();
+        let is_watched = self.cluster.definition.policy().outliers.is_some();
+        if head.status() < 400 && !exchange.record.is_grpc() && self.policy.status_codes.is_empty() && !is_watched {
+            return None;
+        }
+        let grpc = head.value(b"grpc-status").filter(|_| exchange.record.is_grpc());
+        Some(AttemptOutcome::Answered {
+            status: head.status(),
+            grpc_status: grpc.and_then(|status| std::str::from_utf8(status).ok()?.parse().ok()),
+            rate_limited: head.names().has(Name::Envoy) && head.value(b"x-envoy-ratelimited").is_some(),
+        })
+    }
+
+    /// Tells outlier detection.
+    fn report(&self, pick: EntryIndex, outcome: &AttemptOutcome) {
+        if self.cluster.definition.policy().outliers.is_none() {
+            return;
+        }
+        let now = Instant::now();
+        let endpoints = &self.cluster.endpoints;
+        if let Some(OutlierEvent::Ejected { cause, .. }) = endpoints.report(pick, outcome.report(), now) {
+            let address = self.cluster.endpoint(pick).map_or("", |endpoint| &endpoint.address);
+            tracing::info!(target: "upstream", cluster = &*self.cluster.name, address, cause = cause.name(), "an endpoint is ejected");
+            endpoints.refresh(now);
+        }
+    }
+
+    /// Whether another try follows; waits until it is due.
+    async fn judge(&mut self, outcome: &AttemptOutcome, exchange: &mut Exchange) -> Result<Next, Outcome> {
+        let method = std::str::from_utf8(exchange.request.head().method()).unwrap_or("");
+        let replay = Replay { idempotent: Replay::is_idempotent(method), body_available: self.kept.is_whole() };
+        let verdict = self.state.judge(outcome, replay, self.local.draw());
+        let after = match verdict {
+            Verdict::Retry { after } => after,
+            Verdict::Resend => return Ok(Next::Again(true)),
+            Verdict::Final | Verdict::Exhausted => {
+                if verdict == Verdict::Exhausted {
+                    exchange.record.flag(Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
+                }
+                return Ok(Next::Over(verdict));
+            }
+        };
+        if self.cluster.has_limits {
+            self.retry = None;
+            match self.cluster.endpoints.cluster().try_retry() {
+                Ok(permit) => self.retry = Some(permit),
+                Err(_overflow) => {
+                    exchange.record.flag(Flags::UPSTREAM_OVERFLOW);
+                    return Ok(Next::Over(Verdict::Final));
+                }
+            }
+        }
+        self.local.shard.borrow_mut().retry(&self.cluster.metrics);
+        // Boxed, as it is rare.
+        match Box::pin(policy::in_time(exchange, tokio::time::sleep(after))).await {
+            Some(()) => Ok(Next::Again(false)),
+            None => Err(Outcome::Answer(self.failure(&timed_out(exchange), Verdict::Final, exchange))),
+        }
+    }
+
+    /// Lets go of an answer that isn't passed on.
+    fn give_up(&mut self, relay: Relay) {
+        if let Some(upload) = relay.upload {
+            self.kept = upload.into_kept(&self.local.memory);
+        }
+        self.local.memory.give_back(relay.response);
     }
 
     /// One try at one endpoint.
@@ -160,12 +307,16 @@ impl Tries<'_> {
         let kept = if fresh { None } else { self.local.pool.reuse(&entry.state) };
         let upstream = match kept {
             Some(upstream) => upstream,
-            None => {
-                let limit = self.cluster.definition.connect_timeout;
-                connect(&self.local, &self.cluster.metrics, entry, limit).await.map_err(AttemptEnd::Failed)?
-            }
+            // Boxed, as it is rare: the futures of idle connections would have to have room for it.
+            None => match Box::pin(policy::in_time(exchange, connect(&self.local, self.cluster, entry))).await {
+                Some(connected) => connected.map_err(AttemptEnd::Failed)?,
+                None => return Err(AttemptEnd::Failed(timed_out(exchange))),
+            },
         };
         exchange.record.connected(upstream.local_address);
+        if let Some(limit) = self.policy.per_try_timeout {
+            exchange.rare().per_try = Some(Timer::new(limit));
+        }
         let mut out = self.local.memory.out();
         write_request(exchange, self.target, self.state.attempt(), &mut out);
         let framing = exchange.request.framing();
@@ -176,7 +327,8 @@ impl Tries<'_> {
         match std::future::poll_fn(|cx| attempt.poll_head(cx, exchange, client, &self.local)).await {
             Ok(response) => {
                 let Attempt { upstream, upload, .. } = attempt;
-                let upload = upload.unfinished(&self.local.memory);
+                let (upload, kept) = upload.unfinished(&self.local.memory);
+                self.kept = kept;
                 let keeps = keeps_connection(&response);
                 let now = Instant::now();
                 exchange.record.head_came(now);
@@ -189,23 +341,50 @@ impl Tries<'_> {
         }
     }
 
+    /// Sends copies to those who mirror the route, if all of the request is here.
+    fn mirror(&self, mirrors: &[Mirror], exchange: &Exchange) {
+        let Some(body) = self.kept.whole() else { return };
+        let head = exchange.request.head();
+        for (cluster, _) in routing::mirror::chosen(mirrors, || self.local.draw()) {
+            let mut out = Vec::new();
+            write_request(exchange, self.target, 1, &mut out);
+            let request = mirror::copy(out, exchange.request.framing(), body);
+            mirror::send(&self.local, self.pinned, cluster, request, head.method() == b"HEAD");
+        }
+    }
+
     /// The answer to a request that no try has brought an answer to.
     fn failure(&self, error: &AttemptError, verdict: Verdict, exchange: &mut Exchange) -> Answer {
         let mut flags = flags_of(error);
         if verdict == Verdict::Exhausted {
             flags.insert(Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
         }
-        let reason = error.reset_reason();
-        let details = format!("upstream_reset_before_response_started{{{}}}", reason.replace(' ', "_"));
-        let retried = if self.state.attempt() > 1 { "retried and the latest reset reason: " } else { "reset reason: " };
-        let mut body = format!("upstream connect error or disconnect/reset before headers. {retried}{reason}");
+        let is_overflow = *error == AttemptError::Overflow;
+        if is_overflow {
+            self.local.shard.borrow_mut().pending_overflow(&self.cluster.metrics);
+        }
+        let mut body = error.body(self.state.attempt() > 1).into_owned();
         if let AttemptError::ConnectFailed { reason } = error {
             // Writing to a string cannot fail.
             let _ = write!(body, ", transport failure reason: delayed connect error: {reason}");
             exchange.record.transport_failure(format!("delayed connect error: {reason}"));
         }
-        Answer::new(error.status(), flags, details).with_body(body)
+        Answer::new(error.status(), flags, error.details()).with_body(body).overloaded(is_overflow)
     }
+}
+
+/// What follows a try.
+enum Next {
+    /// Another one; over a new connection if so.
+    Again(bool),
+    /// Nothing.
+    Over(Verdict),
+}
+
+/// The route's time is up.
+fn timed_out(exchange: &Exchange) -> AttemptError {
+    let timer = exchange.rare.as_ref().and_then(|rare| rare.timeout.as_ref());
+    AttemptError::RequestTimeout { limit: timer.map_or(Duration::ZERO, Timer::limit) }
 }
 
 /// The answer to a request whose body was broken off, malformed or didn't come.
@@ -228,7 +407,7 @@ fn flags_of(error: &AttemptError) -> Flags {
 }
 
 /// Whether a back end keeps its connection open after this response, as far as its head says. Source: RFC 9112, 9.3.
-fn keeps_connection(response: &Message) -> bool {
+pub(super) fn keeps_connection(response: &Message) -> bool {
     let head = response.head();
     let mut options = http1::connection_options(head);
     match head.version() {

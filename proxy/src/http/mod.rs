@@ -12,6 +12,8 @@ mod exchange;
 mod forward;
 mod head;
 mod http2;
+mod mirror;
+mod policy;
 mod pump;
 mod record;
 mod relay;

@@ -15,6 +15,7 @@ use routing::headers::Values;
 use routing::{DestinationEntry, DestinationIndex, RouteEntry, RouteIndex, VirtualHostEntry};
 
 use super::head::Wishes;
+use super::policy::Rare;
 use super::target::Target;
 use crate::listener::{Connection, Protocol};
 use crate::snapshot::ClusterRuntime;
@@ -31,6 +32,8 @@ pub(super) struct Exchange {
     pub(super) wishes: Wishes,
     /// What is counted and logged.
     pub(super) record: Record,
+    /// What few requests have.
+    pub(super) rare: Option<Box<Rare>>,
 }
 
 /// What is remembered of an exchange.
@@ -76,7 +79,12 @@ impl Exchange {
     /// Begins with a request whose head is there, or has been refused.
     pub(super) fn begin(connection: &Rc<Connection>, pinned: &Rc<Pinned>, request: Box<Message>) -> Self {
         let record = Record::begin(connection, pinned, request.head());
-        Self { request, target: Target::unknown(), wishes: Wishes::default(), record }
+        Self { request, target: Target::unknown(), wishes: Wishes::default(), record, rare: None }
+    }
+
+    /// What few requests have, made if need be.
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     /// Whether the answer has no body, whatever it says.
@@ -139,6 +147,21 @@ impl Record {
     /// The worker's state.
     pub(super) fn local(&self) -> &Rc<Local> {
         &self.connection.local
+    }
+
+    /// The client's address.
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.connection.peer
+    }
+
+    /// Our address, as the client dialled it.
+    pub(super) fn here(&self) -> SocketAddr {
+        self.connection.here
+    }
+
+    /// Something has happened that the log tells with a flag.
+    pub(super) fn flag(&mut self, flag: Flags) {
+        self.flags.insert(flag);
     }
 
     /// Whether the request speaks gRPC.
@@ -257,6 +280,12 @@ impl Record {
             self.flags.insert(Flags::UPSTREAM_CONNECTION_TERMINATION);
             self.details = Cow::Borrowed("upstream_reset_after_response_started{connection_termination}");
         }
+    }
+
+    /// The answer took longer than the route allows.
+    pub(super) fn timed_out(&mut self) {
+        self.flags.insert(Flags::UPSTREAM_REQUEST_TIMEOUT);
+        self.details = Cow::Borrowed("response_timeout");
     }
 
     /// The client broke the exchange off.

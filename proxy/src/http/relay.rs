@@ -59,6 +59,16 @@ pub(super) fn is_reusable(response: &Message) -> bool {
     response.is_complete() && response.leftover().is_empty()
 }
 
+/// Whether the route's time is up, so that the answer is cut off.
+pub(super) fn timed_out(cx: &mut Context<'_>, exchange: &mut Exchange, is_sent: bool) -> bool {
+    let Some(timer) = exchange.rare.as_mut().and_then(|rare| rare.timeout.as_mut()) else { return false };
+    let is_over = timer.poll(cx, is_sent);
+    if is_over {
+        exchange.record.timed_out();
+    }
+    is_over
+}
+
 /// Both directions of an exchange.
 struct Relaying {
     download: Pump,
@@ -97,6 +107,9 @@ impl Relaying {
                 return Poll::Ready(Err(Next::Close));
             }
             Poll::Pending => exchange.record.has_waited = true,
+        }
+        if timed_out(cx, exchange, self.upload.is_none()) {
+            return Poll::Ready(Err(Next::Close));
         }
         if client.poll_left(cx, &mut exchange.request).is_ready() {
             exchange.record.client_left();

@@ -38,6 +38,12 @@ pub(super) fn finish(head: &mut Head, framing: Framing, exchange: &mut Exchange,
         headers::apply(rules, head, &exchange.commands_of_answer());
         reframe(head, framing);
     }
+    if let Some(rare) = &mut exchange.rare {
+        routing::cors::write(std::mem::take(&mut rare.cors), head);
+        if let Some(cookie) = rare.cookie.take() {
+            head.append(b"set-cookie", cookie.as_bytes());
+        }
+    }
     head.remove_all(Name::Server.alone());
     head.append_own(Name::Server, b"server", SERVER);
     if !head.has(Name::Date) {

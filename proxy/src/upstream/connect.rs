@@ -3,33 +3,45 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use balance::{AttemptError, Entry};
+use balance::{AttemptError, ConnectionPermit, Entry};
 use config_model::model::EndpointAddress;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::UpstreamConnection;
 use crate::net::Stream;
-use crate::telemetry::ClusterId;
+use crate::snapshot::ClusterRuntime;
 use crate::worker::Local;
 
-/// Connects to an endpoint within `limit`.
+/// Connects to an endpoint of a cluster within its limits of time and number.
 ///
 /// # Errors
 /// If that takes longer, or fails.
 pub(crate) async fn connect(
     local: &Rc<Local>,
-    cluster: &ClusterId,
+    cluster: &ClusterRuntime,
     entry: &Entry,
-    limit: Duration,
 ) -> Result<Box<UpstreamConnection>, AttemptError> {
-    // Boxed, as it is rare: the futures of idle connections would have to have room for it.
-    match Box::pin(tokio::time::timeout(limit, dial(&entry.endpoint.address))).await {
-        Ok(Ok(stream)) => Ok(UpstreamConnection::new(stream, Arc::clone(&entry.state), local, cluster)),
+    let permit = permit(local, cluster).await?;
+    let limit = cluster.definition.connect_timeout;
+    match tokio::time::timeout(limit, dial(&entry.endpoint.address)).await {
+        Ok(Ok(stream)) => Ok(UpstreamConnection::new(stream, Arc::clone(&entry.state), local, cluster, permit)),
         Ok(Err(error)) => Err(AttemptError::ConnectFailed { reason: error.kind() }),
         Err(_elapsed) => Err(AttemptError::ConnectTimeout { limit }),
     }
+}
+
+/// The right to open a connection, if the cluster limits their number. Idle ones of this worker are closed for it.
+async fn permit(local: &Local, cluster: &ClusterRuntime) -> Result<Option<ConnectionPermit>, AttemptError> {
+    if cluster.definition.policy().pool.connections_max.is_none() {
+        return Ok(None);
+    }
+    let gate = cluster.endpoints.cluster().connections();
+    if let Some(permit) = gate.try_acquire() {
+        return Ok(Some(permit));
+    }
+    local.pool.close_one_of(gate);
+    gate.acquire().await.map(Some).map_err(|_overflow| AttemptError::Overflow)
 }
 
 async fn dial(address: &EndpointAddress) -> io::Result<Stream> {

@@ -1,12 +1,15 @@
 //! One connection to a back end.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use balance::EndpointState;
+use balance::{ConnectionGate, ConnectionPermit, EndpointState};
 
 use crate::net::Stream;
+use crate::snapshot::ClusterRuntime;
 use crate::telemetry::ClusterId;
 use crate::worker::Local;
 
@@ -20,6 +23,12 @@ pub(crate) struct UpstreamConnection {
     pub(crate) local_address: Option<SocketAddr>,
     /// Whether it has served another request before.
     pub(crate) reused: bool,
+    /// Requests that it may still serve, if they are limited.
+    requests_left: Option<u32>,
+    /// How long it is kept idle.
+    pub(super) idle_limit: Option<Duration>,
+    /// Where its place is counted, if places are limited.
+    place: Option<(Arc<ConnectionGate>, ConnectionPermit)>,
     local: Rc<Local>,
     cluster: ClusterId,
 }
@@ -30,17 +39,43 @@ impl UpstreamConnection {
         stream: Stream,
         endpoint: Arc<EndpointState>,
         local: &Rc<Local>,
-        cluster: &ClusterId,
+        cluster: &ClusterRuntime,
+        permit: Option<ConnectionPermit>,
     ) -> Box<Self> {
-        local.shard.borrow_mut().upstream_connection_opened(cluster);
-        let local_address = stream.local_address();
-        let (local, cluster) = (Rc::clone(local), cluster.clone());
-        Box::new(Self { stream, endpoint, local_address, reused: false, local, cluster })
+        local.shard.borrow_mut().upstream_connection_opened(&cluster.metrics);
+        let pool = &cluster.definition.policy().pool;
+        Box::new(Self {
+            local_address: stream.local_address(),
+            stream,
+            endpoint,
+            reused: false,
+            requests_left: pool.requests_per_connection_max.map(NonZeroU32::get),
+            idle_limit: pool.idle_timeout,
+            place: permit.map(|permit| (Arc::clone(cluster.endpoints.cluster().connections()), permit)),
+            local: Rc::clone(local),
+            cluster: cluster.metrics.clone(),
+        })
+    }
+
+    /// Whether its place is counted by `gate`.
+    pub(super) fn is_of(&self, gate: &Arc<ConnectionGate>) -> bool {
+        self.place.as_ref().is_some_and(|(own, _)| Arc::ptr_eq(own, gate))
+    }
+
+    /// Whether somebody waits for its place.
+    pub(super) fn is_in_the_way(&self) -> bool {
+        self.place.as_ref().is_some_and(|(gate, _)| gate.waiting() > 0)
     }
 
     /// Keeps it for another request, after an answer that came to its end with nothing behind it.
-    pub(crate) fn keep(self: Box<Self>) {
-        if !self.local.draining.get() {
+    pub(crate) fn keep(mut self: Box<Self>) {
+        if let Some(left) = &mut self.requests_left {
+            *left -= 1;
+            if *left == 0 {
+                return;
+            }
+        }
+        if !self.local.draining.get() && !self.is_in_the_way() {
             let local = Rc::clone(&self.local);
             local.pool.put(self);
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use balance::EndpointState;
+use balance::{ConnectionGate, EndpointState};
 use foldhash::fast::RandomState;
 
 use super::UpstreamConnection;
@@ -15,7 +15,12 @@ use crate::worker::TICK;
 /// A kept connection is closed after this long, before servers close it, which usually do after 75 s.
 const IDLE_LIMIT: Duration = Duration::from_mins(1);
 /// The same in sweeps.
-const IDLE_SWEEPS: u32 = (IDLE_LIMIT.as_millis() / TICK.as_millis()) as u32;
+const IDLE_SWEEPS: u32 = sweeps(IDLE_LIMIT);
+
+/// Sweeps in so long a time.
+const fn sweeps(limit: Duration) -> u32 {
+    (limit.as_millis() / TICK.as_millis()) as u32
+}
 
 /// Idle connections of one worker.
 #[derive(Default)]
@@ -68,6 +73,17 @@ impl Pool {
         slot.idle.push(Idle { connection, sweeps: 0 });
     }
 
+    /// Closes an idle connection whose place is counted by `gate`, if there is one.
+    pub(super) fn close_one_of(&self, gate: &Arc<ConnectionGate>) {
+        let mut slots = self.slots.borrow_mut();
+        for slot in slots.values_mut() {
+            if let Some(at) = slot.idle.iter().position(|idle| idle.connection.is_of(gate)) {
+                slot.idle.swap_remove(at);
+                return;
+            }
+        }
+    }
+
     /// Closes connections that were idle for too long, that the back end has closed, and those to endpoints that have left
     /// the configuration. Called once a [`TICK`].
     pub(crate) fn sweep(&self) {
@@ -76,7 +92,9 @@ impl Pool {
             let in_use = Arc::strong_count(&slot.endpoint) > 1 + slot.idle.len();
             slot.idle.retain_mut(|idle| {
                 idle.sweeps += 1;
-                in_use && idle.sweeps < IDLE_SWEEPS && idle.connection.stream.liveness() == Liveness::Quiet
+                let limit = idle.connection.idle_limit.map_or(IDLE_SWEEPS, sweeps);
+                let is_wanted = in_use && idle.sweeps <= limit && !idle.connection.is_in_the_way();
+                is_wanted && idle.connection.stream.liveness() == Liveness::Quiet
             });
             !slot.idle.is_empty()
         });

@@ -101,18 +101,17 @@ impl Local {
         self.random.borrow_mut().next_u64()
     }
 
-    /// An endpoint of `cluster` other than those tried before, if there is a choice.
+    /// An endpoint of `cluster`, as the request wishes.
     pub(crate) fn pick(
         &self,
         pinned: &Pinned,
         index: ClusterIndex,
         cluster: &ClusterRuntime,
-        tried: &[EntryIndex],
+        wish: Wish<'_>,
     ) -> Option<EntryIndex> {
         let mut random = self.random.borrow_mut();
         let mut pickers = pinned.pickers.borrow_mut();
         let picker = pickers.entry(index.0).or_insert_with(|| Picker::new(random.next_u64()));
-        let wish = Wish { tried, ..Wish::first(None) };
         picker.pick(&cluster.endpoints, &mut || random.next_u64(), wish)
     }
 }

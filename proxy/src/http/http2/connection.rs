@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use super::io::ClientIo;
 use super::request::{Client, into_message};
 use super::response::ResponseBody;
-use crate::http::exchange::{Plan, plan, refuse};
+use crate::http::exchange::{Plan, planned, refuse};
 use crate::http::forward::{Forwarding, Outcome, forward};
 use crate::http::record::Exchange;
 use crate::listener::Connection;
@@ -169,7 +169,7 @@ async fn exchange(busy: Busy, request: Request<Incoming>) -> Result<Response<Res
         let made = refuse(&mut exchange, refusal).make(&mut exchange, &[]);
         return Ok(ResponseBody::whole(made, exchange, busy));
     }
-    match plan(&connection, &pinned, &mut exchange) {
+    match planned(&connection, &pinned, &mut exchange).await {
         Plan::Answer(answer, route) => {
             let rules = route.map(|route| &route.response_headers);
             let made = answer.make(&mut exchange, rules.as_slice());

@@ -18,7 +18,7 @@ use crate::http::body::StreamBody;
 use crate::http::forward::Relay;
 use crate::http::pump::{Source, SourceFault};
 use crate::http::record::Exchange;
-use crate::http::relay::is_reusable;
+use crate::http::relay::{is_reusable, timed_out};
 use crate::http::response::is_trailer;
 use crate::upstream::UpstreamConnection;
 
@@ -28,6 +28,9 @@ pub(super) enum BodyError {
     /// The back end broke it off.
     #[error(transparent)]
     Source(#[from] SourceFault),
+    /// The route's time is up.
+    #[error("the answer took longer than the route allows")]
+    TimedOut,
     /// Nothing came for too long.
     #[error("no byte of the body came for too long")]
     Silent,
@@ -136,7 +139,9 @@ impl ResponseBody {
                 Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
             }
             Err(error) => {
-                exchange.record.cut(matches!(error, BodyError::Silent));
+                if !matches!(error, BodyError::TimedOut) {
+                    exchange.record.cut(matches!(error, BodyError::Silent));
+                }
                 // Not to be reused: the connection goes with the content.
                 self.content = Content::Ended;
                 self.exchange = None;
@@ -184,6 +189,9 @@ impl Download {
             Poll::Ready(Err(fault)) => Poll::Ready(Err(fault.into())),
             Poll::Pending => {
                 exchange.record.has_waited = true;
+                if timed_out(cx, exchange, self.upload.is_none()) {
+                    return Poll::Ready(Err(BodyError::TimedOut));
+                }
                 let due = *self.silent.get_or_insert_with(|| local.deadlines.after(std::time::Duration::from_secs(30)));
                 let deadline = self.client.deadline();
                 deadline.set_at(due);

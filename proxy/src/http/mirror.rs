@@ -1,0 +1,104 @@
+//! Copies of requests to those who mirror them. Nobody waits for their answers, which are read and thrown away.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use config_model::model::ClusterIndex;
+use http1::{ChunkFrame, Framing};
+
+use super::body::StreamBody;
+use super::pump::{Nothing, Pump, Source};
+use crate::upstream::{UpstreamConnection, connect};
+use crate::worker::{Local, Pinned};
+
+/// From the beginning to the end of a copy's answer.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// A request as its destination gets it: head, and the body as it goes over the wire.
+pub(super) fn copy(mut head: Vec<u8>, framing: Framing, body: &[u8]) -> Vec<u8> {
+    if framing != Framing::Chunked {
+        head.extend_from_slice(body);
+        return head;
+    }
+    for part in [body, &[]].iter().skip(usize::from(body.is_empty())) {
+        let frame = ChunkFrame::new(part.len());
+        head.extend_from_slice(frame.head());
+        head.extend_from_slice(part);
+        head.extend_from_slice(frame.tail());
+    }
+    head
+}
+
+/// Sends `request` to a cluster, in a task of its own.
+pub(super) fn send(local: &Rc<Local>, pinned: &Rc<Pinned>, cluster: ClusterIndex, request: Vec<u8>, to_head: bool) {
+    let (local, pinned) = (Rc::clone(local), Rc::clone(pinned));
+    tokio::task::spawn_local(async move {
+        // Whatever becomes of it.
+        let _ = tokio::time::timeout(LIMIT, exchange(&local, &pinned, cluster, request, to_head)).await;
+    });
+}
+
+async fn exchange(
+    local: &Rc<Local>,
+    pinned: &Pinned,
+    index: ClusterIndex,
+    request: Vec<u8>,
+    to_head: bool,
+) -> Option<()> {
+    let cluster = pinned.snapshot.cluster(index)?;
+    let pick = local.pick(pinned, index, cluster, balance::Wish::first(None))?;
+    let entry = cluster.endpoints.get(pick)?;
+    let _active = entry.state.begin();
+    local.shard.borrow_mut().upstream_request(&cluster.metrics);
+    let mut upstream = match local.pool.reuse(&entry.state) {
+        Some(upstream) => upstream,
+        None => connect(local, cluster, entry).await.ok()?,
+    };
+    let mut pump = Pump::new(request, Framing::None);
+    std::future::poll_fn(|cx| pump.poll(cx, &mut Nothing, &mut upstream.stream, (&local.memory, &local.deadlines)))
+        .await
+        .ok()?;
+    if discard_answer(local, &mut upstream, to_head).await? {
+        upstream.keep();
+    }
+    Some(())
+}
+
+/// Reads an answer to its end. Yields whether the connection can be used again.
+async fn discard_answer(local: &Local, upstream: &mut UpstreamConnection, to_head: bool) -> Option<bool> {
+    let mut response = local.memory.large_message();
+    while !response.parse_response(to_head).ok()? {
+        let read = std::future::poll_fn(|cx| upstream.stream.poll_read(cx, response.space())).await.ok()?;
+        if read == 0 {
+            return None;
+        }
+        response.filled(read);
+    }
+    let keeps = super::forward::keeps_connection(&response) && response.head().status() >= 200;
+    loop {
+        let length = response.data().len();
+        response.consume(length);
+        if response.has_ended() {
+            break;
+        }
+        let mut body = StreamBody::of_response(&mut response, &mut upstream.stream);
+        std::future::poll_fn(|cx| body.poll_fill(cx, &local.memory)).await.ok()?;
+    }
+    let keeps = keeps && response.leftover().is_empty();
+    local.memory.give_back(response);
+    Some(keeps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_has_its_body_in_the_framing_of_its_head() {
+        let head = || b"H\r\n\r\n".to_vec();
+        assert_eq!(copy(head(), Framing::Length(2), b"ab"), b"H\r\n\r\nab");
+        assert_eq!(copy(head(), Framing::Chunked, b"ab"), b"H\r\n\r\n2\r\nab\r\n0\r\n\r\n");
+        assert_eq!(copy(head(), Framing::Chunked, b""), b"H\r\n\r\n0\r\n\r\n");
+        assert_eq!(copy(head(), Framing::None, b""), b"H\r\n\r\n");
+    }
+}
