@@ -177,3 +177,20 @@ fn poll_more(
         Some(Some(Protocol::Http1))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of what an asynchronous function with these arguments yields, without calling it.
+    fn size_of_future<A, B, C, D, E, F: Future>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        // Its task, its socket's registration and its deadline have to stay under 4 KiB in all.
+        let size = size_of_future(serve);
+        assert!(size <= 2048, "{size} bytes");
+    }
+}
