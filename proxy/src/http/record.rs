@@ -3,8 +3,9 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use balance::{ActiveRequest, Entry, EntryIndex};
@@ -25,7 +26,7 @@ use crate::worker::{Local, Pinned};
 /// A request on its way, and what is known of it.
 pub(super) struct Exchange {
     /// Its head, and on HTTP/1 its body.
-    pub(super) request: Box<Message>,
+    pub(super) request: Held,
     /// Where it wants to go.
     pub(super) target: Target,
     /// What it asks of its connection.
@@ -34,6 +35,26 @@ pub(super) struct Exchange {
     pub(super) record: Record,
     /// What few requests have.
     pub(super) rare: Option<Box<Rare>>,
+}
+
+/// A message that is there until the exchange ends, when it goes back to where it was lent.
+pub(super) struct Held(Option<Box<Message>>);
+
+/// What a message is that has gone back.
+static EMPTY: LazyLock<Message> = LazyLock::new(Message::default);
+
+impl Deref for Held {
+    type Target = Message;
+
+    fn deref(&self) -> &Message {
+        self.0.as_deref().unwrap_or_else(|| &EMPTY)
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut Message {
+        self.0.get_or_insert_default()
+    }
 }
 
 /// What is remembered of an exchange.
@@ -79,7 +100,7 @@ impl Exchange {
     /// Begins with a request whose head is there, or has been refused.
     pub(super) fn begin(connection: &Rc<Connection>, pinned: &Rc<Pinned>, request: Box<Message>) -> Self {
         let record = Record::begin(connection, pinned, request.head());
-        Self { request, target: Target::unknown(), wishes: Wishes::default(), record, rare: None }
+        Self { request: Held(Some(request)), target: Target::unknown(), wishes: Wishes::default(), record, rare: None }
     }
 
     /// What few requests have, made if need be.
@@ -101,8 +122,9 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.record.end(self.request.head(), &self.target);
-        let local = self.record.local();
-        local.memory.give_back(std::mem::take(&mut self.request));
+        if let Some(request) = self.request.0.take() {
+            self.record.local().memory.give_back(request);
+        }
     }
 }
 
