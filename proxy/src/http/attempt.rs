@@ -76,13 +76,14 @@ impl Upload {
         self.broken = true;
     }
 
-    /// Itself, if not all of the request has gone; else what was kept of it.
-    pub(super) fn unfinished(mut self, memory: &Memory) -> (Option<Box<Self>>, Kept) {
+    /// Itself, if not all of the request has gone; else what was kept of it. And memory for another head.
+    pub(super) fn unfinished(mut self, memory: &Memory) -> (Option<Box<Self>>, Kept, Vec<u8>) {
         if !self.pump.is_done() {
-            return (Some(Box::new(self)), Kept::default());
+            return (Some(Box::new(self)), Kept::default(), memory.out());
         }
-        memory.give_back_out(self.pump.take_prefix());
-        (None, self.kept)
+        let mut out = self.pump.take_prefix();
+        out.clear();
+        (None, self.kept, out)
     }
 
     /// What was kept, for another try.

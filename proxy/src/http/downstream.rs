@@ -9,7 +9,7 @@ use http1::{Framing, Head, Message};
 use super::answer::Made;
 use super::attempt::Client;
 use super::body::StreamBody;
-use super::exchange::{Plan, planned, refuse};
+use super::exchange::{Plan, plan, refuse};
 use super::forward::{Forwarding, Outcome, Relay, forward};
 use super::head::Refusal;
 use super::pump::{Nothing, Pump, Side, Source, SourceFault};
@@ -181,7 +181,11 @@ impl Downstream {
             let made = refuse(&mut exchange, refusal).make(&mut exchange, &[]);
             return (self.answer(made, &mut exchange).await, None);
         }
-        let plan = planned(&connection, &pinned, &mut exchange).await;
+        let mut plan = plan(&connection, &pinned, &mut exchange);
+        if let Some(route) = plan.policed_route() {
+            // Boxed, as it is rare.
+            plan = Box::pin(plan.after_policies(&mut exchange, route)).await;
+        }
         self.watching = true;
         self.owes_leave = exchange.wishes.leave;
         let next = match plan {
@@ -220,7 +224,7 @@ impl Downstream {
         // What is left of a request after its answer is not read.
         let breaks_off = answered.upload.as_ref().is_some_and(|upload| upload.has_ended() || self.owes_leave);
         let closes = self.is_last(exchange) || breaks_off;
-        let mut out = self.local().memory.out();
+        let mut out = std::mem::take(&mut answered.out);
         out.append(&mut self.informs);
         let is_tunnel = answered.response.head().status() == 101;
         if is_tunnel {

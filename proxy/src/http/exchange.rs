@@ -22,26 +22,28 @@ pub(super) enum Plan<'t> {
     Forward(&'t RouteEntry, &'t DestinationEntry),
 }
 
-/// Decides about a request whose head is whole, and does to it what its route's policies ask.
-pub(super) async fn planned<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchange) -> Plan<'t> {
-    let plan = plan(connection, pinned, exchange);
-    let route = match &plan {
-        Plan::Answer(_, Some(route)) | Plan::Forward(route, _) => *route,
-        Plan::Answer(_, None) => return plan,
-    };
-    if route.route.policy.is_none() {
-        return plan;
+impl<'t> Plan<'t> {
+    /// The route, if it has policies that come before the plan.
+    pub(super) fn policed_route(&self) -> Option<&'t RouteEntry> {
+        let route = match self {
+            Self::Answer(_, Some(route)) | Self::Forward(route, _) => *route,
+            Self::Answer(_, None) => return None,
+        };
+        route.route.policy.is_some().then_some(route)
     }
-    let forwards = matches!(plan, Plan::Forward(..));
-    // Boxed, as it is rare.
-    match Box::pin(admit(exchange, route, forwards)).await {
-        Some((answer, has_rules)) => Plan::Answer(answer, Some(route).filter(|_| has_rules)),
-        None => plan,
+
+    /// What is left of the plan after that.
+    pub(super) async fn after_policies(self, exchange: &mut Exchange, route: &'t RouteEntry) -> Self {
+        let forwards = matches!(self, Plan::Forward(..));
+        match admit(exchange, route, forwards).await {
+            Some((answer, has_rules)) => Plan::Answer(answer, Some(route).filter(|_| has_rules)),
+            None => self,
+        }
     }
 }
 
 /// Decides about a request whose head is whole.
-fn plan<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchange) -> Plan<'t> {
+pub(super) fn plan<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchange) -> Plan<'t> {
     match read(exchange, connection, pinned) {
         Ok(()) => decide(connection, pinned, exchange),
         Err(refusal) => Plan::Answer(refuse(exchange, refusal), None),

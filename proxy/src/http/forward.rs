@@ -42,6 +42,8 @@ pub(super) struct Relay {
     pub(super) upload: Option<Box<Upload>>,
     /// Whether the back end's connection can take another request afterwards.
     pub(super) keeps: bool,
+    /// Memory for the head that goes to the client; empty.
+    pub(super) out: Vec<u8>,
 }
 
 /// What has come of a request.
@@ -292,6 +294,7 @@ impl Tries<'_> {
         if let Some(upload) = relay.upload {
             self.kept = upload.into_kept(&self.local.memory);
         }
+        self.local.memory.give_back_out(relay.out);
         self.local.memory.give_back(relay.response);
     }
 
@@ -327,12 +330,12 @@ impl Tries<'_> {
         match std::future::poll_fn(|cx| attempt.poll_head(cx, exchange, client, &self.local)).await {
             Ok(response) => {
                 let Attempt { upstream, upload, .. } = attempt;
-                let (upload, kept) = upload.unfinished(&self.local.memory);
+                let (upload, kept, out) = upload.unfinished(&self.local.memory);
                 self.kept = kept;
                 let keeps = keeps_connection(&response);
                 let now = Instant::now();
                 exchange.record.head_came(now);
-                Ok((Relay { upstream, response, upload, keeps }, now.saturating_duration_since(sent_at)))
+                Ok((Relay { upstream, response, upload, keeps, out }, now.saturating_duration_since(sent_at)))
             }
             Err(end) => {
                 self.kept = attempt.upload.into_kept(&self.local.memory);

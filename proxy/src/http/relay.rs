@@ -22,7 +22,7 @@ pub(super) async fn relay(
     head: Vec<u8>,
     closes: bool,
 ) -> Next {
-    let Relay { mut upstream, mut response, upload, keeps } = answered;
+    let Relay { mut upstream, mut response, upload, keeps, .. } = answered;
     let local = Rc::clone(&client.connection.local);
     let framing = framing_to_client(response.framing());
     if response.head().status() == 101 {

@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use super::io::ClientIo;
 use super::request::{Client, into_message};
 use super::response::ResponseBody;
-use crate::http::exchange::{Plan, planned, refuse};
+use crate::http::exchange::{Plan, plan, refuse};
 use crate::http::forward::{Forwarding, Outcome, forward};
 use crate::http::record::Exchange;
 use crate::listener::Connection;
@@ -169,7 +169,11 @@ async fn exchange(busy: Busy, request: Request<Incoming>) -> Result<Response<Res
         let made = refuse(&mut exchange, refusal).make(&mut exchange, &[]);
         return Ok(ResponseBody::whole(made, exchange, busy));
     }
-    match planned(&connection, &pinned, &mut exchange).await {
+    let mut plan = plan(&connection, &pinned, &mut exchange);
+    if let Some(route) = plan.policed_route() {
+        plan = plan.after_policies(&mut exchange, route).await;
+    }
+    match plan {
         Plan::Answer(answer, route) => {
             let rules = route.map(|route| &route.response_headers);
             let made = answer.make(&mut exchange, rules.as_slice());

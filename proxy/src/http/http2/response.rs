@@ -76,7 +76,8 @@ impl ResponseBody {
 
     /// A back end's answer.
     pub(super) fn relay(relay: Relay, client: Client, exchange: Exchange, busy: Busy) -> Response<Self> {
-        let Relay { upstream, response, upload, keeps } = relay;
+        let Relay { upstream, response, upload, keeps, out } = relay;
+        exchange.record.local().memory.give_back_out(out);
         let head = into_parts(response.head());
         let download = Download { upstream, response, upload, client, keeps, silent: None };
         let mut body =
