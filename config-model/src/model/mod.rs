@@ -32,7 +32,7 @@ pub use route_policy::{
     RetryConditions, RetryOn, RetryPolicy, RoutePolicy,
 };
 pub use tls::{
-    AuthoritySource, CertificateSource, ClientCertificates, Credential, DownstreamTls, PeerValidation, SecretName,
+    AuthoritySource, CertificateSource, CipherSuite, ClientCertificates, Credential, DownstreamTls, PeerValidation, SecretName,
     TlsVersion, TlsVersions, UpstreamTls,
 };
 

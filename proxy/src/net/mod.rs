@@ -2,6 +2,8 @@
 
 mod splice;
 mod stream;
+mod tls;
 
 pub(crate) use splice::Pipe;
 pub(crate) use stream::{Liveness, Stream};
+pub(crate) use tls::{Session, TlsScratch, TlsStream};
