@@ -66,20 +66,41 @@ pub(super) async fn shake_hands(
     let mut handshake = Handshake { connection, socket, received: Vec::new(), hurried: false };
     let hello = handshake.hello().await?;
     let Some(chain) = chains.find(hello.server_name.as_deref()) else {
-        handshake.refuse(AlertDescription::UnrecognisedName);
+        refuse(&handshake.socket, AlertDescription::UnrecognisedName);
         return Err(HandshakeFailure::UnknownName(hello.server_name));
     };
+    let Handshake { socket, received, hurried, .. } = handshake;
+    terminate(connection, chain, socket, Received { bytes: received, server_name: hello.server_name, hurried }).await
+}
+
+/// A ClientHello.
+pub(super) struct Received {
+    /// All that has been read of the connection.
+    pub(super) bytes: Vec<u8>,
+    /// In lower case.
+    pub(super) server_name: Option<Box<str>>,
+    /// Whether the time has been cut short already, as we drain.
+    pub(super) hurried: bool,
+}
+
+/// Goes on with the handshake behind the ClientHello, with what `chain` serves with.
+pub(super) async fn terminate(
+    connection: &Connection,
+    chain: &Arc<Chain>,
+    socket: TcpStream,
+    received: Received,
+) -> Result<(TlsStream, Box<ClientTls>), HandshakeFailure> {
     let Some(setup) = chain.setup() else {
-        handshake.refuse(AlertDescription::InternalError);
+        refuse(&socket, AlertDescription::InternalError);
         return Err(HandshakeFailure::NoCertificate(chain.definition.origin.to_string()));
     };
+    let Received { bytes, server_name, mut hurried } = received;
     let session = Session::Server(UnbufferedServerConnection::new(Arc::clone(&setup.config))?);
-    let Handshake { socket, received, mut hurried, .. } = handshake;
     let scratch = Rc::clone(&connection.local.tls_scratch);
-    let mut stream = TlsStream::new(socket, session, scratch, received);
+    let mut stream = TlsStream::new(socket, session, scratch, bytes);
     finish(connection, &mut stream, &mut hurried).await?;
     let told = ClientTls {
-        server_name: hello.server_name,
+        server_name,
         chain: Arc::clone(chain),
         protocol: match stream.common().alpn_protocol() {
             Some(b"h2") => Some(Protocol::Http2),
@@ -190,12 +211,12 @@ impl Handshake<'_> {
             }
         }
     }
+}
 
-    /// Tells the client why nothing comes of it, as far as the socket takes it.
-    fn refuse(&self, alert: AlertDescription) {
-        let [high, low] = u16::from(ProtocolVersion::TLSv1_2).to_be_bytes();
-        const ALERT: u8 = 21;
-        const FATAL: u8 = 2;
-        let _ = self.socket.try_write(&[ALERT, high, low, 0, 2, FATAL, alert.into()]);
-    }
+/// Tells the client why nothing comes of it, as far as the socket takes it.
+fn refuse(socket: &TcpStream, alert: AlertDescription) {
+    const ALERT: u8 = 21;
+    const FATAL: u8 = 2;
+    let [high, low] = u16::from(ProtocolVersion::TLSv1_2).to_be_bytes();
+    let _ = socket.try_write(&[ALERT, high, low, 0, 2, FATAL, alert.into()]);
 }

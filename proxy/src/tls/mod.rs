@@ -2,6 +2,8 @@
 //! spoken to. Records and handshakes are rustls's; sockets are in [`crate::net`], what is on control's side in
 //! [`crate::control`].
 
+#![allow(dead_code, reason = "what speaks to back ends follows")]
+
 mod certificate;
 mod forwarded;
 mod names;
@@ -12,6 +14,5 @@ mod verify;
 
 pub(crate) use certificate::{Authorities, Certificate, RevocationLists};
 pub(crate) use forwarded::client_certificate_field;
-pub(crate) use names::{Facts, Names};
 pub(crate) use provider::provider;
 pub(crate) use server::{Chain, Chains, Policies, ServerSetup, Trust, asked};

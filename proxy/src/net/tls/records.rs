@@ -11,6 +11,7 @@ pub(crate) enum Session {
     /// Towards a client.
     Server(UnbufferedServerConnection),
     /// Towards a back end.
+    #[allow(dead_code, reason = "what speaks to back ends follows")]
     Client(UnbufferedClientConnection),
 }
 
