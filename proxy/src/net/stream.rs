@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::socket::{poll_receive, poll_send};
+
 /// A connection to a client or a back end.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -38,21 +40,21 @@ impl Stream {
 
     /// Reads; zero at the end of what comes.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(buffer);
-        ready!(match self {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
-        })?;
-        Poll::Ready(Ok(buffer.filled().len()))
+        match self {
+            Self::Tcp(socket) => poll_receive(socket, cx, buffer),
+            Self::Unix(socket) => {
+                let mut buffer = ReadBuf::new(buffer);
+                ready!(Pin::new(socket).poll_read(cx, &mut buffer))?;
+                Poll::Ready(Ok(buffer.filled().len()))
+            }
+        }
     }
 
     /// Writes `slices`, one after another, as far as there is room.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        // One slice costs the kernel less than a list of them.
-        match (self, slices) {
-            (Self::Tcp(socket), [one]) => Pin::new(socket).poll_write(cx, one),
-            (Self::Tcp(socket), slices) => Pin::new(socket).poll_write_vectored(cx, slices),
-            (Self::Unix(socket), slices) => Pin::new(socket).poll_write_vectored(cx, slices),
+        match self {
+            Self::Tcp(socket) => poll_send(socket, cx, slices),
+            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
         }
     }
 
