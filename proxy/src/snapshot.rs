@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use balance::{EndpointSet, EntryIndex};
-use config_model::model::{Cluster, ClusterIndex, Model, RouteConfigurationIndex};
+use config_model::model::{Cluster, ClusterIndex, Model, NetworkFilter, RouteConfigurationIndex};
 use routing::Table;
 
 use crate::telemetry::{ClusterId, LineFormat, ListenerId, SeriesId, SplitDestinationId};
@@ -46,10 +46,17 @@ impl Snapshot {
 pub struct ListenerRuntime {
     /// As the Gateway says it; what is bound may be a mapped port.
     pub address: SocketAddr,
-    /// The routes of requests that come in there.
-    pub routes: RouteConfigurationIndex,
+    /// What is made of its connections, if they are plain text.
+    pub filter: Option<NetworkFilter>,
     /// Metric cells.
     pub metrics: ListenerId,
+}
+
+impl ListenerRuntime {
+    /// The routes of its connections, if they are HTTP in plain text.
+    pub fn plain_routes(&self) -> Option<RouteConfigurationIndex> {
+        self.filter.as_ref().and_then(NetworkFilter::routes)
+    }
 }
 
 /// A cluster and those who answer for it now.

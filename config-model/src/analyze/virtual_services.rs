@@ -56,7 +56,8 @@ fn elsewhere(findings: &Findings<'_>, name: &str) -> Option<String> {
 }
 
 fn servers<'a>(gateway: Item<'a, Gateway>) -> impl Iterator<Item = GatewayServer<'a>> {
-    gateway.spec.servers.iter().map(move |server| GatewayServer { gateway, server, port: 0 })
+    let servers = gateway.spec.servers.iter().enumerate();
+    servers.map(move |(index, server)| GatewayServer { gateway, server, index, port: 0 })
 }
 
 /// Whether the Gateway serves any of the hosts.

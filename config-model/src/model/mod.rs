@@ -9,6 +9,7 @@ mod format;
 mod listener;
 mod route;
 mod route_policy;
+mod tls;
 
 pub use cluster::{Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery};
 pub use cluster_policy::{
@@ -17,7 +18,10 @@ pub use cluster_policy::{
 };
 pub use endpoint::{Endpoint, EndpointAddress, Health, Locality, Workload};
 pub use format::{Command, Format, FormatError, Piece};
-pub use listener::{Listener, RouteConfiguration, RouteConfigurationIndex, VirtualHost};
+pub use listener::{
+    FilterChain, FilterChains, Listener, NetworkFilter, RouteConfiguration, RouteConfigurationIndex, TransportSocket,
+    VirtualHost,
+};
 pub use route::{
     Action, Condition, Destination, DirectResponse, Forward, HeaderAddition, HeaderMutation, HeaderOperations,
     MatchCondition, PathMatch, PathRewrite, Pattern, Redirect, RedirectPort, Rewrite, RewritePattern, Route,
@@ -26,6 +30,10 @@ pub use route::{
 pub use route_policy::{
     AbortStatus, CorsPolicy, Fault, FaultAbort, FaultDelay, Fraction, GRPC_STATUS_NAMES, HashSource, Mirror,
     RetryConditions, RetryOn, RetryPolicy, RoutePolicy,
+};
+pub use tls::{
+    AuthoritySource, CertificateSource, ClientCertificates, Credential, DownstreamTls, PeerValidation, SecretName,
+    TlsVersion, TlsVersions, UpstreamTls,
 };
 
 use serde::Serialize;

@@ -1,9 +1,11 @@
 //! What resolving finds: resources and rules that could not be used. Nothing of it refuses a file.
 
 use crate::diagnostic::{Code, Diagnostic, Level};
+use crate::name::HostPattern;
 use crate::origin::Origin;
 use crate::resource::{Resource, VirtualService};
 
+use super::gateway::GatewayServer;
 use super::rule::Source;
 use super::set::{Item, ResourceSet};
 
@@ -79,5 +81,41 @@ pub(super) fn contradicting_delegate(root: Source<'_>, own: Source<'_>) -> Diagn
         reference: Some(root.origin(root.rule.position)),
         hint: Some("each match has to lie within one of the root's".to_owned()),
         ..Diagnostic::new(Code::UnreachableRule, Level::Warning, &own.origin(own.rule.position), message)
+    }
+}
+
+/// A server whose port another server has taken for something else.
+pub(super) fn other_protocol(server: &GatewayServer<'_>, first: Option<&GatewayServer<'_>>) -> Diagnostic {
+    let name =
+        |server: &GatewayServer<'_>| server.server.port.as_ref().map_or("", |port| &*port.protocol.value).to_owned();
+    let (own, other) = (name(server), first.map(name).unwrap_or_default());
+    let message =
+        format!("port {} is served as {other} already; this server of protocol {own} is left out", server.port);
+    Diagnostic {
+        field: Some(format!("spec.servers[{}].port", server.index)),
+        hint: Some("use another port, or the same protocol".to_owned()),
+        reference: first.map(GatewayServer::origin),
+        ..Diagnostic::new(Code::ConflictingGateways, Level::Warning, &server.origin(), message)
+    }
+}
+
+/// A server name that another server of the same port has.
+pub(super) fn server_name_taken(server: &GatewayServer<'_>, name: &HostPattern) -> Diagnostic {
+    let message =
+        format!("{name} is served on port {} by an older server already; this server is left out", server.port);
+    Diagnostic {
+        field: Some(format!("spec.servers[{}].hosts", server.index)),
+        hint: Some("serve each host of a TLS port from one server".to_owned()),
+        ..Diagnostic::new(Code::ConflictingGateways, Level::Warning, &server.origin(), message)
+    }
+}
+
+/// A server that allows only versions of TLS that are not spoken.
+pub(super) fn no_tls_version(origin: &Origin, field: &str) -> Diagnostic {
+    let message = "leaves no version of TLS that is spoken here; the server is left out".to_owned();
+    Diagnostic {
+        field: Some(field.to_string()),
+        hint: Some("allow TLSV1_2 or TLSV1_3".to_owned()),
+        ..Diagnostic::new(Code::NotHonoured, Level::Warning, origin, message)
     }
 }

@@ -1,14 +1,11 @@
-//! Listeners and virtual hosts of a gateway: its Gateways' servers, port by port, with the VirtualServices bound to them.
-//! Source: Istio, `Gateway`, and how a gateway's servers are merged: plain-text HTTP servers on one port and address share a
-//! listener, whichever Gateways they are in.
+//! Virtual hosts of a gateway: its Gateways' servers with the VirtualServices bound to them. Source: Istio, `Gateway`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
 
 use crate::diagnostic::Diagnostic;
-use crate::model::{Cluster, Listener, Route, RouteConfiguration, RouteConfigurationIndex};
+use crate::model::{Cluster, Listener, Route, RouteConfiguration};
 use crate::name::{self, HostPattern};
 use crate::origin::Origin;
 use crate::resource::{Gateway, Server, VirtualService};
@@ -20,28 +17,24 @@ use super::routes::{self, Shared};
 use super::set::{Item, ResourceSet};
 use super::virtual_hosts::{Block, BlockIndex, VirtualHosts};
 use super::visibility::Visibility;
-use super::{Place, Proxy, findings};
+use super::{Place, Proxy, listeners};
 
 /// A server and the Gateway that it is part of.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GatewayServer<'a> {
     pub(crate) gateway: Item<'a, Gateway>,
     pub(crate) server: &'a Server,
+    /// Its place in the Gateway.
+    pub(crate) index: usize,
     pub(crate) port: u16,
 }
 
-/// The servers that share a listener.
-struct Socket<'a> {
-    address: SocketAddr,
-    servers: Vec<GatewayServer<'a>>,
-}
-
 impl<'a> GatewayServer<'a> {
-    fn name(&self) -> (&'a str, &'a str) {
+    pub(super) fn name(&self) -> (&'a str, &'a str) {
         (self.gateway.namespace(), self.gateway.name())
     }
 
-    fn origin(&self) -> Origin {
+    pub(super) fn origin(&self) -> Origin {
         self.gateway.origin(self.server.position)
     }
 
@@ -55,39 +48,6 @@ pub(crate) fn selected<'a>(resources: &'a ResourceSet, proxy: &Proxy) -> Vec<Ite
     let mut gateways = resources.by_age::<Gateway>();
     gateways.retain(|gateway| name::selects(&gateway.spec.selector, &proxy.labels));
     gateways
-}
-
-/// Whether a port of that protocol carries HTTP in plain text.
-pub(crate) fn is_plain_http(protocol: &str) -> bool {
-    ["HTTP", "HTTP2", "GRPC", "GRPC-WEB"].iter().any(|http| protocol.eq_ignore_ascii_case(http))
-}
-
-/// The servers of `gateways` by the socket that they share, in the order of ports and addresses.
-fn sockets<'a>(gateways: &[Item<'a, Gateway>], diagnostics: &mut Vec<Diagnostic>) -> Vec<Socket<'a>> {
-    let mut sockets: Vec<Socket<'a>> = Vec::new();
-    let mut by_address: HashMap<SocketAddr, usize> = HashMap::new();
-    for (gateway, server) in gateways.iter().flat_map(|item| item.spec.servers.iter().map(move |server| (item, server)))
-    {
-        let Some(port) = &server.port else { continue };
-        if !is_plain_http(&port.protocol) {
-            continue;
-        }
-        let bind = &*server.bind.value;
-        let ip = if bind.is_empty() { Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) } else { bind.parse::<IpAddr>() };
-        let Ok(ip) = ip else {
-            diagnostics.push(findings::unusable_bind(&gateway.origin(server.bind.position), bind));
-            continue;
-        };
-        let address = SocketAddr::new(ip, *port.number);
-        let server = GatewayServer { gateway: *gateway, server, port: *port.number };
-        let index = *by_address.entry(address).or_insert(sockets.len());
-        match sockets.get_mut(index) {
-            Some(socket) => socket.servers.push(server),
-            None => sockets.push(Socket { address, servers: vec![server] }),
-        }
-    }
-    sockets.sort_by_key(|socket| (socket.address.port(), socket.address.ip()));
-    sockets
 }
 
 /// A VirtualService that this proxy sees, and its hosts.
@@ -299,7 +259,6 @@ pub(super) fn serve<'a>(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> (Served, Vec<Cluster>) {
     let gateways = selected(resources, proxy);
-    let sockets = sockets(&gateways, diagnostics);
     let bindings = Bindings::new(resources, proxy, &gateways);
     let mut build = Build {
         resources,
@@ -311,32 +270,17 @@ pub(super) fn serve<'a>(
         by_virtual_service: HashMap::with_capacity(bindings.bound.len()),
         diagnostics: Vec::new(),
     };
-    let mut hosts = Vec::with_capacity(sockets.len());
-    for socket in &sockets {
-        let mut virtual_hosts = VirtualHosts::with_capacity(bindings.bound.len());
-        for server in &socket.servers {
-            build.server(server, &bindings, &mut virtual_hosts);
-        }
-        hosts.push(virtual_hosts);
+    let mut sockets = listeners::Sockets::default();
+    for socket in listeners::sockets(&gateways, diagnostics) {
+        sockets.add(socket, proxy, diagnostics, |servers| {
+            let mut virtual_hosts = VirtualHosts::with_capacity(bindings.bound.len());
+            for server in servers {
+                build.server(server, &bindings, &mut virtual_hosts);
+            }
+            virtual_hosts
+        });
     }
     diagnostics.append(&mut build.diagnostics);
     let (blocks, clusters) = build.finish();
-    (served(&sockets, hosts, &blocks), clusters)
-}
-
-fn served(sockets: &[Socket<'_>], hosts: Vec<VirtualHosts>, blocks: &[Block]) -> Served {
-    let mut served = Served { listeners: Vec::new(), route_configurations: Vec::new() };
-    for ((index, socket), hosts) in (0u32..).zip(sockets).zip(hosts) {
-        let port = socket.address.port();
-        let is_everywhere = socket.address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let name = if is_everywhere { format!("http.{port}") } else { format!("http.{port}.{}", socket.address.ip()) };
-        served.listeners.push(Listener {
-            address: socket.address,
-            routes: RouteConfigurationIndex(index),
-            origins: socket.servers.iter().map(GatewayServer::origin).collect(),
-        });
-        let virtual_hosts = hosts.finish(port, blocks);
-        served.route_configurations.push(RouteConfiguration { name, port, virtual_hosts });
-    }
-    served
+    (sockets.finish(&blocks), clusters)
 }

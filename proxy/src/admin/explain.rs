@@ -175,7 +175,11 @@ fn explanation(question: &Question, snapshot: &Snapshot) -> Result<Explanation, 
     let path = normalize(url.path().as_bytes(), snapshot.model.mesh.path_normalization)
         .map_err(|refusal| format!("answered with 400 before any rule: {refusal}"))?;
     head.matching_path = path.matching().to_vec();
-    let inquiry = Inquiry { configuration: listener.routes, head: &head, path: &path, draw: 0 };
+    let host = url.host().unwrap_or("").to_ascii_lowercase();
+    let configuration = listener
+        .routes_for(Some(&host))
+        .ok_or_else(|| format!("no server of {} takes a connection for {host}", listener.address))?;
+    let inquiry = Inquiry { configuration, head: &head, path: &path, draw: 0 };
     Ok(routing::explain::explain(&snapshot.model, &snapshot.table, &inquiry))
 }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use config_model::model::{
     Action, Balancing, Cluster, ClusterName, ClusterPolicy, Discovery, Endpoint, EndpointAddress, Health, Listener,
-    Model, Route, RouteConfiguration, VirtualHost,
+    Model, Route, RouteConfiguration, RouteConfigurationIndex, VirtualHost,
 };
 use config_model::name::{HostPattern, Labels};
 use config_model::origin::Origin;
@@ -118,10 +118,10 @@ pub(crate) struct EndpointRow<'m> {
     version: &'m str,
 }
 
-/// The listeners.
+/// The listeners; one that ends TLS once for each of its route configurations.
 pub(crate) fn listeners<'m>(model: &'m Model, filter: &Filter) -> Vec<ListenerRow<'m>> {
-    let row = |listener: &'m Listener| {
-        let routes = model.route_configurations.get(listener.routes.0 as usize)?;
+    let row = |(listener, index): (&'m Listener, RouteConfigurationIndex)| {
+        let routes = model.route_configurations.get(index.0 as usize)?;
         let domains: Vec<_> = routes.virtual_hosts.iter().flat_map(|host| &host.domains).collect();
         let kept = filter.takes_port(listener.address.port())
             && routes.virtual_hosts.iter().any(|host| filter.takes_domains(&host.domains))
@@ -133,7 +133,8 @@ pub(crate) fn listeners<'m>(model: &'m Model, filter: &Filter) -> Vec<ListenerRo
             origins: &listener.origins,
         })
     };
-    model.listeners.iter().filter_map(row).collect()
+    let pairs = |listener: &'m Listener| listener.route_configurations().map(move |index| (listener, index));
+    model.listeners.iter().flat_map(pairs).filter_map(row).collect()
 }
 
 /// The routes in the order in which they are tried.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use config_model::model::{ClusterTarget, Endpoint, Listener, Model};
+use config_model::model::{ClusterTarget, Endpoint, Listener, Model, RouteConfigurationIndex};
 use http::Uri;
 use routing::Table;
 use routing::explain::{Explanation, Inquiry, Outcome, explain};
@@ -71,23 +71,40 @@ struct Refused {
 impl RouteArguments {
     pub(crate) fn run(&self, terminal: &Terminal) -> Result<(), Failure> {
         let Understood { model, endpoints } = self.configuration.understand()?;
-        let listener = self.listener(&model)?;
+        let routes = self.routes(self.listener(&model)?)?;
         let mut request = Request::new(&self.method, &self.url, &self.headers).map_err(Failure)?;
-        let text = match self.explain(&model, listener, &mut request) {
+        let text = match self.explain(&model, routes, &mut request) {
             Ok(explanation) => self.render(&Answer::new(explanation, &endpoints)),
             Err(refusal) => self.render_refusal(&request, refusal),
         };
         terminal.write(&text)
     }
 
-    fn explain(&self, model: &Model, listener: &Listener, request: &mut Request) -> Result<Explanation, PathRefusal> {
+    fn explain(
+        &self,
+        model: &Model,
+        configuration: RouteConfigurationIndex,
+        request: &mut Request,
+    ) -> Result<Explanation, PathRefusal> {
         let path = self.url.path().to_owned();
         let path = normalize(path.as_bytes(), model.mesh.path_normalization)?;
         request.show_path(path.matching());
         // A fraction of 1 as one of 2^64; the cast saturates.
         let draw = (self.draw * 2f64.powi(64)) as u64;
-        let inquiry = Inquiry { configuration: listener.routes, head: request, path: &path, draw };
+        let inquiry = Inquiry { configuration, head: request, path: &path, draw };
         Ok(explain(model, &Table::compile(model), &inquiry))
+    }
+
+    /// The routes of `listener` for a connection to the URL's host.
+    fn routes(&self, listener: &Listener) -> Result<RouteConfigurationIndex, Failure> {
+        let host = self.url.host().unwrap_or("").to_ascii_lowercase();
+        let refused = || {
+            Failure(format!(
+                "the handshake is refused: no TLS server on port {} is for {host:?}",
+                listener.address.port()
+            ))
+        };
+        listener.routes_for(Some(&host).filter(|host| !host.is_empty()).map(String::as_str)).ok_or_else(refused)
     }
 
     /// The listener where the request comes in.

@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use balance::{EndpointSet, SetRules};
 use config_model::model::{
-    AccessLogFormat, Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, Endpoint, Format, Model, Route,
+    AccessLogFormat, Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, Endpoint, FilterChains, Format,
+    Model, Route,
 };
 use foldhash::fast::RandomState;
 use routing::{ActionEntry, Table};
@@ -117,7 +118,10 @@ fn share_routes(model: &mut Model, previous: &Model) {
 fn listeners(surroundings: &Surroundings<'_>, model: &Model) -> Arc<[ListenerRuntime]> {
     let runtime = |listener: &config_model::model::Listener| ListenerRuntime {
         address: listener.address,
-        routes: listener.routes,
+        filter: match &listener.chains {
+            FilterChains::PlainText(filter) => Some(filter.clone()),
+            FilterChains::Tls(_) => None,
+        },
         metrics: surroundings.metrics.listener(surroundings.port_map.apply(listener.address)),
     };
     model.listeners.iter().map(runtime).collect()

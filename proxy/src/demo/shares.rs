@@ -17,7 +17,8 @@ pub(crate) fn configured(
     request: &Request,
     endpoints: &[(Version, SocketAddr)],
 ) -> Option<[f64; 3]> {
-    let Decision::Forward { route, .. } = snapshot.table.decide(listener.routes, request, |_| 0) else { return None };
+    let routes = listener.plain_routes()?;
+    let Decision::Forward { route, .. } = snapshot.table.decide(routes, request, |_| 0) else { return None };
     let Action::Forward(forward) = &route.route.action else { return None };
     let mut shares = [0.0; 3];
     for (destination, share) in forward.destinations.iter().zip(words::shares(&forward.destinations)) {

@@ -1,7 +1,7 @@
 //! One request, from its head to a decision. What is decided is carried out by the protocol that it came in, and in
 //! [`super::forward`].
 
-use config_model::model::{RouteConfigurationIndex, Scheme};
+use config_model::model::Scheme;
 use routing::redirect::{self, Url};
 use routing::{Decision, DestinationEntry, RouteEntry};
 
@@ -74,8 +74,7 @@ fn not_found() -> Answer {
 }
 
 fn decide<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchange) -> Plan<'t> {
-    let Some(listener) = connection.listener(pinned) else { return Plan::Answer(not_found(), None) };
-    let routes: RouteConfigurationIndex = listener.routes;
+    let Some(routes) = connection.routes(pinned) else { return Plan::Answer(not_found(), None) };
     let table = &pinned.snapshot.table;
     let Exchange { request, target, record, .. } = exchange;
     let head = request.head();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use config_model::model::RouteConfigurationIndex;
 use http1::Message;
 use tokio::net::TcpStream;
 
@@ -73,7 +74,7 @@ impl Connection {
     }
 
     /// Its listener in the snapshot that is pinned; none if it has just been removed.
-    pub(crate) fn listener<'p>(&self, pinned: &'p Pinned) -> Option<&'p ListenerRuntime> {
+    fn listener<'p>(&self, pinned: &'p Pinned) -> Option<&'p ListenerRuntime> {
         let snapshot = Arc::as_ptr(&pinned.snapshot) as usize;
         if self.place.get().0 != snapshot {
             self.place.set((snapshot, pinned.listener_place(self.listener).unwrap_or(usize::MAX)));
@@ -84,6 +85,11 @@ impl Connection {
             None => pinned.listener(self.listener),
             found => found,
         }
+    }
+
+    /// The routes of its requests in the snapshot that is pinned; none if they have just been removed.
+    pub(crate) fn routes(&self, pinned: &Pinned) -> Option<RouteConfigurationIndex> {
+        self.listener(pinned)?.plain_routes()
     }
 
     /// What the client speaks.

@@ -35,8 +35,9 @@ fn lines(model: &Model, listeners: &[ListenerStatus]) -> Vec<String> {
         let mapped = bound.filter(|bound| *bound != listener.address);
         let mapped = mapped.map(|_| format!(" for port {}", listener.address.port())).unwrap_or_default();
         lines.push(format!("serving {}{mapped}", bound.unwrap_or(listener.address)));
-        let configuration = model.route_configurations.get(listener.routes.0 as usize);
-        for host in configuration.iter().flat_map(|configuration| &configuration.virtual_hosts) {
+        let configurations = listener.route_configurations();
+        let configurations = configurations.filter_map(|index| model.route_configurations.get(index.0 as usize));
+        for host in configurations.flat_map(|configuration| &configuration.virtual_hosts) {
             lines.push(host_line(host));
             lines.extend(host.routes.iter().filter_map(|route| split_line(route, model)));
         }

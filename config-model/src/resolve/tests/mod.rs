@@ -56,12 +56,14 @@ pub(crate) fn resolved(text: &str) -> Resolution {
 pub(crate) fn summary(model: &Model) -> String {
     let mut text = String::new();
     for listener in &model.listeners {
-        let configuration = &model.route_configurations[listener.routes.0 as usize];
-        writeln!(text, "{} {}", listener.address, configuration.name).unwrap();
-        for host in &configuration.virtual_hosts {
-            writeln!(text, "  {}", host_line(host)).unwrap();
-            for route in host.routes.iter() {
-                writeln!(text, "    {}", route_line(model, route)).unwrap();
+        for index in listener.route_configurations() {
+            let configuration = &model.route_configurations[index.0 as usize];
+            writeln!(text, "{} {}", listener.address, configuration.name).unwrap();
+            for host in &configuration.virtual_hosts {
+                writeln!(text, "  {}", host_line(host)).unwrap();
+                for route in host.routes.iter() {
+                    writeln!(text, "    {}", route_line(model, route)).unwrap();
+                }
             }
         }
     }
