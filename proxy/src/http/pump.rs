@@ -215,7 +215,9 @@ impl Pump {
             sink.poll_write(cx, &[IoSlice::new(data)])
         } else if prefix_length + data.len() <= GATHERED_MAX {
             let gathered = self.prefix.len();
-            [head, data, tail].iter().for_each(|part| self.prefix.extend_from_slice(part));
+            self.prefix.extend_from_slice(head);
+            self.prefix.extend_from_slice(data);
+            self.prefix.extend_from_slice(tail);
             let all = self.prefix.get(self.prefix_sent..).unwrap_or_default();
             let sent = sink.poll_write(cx, &[IoSlice::new(all)]);
             self.prefix.truncate(gathered);

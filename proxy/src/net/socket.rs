@@ -23,16 +23,17 @@ pub(super) fn poll_receive(socket: &TcpStream, cx: &mut Context<'_>, buffer: &mu
 /// Writes `slices`, one after another, as far as there is room.
 pub(super) fn poll_send(socket: &TcpStream, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
     loop {
-        ready!(socket.poll_write_ready(cx))?;
         let length = slices.iter().map(|slice| slice.len()).sum();
         let send = || match slices {
             // One slice costs the kernel less than a list of them.
             [one] => Ok(rustix::net::send(socket, one, SendFlags::NOSIGNAL)?),
             _ => Ok(rustix::io::writev(socket, slices)?),
         };
+        // Mostly there is room. What is written was read before: it is reading that lets other tasks have their turn.
         if let Some(sent) = transfer(socket, Interest::WRITABLE, length, send) {
             return Poll::Ready(sent);
         }
+        ready!(socket.poll_write_ready(cx))?;
     }
 }
 
