@@ -11,8 +11,8 @@ use balance::{EndpointSet, EntryIndex};
 use config_model::model::{Cluster, ClusterIndex, Model, NetworkFilter, RouteConfigurationIndex};
 use routing::Table;
 
-use crate::tls::Chains;
 use crate::telemetry::{ClusterId, LineFormat, ListenerId, SeriesId, SplitDestinationId};
+use crate::tls::Chains;
 
 /// One configuration, whole.
 pub struct Snapshot {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    AuthoritySource, CertificateSource, CipherSuite, ClientCertificates, Credential, DownstreamTls, PeerValidation, SecretName,
-    TlsVersion, TlsVersions,
+    AuthoritySource, CertificateSource, CipherSuite, ClientCertificates, Credential, DownstreamTls, PeerValidation,
+    SecretName, TlsVersion, TlsVersions,
 };
 use crate::origin::Origin;
 use crate::resource::{ServerTlsMode, ServerTlsSettings, Text, TlsProtocol};

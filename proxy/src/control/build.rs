@@ -18,8 +18,8 @@ use routing::{ActionEntry, Table};
 
 use super::sockets::PortMap;
 use crate::snapshot::{Accepts, ClusterRuntime, EndpointLabels, ListenerRuntime, Snapshot};
-use crate::tls::Chains;
 use crate::telemetry::{DestinationLabels, LineFormat, Metrics, SplitDestinationId};
+use crate::tls::Chains;
 
 /// The policy of clusters for which nothing was set.
 static NO_POLICY: LazyLock<Arc<ClusterPolicy>> = LazyLock::new(Arc::default);
@@ -122,7 +122,8 @@ fn listeners(surroundings: &Surroundings<'_>, model: &Model, previous: Option<&S
         accepts: match &listener.chains {
             FilterChains::PlainText(filter) => Accepts::PlainText(filter.clone()),
             FilterChains::Tls(chains) => {
-                let known = previous.and_then(|previous| previous.listeners.iter().find(|known| known.address == listener.address));
+                let known = previous
+                    .and_then(|previous| previous.listeners.iter().find(|known| known.address == listener.address));
                 Accepts::Tls(Box::new(Chains::new(chains, known.and_then(ListenerRuntime::chains))))
             }
         },

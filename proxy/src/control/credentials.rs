@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use config_model::diagnostic::{Code, Diagnostic, Level};
-use config_model::model::{AuthoritySource, CertificateSource, Credential, PeerValidation, SecretName, TransportSocket};
+use config_model::model::{
+    AuthoritySource, CertificateSource, Credential, PeerValidation, SecretName, TransportSocket,
+};
 use config_model::resolve::ResourceSet;
 use config_model::resource::{Resource, Spec};
 use foldhash::fast::RandomState;
@@ -62,8 +64,7 @@ impl<S: Clone + Eq + Hash, T> Shelf<S, T> {
         read: impl FnOnce(&[Vec<u8>]) -> Result<T, String>,
     ) -> &Held<T> {
         let held = self.0.entry(source.clone());
-        let held =
-            held.or_insert_with(|| Held { secrets: [None, None], digest: [0; 32], good: None, problem: None });
+        let held = held.or_insert_with(|| Held { secrets: [None, None], digest: [0; 32], good: None, problem: None });
         if are_same(&held.secrets, &secrets) {
             return held;
         }
@@ -137,7 +138,8 @@ impl Credentials {
     pub(crate) fn refresh(&mut self, snapshot: &Snapshot, resources: &ResourceSet) {
         self.paths.clear();
         self.problems.clear();
-        for chain in snapshot.listeners.iter().filter_map(|listener| listener.chains()).flat_map(|chains| chains.iter()) {
+        for chain in snapshot.listeners.iter().filter_map(|listener| listener.chains()).flat_map(|chains| chains.iter())
+        {
             self.refresh_chain(chain, resources);
         }
         self.problems.dedup();
@@ -166,7 +168,11 @@ impl Credentials {
             }
             Err(problem) => {
                 if let Some(credential) = context.certificates.first() {
-                    self.problems.push(diagnostic(credential, &format!("the handshake can't be set up: {problem}"), false));
+                    self.problems.push(diagnostic(
+                        credential,
+                        &format!("the handshake can't be set up: {problem}"),
+                        false,
+                    ));
                 }
                 chain.set(None);
             }
@@ -181,7 +187,9 @@ impl Credentials {
     ) -> Option<Arc<Certificate>> {
         let files = match &credential.source {
             CertificateSource::Secret(_) => None,
-            CertificateSource::Files { certificate, key } => Some((PathBuf::from(&**certificate), PathBuf::from(&**key))),
+            CertificateSource::Files { certificate, key } => {
+                Some((PathBuf::from(&**certificate), PathBuf::from(&**key)))
+            }
             CertificateSource::Mesh => Some((self.mesh.join("cert-chain.pem"), self.mesh.join("key.pem"))),
         };
         let files = files.map(|(certificate, key)| self.pair_of_files(&certificate, &key));
@@ -226,9 +234,12 @@ impl Credentials {
         let revoked = match &validation.revoked {
             Some(credential) => {
                 let texts = self.file(Path::new(&*credential.source)).map(|text| vec![text]);
-                let held = self.revoked.hold(&credential.source, [None, None], |_| texts, |texts| {
-                    RevocationLists::read(texts.first().map_or(&[], |text| text))
-                });
+                let held = self.revoked.hold(
+                    &credential.source,
+                    [None, None],
+                    |_| texts,
+                    |texts| RevocationLists::read(texts.first().map_or(&[], |text| text)),
+                );
                 Some(note(&mut self.problems, credential, held)?)
             }
             None => None,

@@ -327,7 +327,8 @@ impl First {
         let mut folder = Folder::new(&options.config);
         let changes = first_look(&mut folder)?;
         let (namespace, labels) = (options.namespace.as_str().into(), options.labels.clone());
-        let mut pipeline = Pipeline::new(Proxy { role: Role::Gateway, namespace, labels }, options.mesh_certificates.clone());
+        let mut pipeline =
+            Pipeline::new(Proxy { role: Role::Gateway, namespace, labels }, options.mesh_certificates.clone());
         let outcome = pipeline.take(changes);
         refuse_errors(&outcome)?;
         let built = pipeline.build(&Surroundings { metrics, port_map: &options.port_map }, None).await;

@@ -11,13 +11,13 @@ use config_model::model::{RouteConfigurationIndex, Scheme};
 use http1::Message;
 use tokio::net::TcpStream;
 
-use crate::http::{peer_text, serve_http1, serve_http2};
-use crate::net::Stream;
 use super::handshake::{ClientTls, shake_hands};
 use super::misdirected;
+use crate::http::{peer_text, serve_http1, serve_http2};
+use crate::net::Stream;
 use crate::snapshot::{Accepts, ListenerRuntime};
-use crate::tls::{Chain, Chains};
 use crate::telemetry::ListenerId;
+use crate::tls::{Chain, Chains};
 use crate::worker::{ConnectionGuard, Deadline, Local, Pinned};
 
 /// To the first bytes of a connection.

@@ -114,11 +114,7 @@ pub(super) async fn terminate(
 }
 
 /// The library's part, with as many turns as messages go back and forth.
-async fn finish(
-    connection: &Connection,
-    stream: &mut TlsStream,
-    hurried: &mut bool,
-) -> Result<(), HandshakeFailure> {
+async fn finish(connection: &Connection, stream: &mut TlsStream, hurried: &mut bool) -> Result<(), HandshakeFailure> {
     loop {
         let stepped = {
             let _turn = connection.local.turn().await;

@@ -1,5 +1,6 @@
 //! Sockets as the data path uses them: read into memory that is only borrowed when bytes are there, written by slices.
 
+mod socket;
 mod splice;
 mod stream;
 mod tls;

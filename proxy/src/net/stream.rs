@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::TlsStream;
+use super::socket::{poll_receive, poll_send};
 
 /// A connection to a client or a back end.
 #[derive(Debug)]
@@ -43,24 +44,24 @@ impl Stream {
 
     /// Reads; zero at the end of what comes.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(buffer);
-        ready!(match self {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
-            Self::Tls(stream) => return stream.poll_read(cx, buffer.initialize_unfilled()),
-        })?;
-        Poll::Ready(Ok(buffer.filled().len()))
+        match self {
+            Self::Tcp(socket) => poll_receive(socket, cx, buffer),
+            Self::Tls(stream) => stream.poll_read(cx, buffer),
+            Self::Unix(socket) => {
+                let mut buffer = ReadBuf::new(buffer);
+                ready!(Pin::new(socket).poll_read(cx, &mut buffer))?;
+                Poll::Ready(Ok(buffer.filled().len()))
+            }
+        }
     }
 
     /// Writes `slices`, one after another, as far as there is room. Who is told to wait comes again with the same bytes, perhaps
     /// with more behind them: TLS has made records of them already.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        // One slice costs the kernel less than a list of them.
-        match (self, slices) {
-            (Self::Tcp(socket), [one]) => Pin::new(socket).poll_write(cx, one),
-            (Self::Tcp(socket), slices) => Pin::new(socket).poll_write_vectored(cx, slices),
-            (Self::Unix(socket), slices) => Pin::new(socket).poll_write_vectored(cx, slices),
-            (Self::Tls(stream), slices) => stream.poll_write(cx, slices),
+        match self {
+            Self::Tcp(socket) => poll_send(socket, cx, slices),
+            Self::Tls(stream) => stream.poll_write(cx, slices),
+            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
         }
     }
 

@@ -48,7 +48,11 @@ impl FileWatch {
 fn run(inbox: &Receiver<BTreeSet<PathBuf>>, mut tell: impl FnMut() -> bool) {
     let mut stamps: BTreeMap<PathBuf, Option<Stamp>> = BTreeMap::new();
     loop {
-        let wanted = if stamps.is_empty() { inbox.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { inbox.recv_timeout(POLL) };
+        let wanted = if stamps.is_empty() {
+            inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            inbox.recv_timeout(POLL)
+        };
         let mut changed = match wanted {
             Ok(paths) => {
                 let is_new = paths.iter().any(|path| !stamps.contains_key(path));

@@ -52,7 +52,8 @@ const CLUSTER_HEALTHY: Family =
     gauge("envoy_cluster_membership_healthy", "Endpoints of the cluster that take traffic.");
 const LISTENER_CONNECTIONS: Family = counter("envoy_listener_downstream_cx_total", "Connections accepted.");
 const LISTENER_ACTIVE: Family = gauge("envoy_listener_downstream_cx_active", "Connections of clients that are open.");
-const LISTENER_HANDSHAKES: Family = counter("envoy_listener_ssl_handshake", "TLS handshakes of clients that succeeded.");
+const LISTENER_HANDSHAKES: Family =
+    counter("envoy_listener_ssl_handshake", "TLS handshakes of clients that succeeded.");
 const LISTENER_HANDSHAKE_ERRORS: Family =
     counter("envoy_listener_ssl_connection_error", "TLS handshakes of clients that failed or were broken off.");
 const SPLIT_REQUESTS: Family = counter("tidegate_split_requests_total", "Requests of a route by chosen destination.");

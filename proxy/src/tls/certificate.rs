@@ -28,10 +28,8 @@ impl Certificate {
         let chain = certificates(certificate)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| "the key is no private key in PEM form".to_owned())?;
         let facts = chain.iter().map(|der| Facts::read(der)).collect::<Result<Vec<_>, _>>()?;
-        let key = provider()
-            .key_provider
-            .load_private_key(key)
-            .map_err(|error| format!("the key can't be used: {error}"))?;
+        let key =
+            provider().key_provider.load_private_key(key).map_err(|error| format!("the key can't be used: {error}"))?;
         let mut certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {
             Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}

@@ -112,10 +112,8 @@ fn dns_matches(pattern: &str, host: &str) -> bool {
 
 /// The last part first, with commas between, as OpenSSL writes it with `XN_FLAG_RFC2253`.
 fn rfc2253(name: &X509Name<'_>) -> String {
-    let mut sets: Vec<String> = name
-        .iter_rdn()
-        .map(|set| set.iter().map(attribute).collect::<Vec<_>>().join("+"))
-        .collect();
+    let mut sets: Vec<String> =
+        name.iter_rdn().map(|set| set.iter().map(attribute).collect::<Vec<_>>().join("+")).collect();
     sets.reverse();
     sets.join(",")
 }

@@ -9,7 +9,8 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
 use config_model::model::{
-    ClientCertificates, DownstreamTls, FilterChain, NetworkFilter, PeerValidation, RouteConfigurationIndex, TransportSocket,
+    ClientCertificates, DownstreamTls, FilterChain, NetworkFilter, PeerValidation, RouteConfigurationIndex,
+    TransportSocket,
 };
 use config_model::name::HostPattern;
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ServerConfig};

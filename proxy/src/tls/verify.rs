@@ -132,8 +132,7 @@ pub(super) fn clients(
     let Some((validation, authorities)) = validation else {
         return Ok(Arc::new(Clients { chain: None, rules: Rules::default(), is_mandatory }));
     };
-    let builder =
-        WebPkiClientVerifier::builder_with_provider(Arc::clone(&authorities.roots), Arc::clone(provider()));
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::clone(&authorities.roots), Arc::clone(provider()));
     let chain = builder.with_crls(lists(revoked)).build().map_err(|error| error.to_string())?;
     let chain = Some((chain, Arc::clone(authorities)));
     Ok(Arc::new(Clients { chain, rules: Rules::new(validation), is_mandatory }))
@@ -189,8 +188,7 @@ pub(super) fn servers(
     let Some((validation, authorities)) = validation else {
         return Ok(Arc::new(Servers { chain: None, rules: Rules::default(), verifies_server_name: false }));
     };
-    let builder =
-        WebPkiServerVerifier::builder_with_provider(Arc::clone(&authorities.roots), Arc::clone(provider()));
+    let builder = WebPkiServerVerifier::builder_with_provider(Arc::clone(&authorities.roots), Arc::clone(provider()));
     let chain = builder.with_crls(lists(revoked)).build().map_err(|error| error.to_string())?;
     let chain = Some((chain, Arc::clone(authorities)));
     Ok(Arc::new(Servers { chain, rules: Rules::new(validation), verifies_server_name }))

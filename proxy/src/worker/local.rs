@@ -19,9 +19,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::date::Date;
 use super::{Connections, Deadlines, Memory, Shared};
+use crate::net::TlsScratch;
 use crate::snapshot::{ClusterRuntime, ListenerRuntime, Snapshot};
 use crate::telemetry::{AccessLogger, Shard};
-use crate::net::TlsScratch;
 use crate::upstream::Pool;
 
 /// A worker's own state. Lives on one thread; tasks hold it by `Rc`.

@@ -83,7 +83,10 @@ fn a_service_entry_may_change_its_endpoints_alone() {
     let set = |text: String| files(&[("a.yaml", text)]);
     let hosts = std::iter::once(Arc::from("e.example")).collect();
     let old = set(entry("80", "10.0.0.1"));
-    assert_eq!(change(&old, &set(entry("80", "10.0.0.2"))), Change::Parts(Parts { endpoints_of: hosts, secrets: false }));
+    assert_eq!(
+        change(&old, &set(entry("80", "10.0.0.2"))),
+        Change::Parts(Parts { endpoints_of: hosts, secrets: false })
+    );
     assert_eq!(change(&old, &set(entry("81", "10.0.0.1"))), Change::Routing);
     assert_eq!(change(&old, &set(String::new())), Change::Routing);
 }

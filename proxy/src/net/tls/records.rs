@@ -27,6 +27,7 @@ pub(super) enum Progress {
 }
 
 /// What is written when a session can write.
+#[derive(Clone, Copy)]
 pub(super) enum Wish<'a> {
     /// Nothing.
     None,

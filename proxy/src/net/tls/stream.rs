@@ -7,11 +7,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use rustls::CommonState;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use super::records::{Outgoing, Progress, Session, Wish};
 use crate::net::Liveness;
+use crate::net::socket::{poll_receive, poll_send};
 
 /// A record with the most that may be in it and around it. Source: RFC 8446, 5.2.
 const RECORD_MAX: usize = 5 + 16 * 1024 + 256;
@@ -103,20 +104,20 @@ impl TlsStream {
     /// # Errors
     /// If the other side has left.
     pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut incoming = self.scratch.incoming(READ_MAX);
-        let mut space = ReadBuf::new(&mut incoming);
-        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut space))?;
-        if space.filled().is_empty() {
-            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        let mut incoming = self.scratch.incoming(RECORD_MAX);
+        match ready!(poll_receive(&self.socket, cx, &mut incoming))? {
+            0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            count => {
+                self.partial.extend_from_slice(incoming.get(..count).unwrap_or_default());
+                Poll::Ready(Ok(()))
+            }
         }
-        self.partial.extend_from_slice(space.filled());
-        Poll::Ready(Ok(()))
     }
 
     /// Writes what waits to be written.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest @ [_, ..]) = self.pending.get(self.pending_sent..) {
-            match ready!(Pin::new(&mut self.socket).poll_write(cx, rest))? {
+            match ready!(poll_send(&self.socket, cx, &[IoSlice::new(rest)]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 sent => self.pending_sent += sent,
             }
@@ -154,16 +155,16 @@ impl TlsStream {
             }
             let scratch = Rc::clone(&self.scratch);
             let mut incoming = scratch.incoming(self.partial.len() + buffer.len().clamp(RECORD_MAX, READ_MAX));
-            let mut space = ReadBuf::new(&mut incoming);
-            space.put_slice(&self.partial);
-            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut space))?;
-            let filled = space.filled().len();
-            if filled == self.partial.len() {
+            let held = self.partial.len();
+            let (start, space) = incoming.split_at_mut(held);
+            let received = ready!(poll_receive(&self.socket, cx, space))?;
+            if received == 0 {
                 self.ended = true;
                 let is_cut = matches!(self.session, Session::Client(_));
                 return Poll::Ready(if is_cut { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(0) });
             }
-            let count = self.open(incoming.get_mut(..filled).unwrap_or_default(), buffer);
+            start.copy_from_slice(&self.partial);
+            let count = self.open(incoming.get_mut(..held + received).unwrap_or_default(), buffer);
             if !self.pending.is_empty() {
                 // What the socket doesn't take now goes with the next write.
                 let _ = self.poll_flush(cx)?;
@@ -250,7 +251,7 @@ impl TlsStream {
         self.seal(Wish::Data(data), &mut out).map_err(broken)?;
         let mut sent = 0;
         while let Some(rest @ [_, ..]) = out.filled().get(sent..) {
-            match Pin::new(&mut self.socket).poll_write(cx, rest) {
+            match poll_send(&self.socket, cx, &[IoSlice::new(rest)]) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => sent += count,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
