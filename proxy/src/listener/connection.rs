@@ -11,6 +11,7 @@ use config_model::model::RouteConfigurationIndex;
 use http1::Message;
 use tokio::net::TcpStream;
 
+use super::Place;
 use crate::http::{peer_text, serve_http1, serve_http2};
 use crate::net::Stream;
 use crate::snapshot::ListenerRuntime;
@@ -107,17 +108,9 @@ impl Drop for Connection {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(
-    local: Rc<Local>,
-    guard: ConnectionGuard,
-    listener: SocketAddr,
-    socket: TcpStream,
-    peer: SocketAddr,
-) {
-    let Ok(here) = socket.local_addr() else { return };
-    // Fails only for a socket that is gone already.
-    let _ = socket.set_nodelay(true);
-    let connection = Rc::new(Connection::new(local, listener, peer, here));
+pub(super) async fn serve(local: Rc<Local>, guard: ConnectionGuard, place: Place, socket: TcpStream, peer: SocketAddr) {
+    let Some(here) = place.here.or_else(|| socket.local_addr().ok()) else { return };
+    let connection = Rc::new(Connection::new(local, place.address, peer, here));
     let mut stream = Stream::Tcp(socket);
     if let Some((protocol, first)) = first_bytes(&connection, &mut stream).await {
         connection.protocol.set(protocol);
