@@ -11,5 +11,6 @@ pub mod process;
 pub mod snapshot;
 pub mod source;
 pub mod telemetry;
+mod tls;
 mod upstream;
 pub mod worker;

@@ -12,6 +12,7 @@ use config_model::model::{Cluster, ClusterIndex, Model, NetworkFilter, RouteConf
 use routing::Table;
 
 use crate::telemetry::{ClusterId, LineFormat, ListenerId, SeriesId, SplitDestinationId};
+use crate::tls::Chains;
 
 /// One configuration, whole.
 pub struct Snapshot {
@@ -46,16 +47,35 @@ impl Snapshot {
 pub struct ListenerRuntime {
     /// As the Gateway says it; what is bound may be a mapped port.
     pub address: SocketAddr,
-    /// What is made of its connections, if they are plain text.
-    pub filter: Option<NetworkFilter>,
+    /// What becomes of its connections.
+    pub(crate) accepts: Accepts,
     /// Metric cells.
     pub metrics: ListenerId,
+}
+
+/// What becomes of the connections of a listener.
+pub(crate) enum Accepts {
+    /// They are plain text.
+    PlainText(NetworkFilter),
+    /// The server name of their ClientHello tells.
+    Tls(Box<Chains>),
 }
 
 impl ListenerRuntime {
     /// The routes of its connections, if they are HTTP in plain text.
     pub fn plain_routes(&self) -> Option<RouteConfigurationIndex> {
-        self.filter.as_ref().and_then(NetworkFilter::routes)
+        match &self.accepts {
+            Accepts::PlainText(filter) => filter.routes(),
+            Accepts::Tls(_) => None,
+        }
+    }
+
+    /// Its filter chains, if its connections are TLS.
+    pub(crate) fn chains(&self) -> Option<&Chains> {
+        match &self.accepts {
+            Accepts::PlainText(_) => None,
+            Accepts::Tls(chains) => Some(chains),
+        }
     }
 }
 

@@ -32,8 +32,8 @@ pub use route_policy::{
     RetryConditions, RetryOn, RetryPolicy, RoutePolicy,
 };
 pub use tls::{
-    AuthoritySource, CertificateSource, ClientCertificates, Credential, DownstreamTls, PeerValidation, SecretName,
-    TlsVersion, TlsVersions, UpstreamTls,
+    AuthoritySource, CertificateSource, CipherSuite, ClientCertificates, Credential, DownstreamTls, PeerValidation,
+    SecretName, TlsVersion, TlsVersions, UpstreamTls,
 };
 
 use serde::Serialize;

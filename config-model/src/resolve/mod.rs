@@ -29,7 +29,7 @@ pub(crate) mod visibility;
 
 use std::sync::Arc;
 
-pub use change::{Change, change};
+pub use change::{Change, Parts, change};
 pub use endpoints::EndpointIndex;
 pub use set::ResourceSet;
 

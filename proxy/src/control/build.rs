@@ -17,8 +17,9 @@ use foldhash::fast::RandomState;
 use routing::{ActionEntry, Table};
 
 use super::sockets::PortMap;
-use crate::snapshot::{ClusterRuntime, EndpointLabels, ListenerRuntime, Snapshot};
+use crate::snapshot::{Accepts, ClusterRuntime, EndpointLabels, ListenerRuntime, Snapshot};
 use crate::telemetry::{DestinationLabels, LineFormat, Metrics, SplitDestinationId};
+use crate::tls::Chains;
 
 /// The policy of clusters for which nothing was set.
 static NO_POLICY: LazyLock<Arc<ClusterPolicy>> = LazyLock::new(Arc::default);
@@ -55,7 +56,7 @@ pub(super) fn full(
     let clusters = clusters(metrics, &model.clusters, endpoints_of, previous);
     Snapshot {
         version,
-        listeners: listeners(surroundings, &model),
+        listeners: listeners(surroundings, &model, previous),
         splits: splits(metrics, &clusters, &table),
         tended: tended(&model.clusters),
         clusters,
@@ -115,12 +116,16 @@ fn share_routes(model: &mut Model, previous: &Model) {
     }
 }
 
-fn listeners(surroundings: &Surroundings<'_>, model: &Model) -> Arc<[ListenerRuntime]> {
+fn listeners(surroundings: &Surroundings<'_>, model: &Model, previous: Option<&Snapshot>) -> Arc<[ListenerRuntime]> {
     let runtime = |listener: &config_model::model::Listener| ListenerRuntime {
         address: listener.address,
-        filter: match &listener.chains {
-            FilterChains::PlainText(filter) => Some(filter.clone()),
-            FilterChains::Tls(_) => None,
+        accepts: match &listener.chains {
+            FilterChains::PlainText(filter) => Accepts::PlainText(filter.clone()),
+            FilterChains::Tls(chains) => {
+                let known = previous
+                    .and_then(|previous| previous.listeners.iter().find(|known| known.address == listener.address));
+                Accepts::Tls(Box::new(Chains::new(chains, known.and_then(ListenerRuntime::chains))))
+            }
         },
         metrics: surroundings.metrics.listener(surroundings.port_map.apply(listener.address)),
     };

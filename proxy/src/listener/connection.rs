@@ -1,21 +1,24 @@
 //! One client connection: what is known of it, and its first bytes, which tell what it speaks.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use config_model::model::RouteConfigurationIndex;
+use config_model::model::{RouteConfigurationIndex, Scheme};
 use http1::Message;
 use tokio::net::TcpStream;
 
 use super::Place;
+use super::handshake::{ClientTls, shake_hands};
+use super::misdirected;
 use crate::http::{peer_text, serve_http1, serve_http2};
 use crate::net::Stream;
-use crate::snapshot::ListenerRuntime;
+use crate::snapshot::{Accepts, ListenerRuntime};
 use crate::telemetry::ListenerId;
+use crate::tls::{Chain, Chains};
 use crate::worker::{ConnectionGuard, Deadline, Local, Pinned};
 
 /// To the first bytes of a connection.
@@ -50,6 +53,8 @@ pub(crate) struct Connection {
     /// For whatever its task waits for.
     pub(crate) deadline: Deadline,
     protocol: Cell<Protocol>,
+    /// What its handshake has told, if it is TLS.
+    tls: OnceCell<Box<ClientTls>>,
     /// The snapshot that was asked last, by its address, and the listener's place in it.
     place: Cell<(usize, usize)>,
     metrics: Option<ListenerId>,
@@ -65,6 +70,7 @@ impl Connection {
             deadline: Deadline::new(&local.deadlines),
             peer_text: peer_text(peer.ip()),
             protocol: Cell::new(Protocol::Http1),
+            tls: OnceCell::new(),
             place: Cell::new((0, usize::MAX)),
             local,
             listener,
@@ -90,7 +96,33 @@ impl Connection {
 
     /// The routes of its requests in the snapshot that is pinned; none if they have just been removed.
     pub(crate) fn routes(&self, pinned: &Pinned) -> Option<RouteConfigurationIndex> {
-        self.listener(pinned)?.plain_routes()
+        match &self.listener(pinned)?.accepts {
+            Accepts::PlainText(filter) => filter.routes(),
+            Accepts::Tls(chains) => self.chain(chains)?.routes(),
+        }
+    }
+
+    /// The filter chain that takes connections like this one now.
+    fn chain<'c>(&self, chains: &'c Chains) -> Option<&'c Arc<Chain>> {
+        chains.find(self.tls.get()?.server_name.as_deref())
+    }
+
+    /// What its handshake has told, if it is TLS.
+    pub(crate) fn tls(&self) -> Option<&ClientTls> {
+        self.tls.get().map(|tls| &**tls)
+    }
+
+    /// By the listener.
+    pub(crate) fn scheme(&self) -> Scheme {
+        if self.tls.get().is_some() { Scheme::Https } else { Scheme::Http }
+    }
+
+    /// Whether a request for `authority` has come on a connection that was not made for it, so that it has to come again on one
+    /// that was.
+    pub(crate) fn is_misdirected(&self, pinned: &Pinned, authority: &[u8]) -> bool {
+        let Some(tls) = self.tls.get() else { return false };
+        let chains = self.listener(pinned).and_then(ListenerRuntime::chains);
+        chains.is_some_and(|chains| misdirected::is_misdirected(tls, chains, authority, self.protocol()))
     }
 
     /// What the client speaks.
@@ -111,8 +143,15 @@ impl Drop for Connection {
 pub(super) async fn serve(local: Rc<Local>, guard: ConnectionGuard, place: Place, socket: TcpStream, peer: SocketAddr) {
     let Some(here) = place.here.or_else(|| socket.local_addr().ok()) else { return };
     let connection = Rc::new(Connection::new(local, place.address, peer, here));
-    let mut stream = Stream::Tcp(socket);
-    if let Some((protocol, first)) = first_bytes(&connection, &mut stream).await {
+    let stream = match has_tls(&connection) {
+        false => Some(Stream::Tcp(socket)),
+        // Boxed, as it is over soon.
+        true => Box::pin(secure(&connection, socket)).await,
+    };
+    if let Some(mut stream) = stream
+        && let Some((protocol, first)) = first_bytes(&connection, &mut stream).await
+    {
+        let protocol = connection.tls().and_then(|tls| tls.protocol).unwrap_or(protocol);
         connection.protocol.set(protocol);
         match protocol {
             Protocol::Http1 => serve_http1(Rc::clone(&connection), stream, first).await,
@@ -122,6 +161,32 @@ pub(super) async fn serve(local: Rc<Local>, guard: ConnectionGuard, place: Place
     }
     drop(connection);
     drop(guard);
+}
+
+fn has_tls(connection: &Connection) -> bool {
+    let pinned = connection.local.pin();
+    connection.listener(&pinned).and_then(ListenerRuntime::chains).is_some()
+}
+
+/// Shakes hands; nothing if the connection is over by that.
+async fn secure(connection: &Connection, socket: TcpStream) -> Option<Stream> {
+    let pinned = connection.local.pin();
+    let chains = connection.listener(&pinned).and_then(ListenerRuntime::chains)?;
+    let shaken = shake_hands(connection, chains, socket).await;
+    if let Some(metrics) = &connection.metrics {
+        connection.local.shard.borrow_mut().handshake(metrics, shaken.is_ok());
+    }
+    match shaken {
+        Ok((stream, told)) => {
+            // Set once, here.
+            let _ = connection.tls.set(told);
+            Some(Stream::Tls(Box::new(stream)))
+        }
+        Err(failure) => {
+            tracing::debug!(target: "listener", peer = %connection.peer, "a TLS handshake has failed: {failure}");
+            None
+        }
+    }
 }
 
 /// Reads until HTTP/1 and HTTP/2 can be told apart; nothing if the client is silent for too long, or leaves.

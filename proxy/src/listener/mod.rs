@@ -1,6 +1,8 @@
 //! Listeners: from a listening socket to a connection that is told HTTP/1.1 from HTTP/2 by its first bytes.
 
 mod connection;
+mod handshake;
+mod misdirected;
 
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
@@ -14,6 +16,7 @@ use tokio::sync::oneshot::Receiver;
 use crate::worker::{Connections, Local};
 
 pub(crate) use connection::{Connection, Protocol};
+pub(crate) use handshake::ClientTls;
 
 /// Pause after the system refused a connection for want of descriptors or memory, so that the worker doesn't spin.
 const PAUSE: Duration = Duration::from_millis(200);

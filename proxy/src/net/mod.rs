@@ -3,6 +3,8 @@
 mod socket;
 mod splice;
 mod stream;
+mod tls;
 
 pub(crate) use splice::Pipe;
 pub(crate) use stream::{Liveness, Stream};
+pub(crate) use tls::{Session, TlsScratch, TlsStream};
