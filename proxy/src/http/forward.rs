@@ -339,8 +339,8 @@ impl Tries<'_> {
         write_request(exchange, self.target, self.state.attempt(), &mut out);
         let framing = exchange.request.framing();
         let upload = Upload::new(out, framing, std::mem::take(&mut self.kept));
-        // A kept connection is had at once.
-        let sent_at = if upstream.reused && self.tried.len() == 1 { exchange.record.started() } else { Instant::now() };
+        // A kept connection is had at once, so that the first try begins with the request.
+        let sent_at = (!upstream.reused || self.tried.len() > 1).then(Instant::now);
         let mut attempt = Attempt::new(upstream, upload);
         match std::future::poll_fn(|cx| attempt.poll_head(cx, exchange, client, &self.local)).await {
             Ok(response) => {
@@ -349,8 +349,9 @@ impl Tries<'_> {
                 self.kept = kept;
                 let keeps = keeps_connection(&response);
                 let now = Instant::now();
-                exchange.record.head_came(now);
-                Ok((Relay { upstream, response, upload, keeps, out }, now.saturating_duration_since(sent_at)))
+                let since_start = exchange.record.head_came(now);
+                let took = sent_at.map_or(since_start, |sent_at| now.saturating_duration_since(sent_at));
+                Ok((Relay { upstream, response, upload, keeps, out }, took))
             }
             Err(end) => {
                 self.kept = attempt.upload.into_kept(&self.local.memory);

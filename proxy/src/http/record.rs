@@ -62,8 +62,8 @@ pub(super) struct Record {
     connection: Rc<Connection>,
     pinned: Rc<Pinned>,
     started: Instant,
-    /// When the head of the back end's answer came.
-    head_came: Option<Instant>,
+    /// From the start to the head of the back end's answer.
+    head_after: Option<Duration>,
     /// Whether anything had to be waited for since then.
     pub(super) has_waited: bool,
     answered: Option<Duration>,
@@ -145,7 +145,7 @@ impl Record {
             connection: Rc::clone(connection),
             pinned: Rc::clone(pinned),
             started: Instant::now(),
-            head_came: None,
+            head_after: None,
             has_waited: false,
             answered: None,
             grpc: head.names().has(Name::ContentType)
@@ -191,20 +191,16 @@ impl Record {
         self.grpc
     }
 
-    /// When the request came.
-    pub(super) fn started(&self) -> Instant {
-        self.started
-    }
-
-    /// The head of the back end's answer is here.
-    pub(super) fn head_came(&mut self, now: Instant) {
-        self.head_came = Some(now);
+    /// The head of the back end's answer is here; yields the time since the request came.
+    pub(super) fn head_came(&mut self, now: Instant) -> Duration {
+        let after = now.saturating_duration_since(self.started);
+        self.head_after = Some(after);
+        after
     }
 
     /// How long it has taken until now. A clock is read only if it can have moved since it was read last.
     fn elapsed(&self) -> Duration {
-        let now = self.head_came.filter(|_| !self.has_waited).unwrap_or_else(Instant::now);
-        now.saturating_duration_since(self.started)
+        self.head_after.filter(|_| !self.has_waited).unwrap_or_else(|| self.started.elapsed())
     }
 
     /// The virtual host of which no rule was found.

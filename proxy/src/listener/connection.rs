@@ -11,6 +11,7 @@ use config_model::model::{RouteConfigurationIndex, Scheme};
 use http1::Message;
 use tokio::net::TcpStream;
 
+use super::Place;
 use super::handshake::{ClientTls, shake_hands};
 use super::misdirected;
 use crate::http::{peer_text, serve_http1, serve_http2};
@@ -139,17 +140,9 @@ impl Drop for Connection {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(
-    local: Rc<Local>,
-    guard: ConnectionGuard,
-    listener: SocketAddr,
-    socket: TcpStream,
-    peer: SocketAddr,
-) {
-    let Ok(here) = socket.local_addr() else { return };
-    // Fails only for a socket that is gone already.
-    let _ = socket.set_nodelay(true);
-    let connection = Rc::new(Connection::new(local, listener, peer, here));
+pub(super) async fn serve(local: Rc<Local>, guard: ConnectionGuard, place: Place, socket: TcpStream, peer: SocketAddr) {
+    let Some(here) = place.here.or_else(|| socket.local_addr().ok()) else { return };
+    let connection = Rc::new(Connection::new(local, place.address, peer, here));
     let stream = match has_tls(&connection) {
         false => Some(Stream::Tcp(socket)),
         // Boxed, as it is over soon.
