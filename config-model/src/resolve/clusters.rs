@@ -15,6 +15,7 @@ use super::names;
 use super::policies::{Blocks, Policies};
 use super::services::{self, Port, Service};
 use super::set::ResourceSet;
+use super::upstream_tls;
 
 /// A destination as written, which many routes share.
 #[derive(PartialEq, Eq, Hash)]
@@ -153,6 +154,9 @@ impl<'a> Clusters<'a> {
         let of_subset = subset.and_then(|(_, subset)| subset.traffic_policy.as_deref());
         let blocks = Blocks::of(merged.policy(), of_subset, name.port);
         let discovery = blocks.discovery(service.discovery());
+        let names = (name, service.certificate_names());
+        let tls = blocks.tls().and_then(|tls| upstream_tls::context(tls, &merged, names, &self.proxy.namespace));
+        let tls = tls.map(Arc::new);
         let mut origins = vec![service.origin()];
         origins.extend(merged.origins(subset));
         Some(Cluster {
@@ -164,6 +168,7 @@ impl<'a> Clusters<'a> {
             balancing: blocks.balancing(discovery),
             connect_timeout: self.policies.connect_timeout(blocks),
             policy: self.policies.policy(blocks),
+            tls,
             discovery,
             origins,
         })

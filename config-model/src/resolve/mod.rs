@@ -24,6 +24,7 @@ pub(crate) mod routes;
 mod rule;
 pub(crate) mod services;
 pub(crate) mod set;
+mod upstream_tls;
 mod virtual_hosts;
 pub(crate) mod visibility;
 

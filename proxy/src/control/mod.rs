@@ -38,8 +38,10 @@ use files::Outcome;
 use pipeline::{Built, Pipeline};
 use sockets::{Opened, Sockets};
 
+pub(crate) use credentials::Credentials;
+
 pub use sockets::{BindError, Handles, PortMap};
-pub use status::{Applied, ListenerStatus, State, Status};
+pub use status::{Applied, CertificateStatus, ListenerStatus, State, Status};
 
 /// How often a listener that could not be bound is tried again.
 const BIND_AGAIN: Duration = Duration::from_secs(1);
@@ -279,6 +281,11 @@ impl Control {
         }));
         listeners.sort_by_key(|listener| listener.address);
         self.metrics.set_config_errors(errors.len() + self.sockets.failed().count());
+        let credentials = self.pipeline.credentials();
+        let certificates: Arc<[CertificateStatus]> = credentials.status().into();
+        let own =
+            certificates.iter().filter_map(|status| Some((status.name.clone(), status.facts().first()?.valid_until)));
+        self.metrics.set_certificates(own.collect(), credentials.problems());
         self.status.set_applied(Applied {
             version: self.pipeline.version().into(),
             since: self.since,
@@ -286,6 +293,7 @@ impl Control {
             errors,
             warnings: self.pipeline.warnings().cloned().collect(),
             listeners,
+            certificates,
         });
     }
 

@@ -24,7 +24,7 @@ use super::rewrite::{rewrite_head, write_request};
 use super::{mirror, response};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::Flags;
-use crate::upstream::{UpstreamConnection, connect};
+use crate::upstream::{Security, UpstreamConnection, connect};
 use crate::worker::{Local, Pinned};
 
 /// What was decided.
@@ -94,6 +94,7 @@ pub(super) async fn forward<C: Client>(
         policy: &action.retry,
         fault: route.route.fault().filter(|fault| fault.per_attempt),
         hash,
+        security: security(cluster, exchange),
         state: RetryState::new(&action.retry),
         retry: None,
         tried: SmallVec::new(),
@@ -118,6 +119,13 @@ pub(super) async fn forward<C: Client>(
         }
         Err(outcome) => outcome,
     }
+}
+
+/// The TLS that connections for this request are made with.
+fn security(cluster: &ClusterRuntime, exchange: &Exchange) -> Option<Box<Security>> {
+    cluster.tls.as_ref()?;
+    let host = exchange.request.head().values_of(Name::Host).next().unwrap_or_default();
+    Security::of(cluster, host).map(Box::new)
 }
 
 /// Whether the policy may want to send a request again that has gone out with its body.
@@ -150,6 +158,8 @@ struct Tries<'a> {
     /// Made in each try.
     fault: Option<&'a Fault>,
     hash: Option<u64>,
+    /// Nothing for plain text.
+    security: Option<Box<Security>>,
     state: RetryState<'a>,
     /// Counts the retry under way.
     retry: Option<RetryPermit>,
@@ -307,11 +317,16 @@ impl Tries<'_> {
         client: &mut C,
     ) -> Result<(Relay, Duration), AttemptEnd> {
         self.local.shard.borrow_mut().upstream_request(&self.cluster.metrics);
-        let kept = if fresh { None } else { self.local.pool.reuse(&entry.state) };
+        let kept = if fresh { None } else { self.local.pool.reuse(&entry.state, self.security.as_deref()) };
         let upstream = match kept {
             Some(upstream) => upstream,
             // Boxed, as it is rare: the futures of idle connections would have to have room for it.
-            None => match Box::pin(policy::in_time(exchange, connect(&self.local, self.cluster, entry))).await {
+            None => match Box::pin(policy::in_time(
+                exchange,
+                connect(&self.local, self.cluster, entry, self.security.as_deref()),
+            ))
+            .await
+            {
                 Some(connected) => connected.map_err(AttemptEnd::Failed)?,
                 None => return Err(AttemptEnd::Failed(timed_out(exchange))),
             },
@@ -352,8 +367,12 @@ impl Tries<'_> {
         for (cluster, _) in routing::mirror::chosen(mirrors, || self.local.draw()) {
             let mut out = Vec::new();
             write_request(exchange, self.target, 1, &mut out);
-            let request = mirror::copy(out, exchange.request.framing(), body);
-            mirror::send(&self.local, self.pinned, cluster, request, head.method() == b"HEAD");
+            let request = mirror::Copy {
+                bytes: mirror::copy(out, exchange.request.framing(), body),
+                to_head: head.method() == b"HEAD",
+                host: head.values_of(Name::Host).next().unwrap_or_default().into(),
+            };
+            mirror::send(&self.local, self.pinned, cluster, request);
         }
     }
 
@@ -372,6 +391,10 @@ impl Tries<'_> {
             // Writing to a string cannot fail.
             let _ = write!(body, ", transport failure reason: delayed connect error: {reason}");
             exchange.record.transport_failure(format!("delayed connect error: {reason}"));
+        }
+        if let AttemptError::HandshakeFailed { reason } = error {
+            let _ = write!(body, ", transport failure reason: TLS_error:|{reason}:TLS_error_end");
+            exchange.record.transport_failure(format!("TLS_error:|{reason}:TLS_error_end"));
         }
         Answer::new(error.status(), flags, error.details()).with_body(body).overloaded(is_overflow)
     }
