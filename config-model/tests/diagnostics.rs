@@ -858,6 +858,30 @@ fn mesh_config_keeps_its_lines_within_the_config_map() {
 }
 
 #[test]
+fn a_command_of_envoy_s_that_is_lacking_here_is_a_warning_that_names_it() {
+    let mesh = |settings: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |-\n    {settings}\n"
+        )
+    };
+    let line = "Warning [TG0002] (ConfigMap istio-system/istio main.yaml:6:22) data.mesh.accessLogFormat: \
+        %DYNAMIC_METADATA(a:b)% is understood but not honoured yet; its value is - in a line, null in JSON";
+    assert_eq!(lines(&mesh("accessLogFormat: \"%DYNAMIC_METADATA(a:b)% %PROTOCOL%\"")), [line]);
+    let json = "accessLogFormat: '{\"a\": \"%DYNAMIC_METADATA(a:b)%\"}'\n    accessLogEncoding: JSON";
+    assert_eq!(lines(&mesh(json)), [line]);
+    let route = format!(
+        "hosts: [x.example]\nhttp:\n- headers: {{request: {{set: {{x-tls: \"%UPSTREAM_PROTOCOL%\"}}}}}}\n  {ROUTE}"
+    );
+    let found = lines(&resource("VirtualService", &route));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("Warning [TG0002]"), "{found:?}");
+    assert!(
+        found[0].ends_with("%UPSTREAM_PROTOCOL% is understood but not honoured yet; nothing is written in its place"),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn a_snippet_points_at_the_place() {
     let text = resource("VirtualService", &format!("hosts: [x.example]\nhttp:\n- timeout: -1s\n  {ROUTE}"));
     let file = ParsedFile::parse("main.yaml", &text, None);

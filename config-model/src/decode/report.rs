@@ -8,6 +8,7 @@ use foldhash::HashSet;
 use super::{Field, Path, Unknown, suggest};
 use crate::diagnostic::{Code, Diagnostic, Level};
 use crate::document::{Key, Node, Value};
+use crate::model::Format;
 use crate::origin::{Position, ResourceId};
 
 /// Texts, each kept once: thousands of routes name the same few hosts, subsets and gateways.
@@ -107,6 +108,17 @@ impl Report {
         if !self.inside_later {
             let message = format!("{what} is understood but not honoured yet");
             self.add(Code::NotHonoured, Level::Warning, position, at, (message, None));
+        }
+    }
+
+    /// The commands of `format` that have no value here, and what happens `instead`.
+    pub fn unavailable_commands(&mut self, position: Position, at: &Path<'_>, format: &Format, instead: &str) {
+        if self.inside_later {
+            return;
+        }
+        for command in format.unavailable() {
+            let message = format!("%{command}% is understood but not honoured yet");
+            self.add(Code::NotHonoured, Level::Warning, position, at, (message, Some(instead.to_owned())));
         }
     }
 

@@ -126,7 +126,9 @@ impl Decode for Located<Bytes> {
 impl Decode for Located<Format> {
     fn decode(node: &Node<'_>, at: &Path<'_>, report: &mut Report) -> Option<Self> {
         let parse = |text: &str| Format::parse(text).map_err(|error| error.to_string());
-        parsed(node, at, report, parse, "write a percent sign that stands for itself as %%")
+        let format = parsed(node, at, report, parse, "write a percent sign that stands for itself as %%")?;
+        report.unavailable_commands(node.position, at, &format.value, "nothing is written in its place");
+        Some(format)
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+mod commands;
+
 /// A parsed format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Format {
@@ -86,6 +88,8 @@ pub enum Command {
     VirtualHostName,
     /// `HOSTNAME`
     Hostname,
+    /// A command of Envoy's whose value is not known here: it never has one. Name and argument, without percent signs.
+    Unavailable(Arc<str>),
 }
 
 /// Why a text is not a format.
@@ -124,7 +128,7 @@ impl Format {
                 literal.push('%');
                 offset += 2;
             } else if !rest.is_empty() {
-                let (piece, length) = command(rest).map_err(|message| FormatError { offset, message })?;
+                let (piece, length) = commands::read(rest).map_err(|message| FormatError { offset, message })?;
                 flush(&mut literal, &mut pieces);
                 pieces.push(piece);
                 offset += length;
@@ -150,6 +154,14 @@ impl Format {
         &self.pieces
     }
 
+    /// Commands of Envoy's that have no value here, as they were written, without percent signs.
+    pub fn unavailable(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Command(Command::Unavailable(name), _) => Some(&**name),
+            _ => None,
+        })
+    }
+
     /// The text, if there is no command in it (a doubled percent sign has become one).
     pub fn literal(&self) -> Option<&str> {
         match &self.pieces[..] {
@@ -165,86 +177,6 @@ fn flush(literal: &mut String, pieces: &mut Vec<Piece>) {
         pieces.push(Piece::Literal(Arc::from(std::mem::take(literal))));
     }
 }
-
-/// The command at the beginning of `text`, which is a percent sign, and its length.
-fn command(text: &str) -> Result<(Piece, usize), String> {
-    let open = || "a percent sign begins a command that does not end".to_owned();
-    let after = text.get(1..).ok_or_else(open)?;
-    let name_length =
-        after.bytes().take_while(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_');
-    let (name, mut rest) = after.split_at(name_length.count());
-    let mut argument = None;
-    if let Some(inside) = rest.strip_prefix('(') {
-        let (text, after) = inside.split_once(')').ok_or_else(open)?;
-        (argument, rest) = (Some(text), after);
-    }
-    let mut length = None;
-    if let Some(digits) = rest.strip_prefix(':') {
-        let (number, after) = digits.split_at(digits.bytes().take_while(u8::is_ascii_digit).count());
-        length = Some(number.parse().map_err(|_| format!("%{name}…: {number:?} is not a length"))?);
-        rest = after;
-    }
-    let rest = rest.strip_prefix('%').filter(|_| !name.is_empty()).ok_or_else(open)?;
-    Ok((Piece::Command(named(name, argument)?, length), text.len() - rest.len()))
-}
-
-fn named(name: &str, argument: Option<&str>) -> Result<Command, String> {
-    let headers = |make: fn(Arc<str>, Option<Arc<str>>) -> Command| {
-        let argument = argument.filter(|argument| !argument.is_empty());
-        let argument = argument.ok_or_else(|| format!("%{name}% needs the name of a header: %{name}(x-name)%"))?;
-        let (first, second) = match argument.split_once('?') {
-            Some((first, second)) => (first, Some(Arc::from(second.to_ascii_lowercase()))),
-            None => (argument, None),
-        };
-        Ok(make(Arc::from(first.to_ascii_lowercase()), second))
-    };
-    match name {
-        "REQ" => return headers(Command::Request),
-        "REQ_WITHOUT_QUERY" => return headers(Command::RequestWithoutQuery),
-        "RESP" => return headers(Command::Response),
-        "TRAILER" => return headers(Command::Trailer),
-        "START_TIME" => return Ok(Command::StartTime(argument.filter(|text| !text.is_empty()).map(Arc::from))),
-        _ => {}
-    }
-    let known = SIMPLE.iter().find(|(known, _)| *known == name).map(|(_, command)| command.clone());
-    let command = known.ok_or_else(|| format!("%{name}% is not a command that is known here"))?;
-    match argument {
-        None => Ok(command),
-        Some(_) => Err(format!("%{name}% takes nothing in parentheses")),
-    }
-}
-
-/// The commands without argument.
-const SIMPLE: [(&str, Command); 28] = [
-    ("PROTOCOL", Command::Protocol),
-    ("RESPONSE_CODE", Command::ResponseCode),
-    ("RESPONSE_FLAGS", Command::ResponseFlags),
-    ("RESPONSE_CODE_DETAILS", Command::ResponseCodeDetails),
-    ("CONNECTION_TERMINATION_DETAILS", Command::ConnectionTerminationDetails),
-    ("UPSTREAM_TRANSPORT_FAILURE_REASON", Command::UpstreamTransportFailureReason),
-    ("BYTES_RECEIVED", Command::BytesReceived),
-    ("BYTES_SENT", Command::BytesSent),
-    ("DURATION", Command::Duration),
-    ("REQUEST_DURATION", Command::RequestDuration),
-    ("RESPONSE_DURATION", Command::ResponseDuration),
-    ("RESPONSE_TX_DURATION", Command::ResponseTxDuration),
-    ("UPSTREAM_HOST", Command::UpstreamHost),
-    ("UPSTREAM_CLUSTER", Command::UpstreamCluster),
-    ("UPSTREAM_CLUSTER_RAW", Command::UpstreamCluster),
-    ("UPSTREAM_LOCAL_ADDRESS", Command::UpstreamLocalAddress),
-    ("UPSTREAM_REQUEST_ATTEMPT_COUNT", Command::UpstreamRequestAttemptCount),
-    ("DOWNSTREAM_LOCAL_ADDRESS", Command::DownstreamLocalAddress),
-    ("DOWNSTREAM_LOCAL_PORT", Command::DownstreamLocalPort),
-    ("DOWNSTREAM_REMOTE_ADDRESS", Command::DownstreamRemoteAddress),
-    ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Command::DownstreamRemoteAddressWithoutPort),
-    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", Command::DownstreamDirectRemoteAddress),
-    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", Command::DownstreamDirectRemoteAddressWithoutPort),
-    ("REQUESTED_SERVER_NAME", Command::RequestedServerName),
-    ("ROUTE_NAME", Command::RouteName),
-    ("VIRTUAL_HOST_NAME", Command::VirtualHostName),
-    ("HOSTNAME", Command::Hostname),
-    ("UPSTREAM_REMOTE_ADDRESS", Command::UpstreamHost),
-];
 
 impl Serialize for Format {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -289,10 +221,23 @@ mod tests {
             ("ok %BOGUS%", 3, "%BOGUS% is not a command that is known here"),
             ("%DURATION(x)%", 0, "%DURATION% takes nothing in parentheses"),
             ("%DURATION:x%", 0, "%DURATION…: \"\" is not a length"),
+            ("%REQ(x):%", 0, "%REQ…: \"\" is not a length"),
+            ("%REQ(x)", 0, "a percent sign begins a command that does not end"),
         ] {
             let error = Format::parse(text).unwrap_err();
             assert_eq!((error.offset, error.to_string().as_str()), (offset, message), "{text}");
         }
+    }
+
+    #[test]
+    fn a_command_of_envoy_s_that_is_not_known_here_is_told_apart_from_no_command() {
+        let format =
+            Format::parse("%DYNAMIC_METADATA(a:b:c):9% %CEL(size(request.path))% %GRPC_STATUS% %PROTOCOL%").unwrap();
+        let unavailable: Vec<_> = format.unavailable().collect();
+        assert_eq!(unavailable, ["DYNAMIC_METADATA(a:b:c)", "CEL(size(request.path))", "GRPC_STATUS"]);
+        let cut = Piece::Command(Command::Unavailable("DYNAMIC_METADATA(a:b:c)".into()), Some(9));
+        assert_eq!(format.pieces().first(), Some(&cut));
+        assert!(Format::parse("%DYNAMIC_METADATER(a:b)%").is_err());
     }
 
     #[test]

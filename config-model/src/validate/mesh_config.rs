@@ -29,19 +29,30 @@ pub(super) fn check(config: &MeshConfig, report: &mut Report) {
 
 /// A text format, or a JSON object whose values are formats.
 fn access_log(config: &MeshConfig, at: &Path<'_>, report: &mut Report) {
-    let format = &config.access_log_format;
-    let problem = match config.access_log_encoding.value {
-        AccessLogEncoding::Text => Format::parse(&format.value).err().map(|error| error.to_string()),
-        AccessLogEncoding::Json if format.value.is_empty() => None,
-        AccessLogEncoding::Json => match serde_json::from_str::<serde_json::Map<_, _>>(&format.value) {
-            Err(error) => Some(format!("must be a JSON object, {error}")),
-            Ok(fields) => fields
-                .values()
-                .filter_map(|value: &serde_json::Value| value.as_str())
-                .find_map(|text| Format::parse(text).err().map(|error| error.to_string())),
-        },
+    let written = &config.access_log_format;
+    let formats = match config.access_log_encoding.value {
+        AccessLogEncoding::Text => {
+            Format::parse(&written.value).map(|format| vec![format]).map_err(|error| error.to_string())
+        }
+        AccessLogEncoding::Json => json_formats(&written.value),
     };
-    if let Some(problem) = problem {
-        report.error(format.position, at, problem, Some("write a percent sign that stands for itself as %%"));
+    match formats {
+        Ok(formats) => formats.iter().for_each(|format| {
+            report.unavailable_commands(written.position, at, format, "its value is - in a line, null in JSON");
+        }),
+        Err(problem) => {
+            report.error(written.position, at, problem, Some("write a percent sign that stands for itself as %%"));
+        }
     }
+}
+
+/// The values of the JSON object `text`.
+fn json_formats(text: &str) -> Result<Vec<Format>, String> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let fields: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(text).map_err(|error| format!("must be a JSON object, {error}"))?;
+    let texts = fields.values().filter_map(serde_json::Value::as_str);
+    texts.map(|text| Format::parse(text).map_err(|error| error.to_string())).collect()
 }

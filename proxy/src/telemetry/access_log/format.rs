@@ -379,6 +379,7 @@ mod tests {
             ("%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", "127.0.0.1"),
             ("%REQUESTED_SERVER_NAME%|%ROUTE_NAME%|%VIRTUAL_HOST_NAME%", "shop.example|default|log.example:80"),
             ("%CONNECTION_TERMINATION_DETAILS%|%UPSTREAM_TRANSPORT_FAILURE_REASON%", "-|-"),
+            ("%DYNAMIC_METADATA(a:b)%|%UNIQUE_ID:3%", "-|-"),
             ("100%% %REQ(user-agent):3% %DURATION:1% %RESPONSE_CODE:2%", "100% pro 7 20"),
         ] {
             assert_eq!(line(&text_format(format), &full), format!("{value}\n"), "{format}");
