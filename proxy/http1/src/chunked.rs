@@ -130,7 +130,7 @@ impl ChunkedDecoder {
         let line = input.get(..length).unwrap_or_default();
         self.trailers.extend_from_slice(line);
         if self.trailers.len() > HEAD_BYTES_MAX {
-            return Err(BodyFault::Trailer);
+            return Err(BodyFault::TrailersTooLarge);
         }
         if line.last() == Some(&b'\n') {
             let start = self.line_start as usize;
@@ -139,7 +139,7 @@ impl ChunkedDecoder {
                 self.trailers.truncate(start);
                 self.state = State::Done;
             } else {
-                self.fields_left = self.fields_left.checked_sub(1).ok_or(BodyFault::Trailer)?;
+                self.fields_left = self.fields_left.checked_sub(1).ok_or(BodyFault::TrailersTooLarge)?;
                 check_trailer(line).ok_or(BodyFault::Trailer)?;
                 self.line_start = self.trailers.len() as u32;
             }

@@ -57,10 +57,20 @@ pub enum BodyFault {
     /// Extensions of more than 256 bytes in sum.
     #[error("the extensions of chunks are too long")]
     Extensions,
-    /// A malformed field after the last chunk, or too many of them.
+    /// A malformed field after the last chunk.
     #[error("a trailer is malformed")]
     Trailer,
+    /// Too many or too long fields after the last chunk.
+    #[error("the trailers are too large")]
+    TrailersTooLarge,
     /// The other side closed before the end.
     #[error("the body was broken off")]
     BrokenOff,
+}
+
+impl BodyFault {
+    /// Status of the answer to a request with this fault.
+    pub fn status(self) -> u16 {
+        if self == Self::TrailersTooLarge { Refusal::TooLarge.status() } else { 400 }
+    }
 }

@@ -164,6 +164,7 @@ impl Control {
                         self.rereader.reread();
                         self.look_up_credentials();
                     }
+                    Some(Order::ReopenLog) => self.reopen_log(),
                     Some(Order::Drain) => self.drain(&mut drain),
                     Some(Order::DrainAndEnd) => {
                         self.drain(&mut drain);
@@ -176,6 +177,15 @@ impl Control {
         }
         drain.report();
         self.access_log.close(drain::LAST_LINES);
+    }
+
+    fn reopen_log(&self) {
+        match self.access_log.reopen() {
+            Ok(()) => tracing::info!(target: "telemetry", "the access log is open again"),
+            Err(error) => {
+                tracing::error!(target: "telemetry", "the access log can't be opened again, and goes where it went: {error}")
+            }
+        }
     }
 
     async fn folder_changed(&mut self, scan: Scan) {

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Connections that wait for a worker in the kernel, for each socket.
 const BACKLOG: i32 = 4096;
@@ -196,12 +196,20 @@ impl Sockets {
         self.failed.iter().map(|(&address, error)| (address, error))
     }
 
+    /// What was inherited for `address`. A socket for every address of both families, which is what systemd makes of a port alone,
+    /// does for one of IPv4 too.
+    fn take_inherited(&mut self, address: SocketAddr) -> Vec<TcpListener> {
+        let both = (address.ip() == Ipv4Addr::UNSPECIFIED).then(|| (Ipv6Addr::UNSPECIFIED, address.port()).into());
+        let found = self.inherited.remove(&address);
+        found.or_else(|| self.inherited.remove(&both?)).unwrap_or_default()
+    }
+
     fn open_one(&mut self, wanted: SocketAddr) -> Result<Vec<TcpListener>, BindError> {
         let address = self.port_map.apply(wanted);
         if let Some((&other, _)) = self.open.iter().find(|(_, bound)| **bound == address) {
             return Err(BindError::MappedTwice { wanted, bound: address, other });
         }
-        let inherited = self.inherited.remove(&address).unwrap_or_default();
+        let inherited = self.take_inherited(address);
         let shares_port = self.open.values().any(|bound| bound.port() == address.port());
         let sockets = listen_all(address, self.count, inherited, shares_port);
         let opened = sockets.and_then(|(bound, sockets)| {
@@ -224,7 +232,7 @@ fn listen_all(
     shares_port: bool,
 ) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     let mut sockets = inherited;
-    let mut bound = address;
+    let mut bound = sockets.first().map_or(Ok(address), TcpListener::local_addr)?;
     if sockets.is_empty() {
         if !shares_port {
             probe(address)?;
@@ -237,9 +245,17 @@ fn listen_all(
     // A socket too many would take connections that no worker accepts.
     sockets.truncate(count);
     while sockets.len() < count {
-        sockets.push(listen(bound)?);
+        sockets.push(another(bound, sockets.first())?);
     }
     Ok((bound, sockets))
+}
+
+/// One more socket at `address`, where `first` listens. A supervisor's socket need not share its port: then workers share its queue.
+fn another(address: SocketAddr, first: Option<&TcpListener>) -> io::Result<TcpListener> {
+    match first {
+        Some(first) if !SockRef::from(first).reuse_port()? => first.try_clone(),
+        _ => listen(address),
+    }
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
@@ -270,7 +286,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpStream};
+    use std::net::TcpStream;
 
     use super::*;
 
@@ -367,6 +383,20 @@ mod tests {
         let _waiting = TcpStream::connect(bound_before).unwrap();
         let opened = after.open(&[address(80)]);
         assert_eq!(opened.sockets[0].1.len(), 2);
+    }
+
+    #[test]
+    fn workers_share_a_socket_of_a_supervisor_that_does_not_share_its_port() {
+        let passed = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
+        let port = passed.local_addr().unwrap().port();
+        let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80));
+        let mut sockets = Sockets::new(3, PortMap::new([(80, port)]), Handles::default(), vec![passed]);
+        let opened = sockets.open(&[everywhere]);
+        let [(_, listeners)] = &opened.sockets[..] else { panic!("{opened:?}") };
+        assert_eq!(listeners.len(), 3);
+        assert_eq!(sockets.bound().next(), Some((everywhere, (Ipv6Addr::UNSPECIFIED, port).into())));
+        let _waiting = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        assert!(listeners[2].accept().is_ok());
     }
 
     #[test]

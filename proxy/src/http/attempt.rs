@@ -4,10 +4,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use balance::AttemptError;
-use http1::{Framing, Head, Message};
+use http1::{BodyFault, Framing, Head, Message};
 
 use super::body::{Kept, Replayed};
-use super::pump::{Pump, PumpError, Side, Source};
+use super::head::Refusal;
+use super::pump::{Pump, PumpError, Side, Source, SourceFault};
 use super::record::Exchange;
 use crate::upstream::UpstreamConnection;
 use crate::worker::{Deadline, Local, Memory, TICK};
@@ -123,8 +124,16 @@ pub(super) enum AttemptEnd {
     ClientLeft,
     /// The client's body doesn't come.
     ClientSilent,
-    /// The client's body is malformed, or was broken off.
-    ClientBroke,
+    /// The client's body is malformed, too large, or was broken off.
+    ClientBroke(Refusal),
+}
+
+/// The answer to a client whose body has this fault.
+fn refusal(fault: &SourceFault) -> Refusal {
+    match fault {
+        SourceFault::Body(fault) => (*fault).into(),
+        SourceFault::Broken(_) | SourceFault::Stream(_) => BodyFault::BrokenOff.into(),
+    }
 }
 
 /// A try under way.
@@ -212,7 +221,7 @@ impl Attempt {
         exchange.record.request_bytes = self.upload.moved();
         match sent {
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
-            Poll::Ready(Err(PumpError::Source(_fault))) => Err(AttemptEnd::ClientBroke),
+            Poll::Ready(Err(PumpError::Source(fault))) => Err(AttemptEnd::ClientBroke(refusal(&fault))),
             // It may have answered before it closed.
             Poll::Ready(Err(PumpError::Sink(_error))) => {
                 self.upload.break_off();

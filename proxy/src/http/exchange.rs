@@ -58,7 +58,7 @@ pub(super) fn refuse(exchange: &mut Exchange, refusal: Refusal) -> Answer {
 /// Reads what the request wants, and makes of its head what goes on.
 fn read(exchange: &mut Exchange, connection: &Connection, pinned: &Pinned) -> Result<(), Refusal> {
     // What is wrong with a body that came together with its head is found before anything is forwarded.
-    exchange.request.decode().map_err(|_fault| Refusal::BAD_BODY)?;
+    exchange.request.decode()?;
     let framing = exchange.request.framing();
     let head = exchange.request.head_mut();
     exchange.target = Target::read(head, pinned.snapshot.model.mesh.path_normalization)?;

@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 use super::answer::Answer;
 use super::attempt::{Attempt, AttemptEnd, Client, Upload};
 use super::body::Kept;
+use super::head::Refusal;
 use super::policy::{self, Timer};
 use super::record::Exchange;
 use super::rewrite::{rewrite_head, write_request};
@@ -218,8 +219,12 @@ impl Tries<'_> {
                     continue;
                 }
                 Err(AttemptEnd::ClientLeft) => return Err(Outcome::ClientLeft),
-                Err(AttemptEnd::ClientSilent) => return Err(Outcome::Answer(broken_request(exchange, 408))),
-                Err(AttemptEnd::ClientBroke) => return Err(Outcome::Answer(broken_request(exchange, 400))),
+                Err(AttemptEnd::ClientSilent) => {
+                    return Err(Outcome::Answer(broken_request(exchange, Refusal::BODY_TOO_SLOW)));
+                }
+                Err(AttemptEnd::ClientBroke(refusal)) => {
+                    return Err(Outcome::Answer(broken_request(exchange, refusal)));
+                }
                 Err(AttemptEnd::Failed(error)) => AttemptOutcome::Failed(error),
             };
             exchange.record.failed_attempt();
@@ -414,11 +419,10 @@ fn timed_out(exchange: &Exchange) -> AttemptError {
     AttemptError::RequestTimeout { limit: timer.map_or(Duration::ZERO, Timer::limit) }
 }
 
-/// The answer to a request whose body was broken off, malformed or didn't come.
-fn broken_request(exchange: &mut Exchange, status: u16) -> Answer {
+/// The answer to a request whose body was broken off, malformed, too large or didn't come.
+fn broken_request(exchange: &mut Exchange, refusal: Refusal) -> Answer {
     exchange.record.client_left();
-    let details = if status == 408 { "request_body_timeout" } else { "http1.codec_error" };
-    Answer::new(status, Flags::NONE, details).and_close()
+    Answer::new(refusal.status, Flags::NONE, refusal.details).and_close()
 }
 
 fn flags_of(error: &AttemptError) -> Flags {

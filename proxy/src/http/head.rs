@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use config_model::model::Scheme;
-use http1::{Framing, Head, Name, Names, connection_options};
+use http1::{BodyFault, Framing, Head, Name, Names, connection_options};
 use routing::RequestHead;
 use smallvec::SmallVec;
 
@@ -24,10 +24,21 @@ impl Refusal {
     pub(super) const NO_TUNNEL: Self = Self { status: 404, details: "route_not_found" };
     pub(super) const BAD_HOST: Self = Self { status: 400, details: "http1.invalid_authority" };
     pub(super) const BAD_PATH: Self = Self { status: 400, details: "path_normalization_failed" };
-    pub(super) const BAD_BODY: Self = Self { status: 400, details: "http1.codec_error" };
     pub(super) const BAD_UPGRADE: Self = Self { status: 403, details: "upgrade_failed" };
+    /// The body doesn't come.
+    pub(super) const BODY_TOO_SLOW: Self = Self { status: 408, details: "request_body_timeout" };
     /// The head didn't come to its end.
     pub(super) const TOO_SLOW: Self = Self { status: 408, details: "request_header_timeout" };
+}
+
+impl From<BodyFault> for Refusal {
+    fn from(fault: BodyFault) -> Self {
+        let details = match fault {
+            BodyFault::TrailersTooLarge => "request_headers_too_large",
+            _ => "http1.codec_error",
+        };
+        Self { status: fault.status(), details }
+    }
 }
 
 impl From<http1::Refusal> for Refusal {

@@ -49,6 +49,8 @@ pub struct GatewayOptions {
 pub enum Order {
     /// Look at the folder now.
     Reread,
+    /// Open the access log's file again, as after it was renamed.
+    ReopenLog,
     /// Accept nothing more, finish what is under way, and stay.
     Drain,
     /// The same, then end; at the latest after [`GatewayOptions::drain`].

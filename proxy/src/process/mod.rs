@@ -3,6 +3,7 @@
 //! [`run`] is the program `tidegate gateway`, [`Gateway::start`] the same inside another one, such as the demo: without signals
 //! and without a log of its own.
 
+mod activation;
 mod gateway;
 mod limits;
 mod log;

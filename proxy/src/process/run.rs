@@ -1,6 +1,7 @@
 //! The program `tidegate gateway`: a gateway, its log on standard error, and what signals mean to it.
 
 use std::io;
+use std::net::TcpListener;
 use std::pin::Pin;
 
 use tokio::runtime::Builder;
@@ -11,30 +12,32 @@ use tracing::level_filters::LevelFilter;
 use super::gateway::{Gateway, GatewayOptions, Order, StartError};
 use super::log::Log;
 use super::replace::{Inheritance, Program, replace};
-use super::{limits, summary};
+use super::{activation, limits, summary};
 
 /// Runs a gateway until it is told to end. SIGTERM and SIGINT drain, a second one of either ends now, SIGHUP reads the folder
-/// again, SIGUSR2 replaces the program in place. SIGPIPE is ignored by Rust's runtime.
+/// again, SIGUSR1 opens the access log's file again, SIGUSR2 replaces the program in place. SIGPIPE is ignored by Rust's runtime.
 ///
 /// # Errors
 /// If the gateway can't start: the caller prints why, and ends with status 1.
 pub fn run(options: GatewayOptions, level: LevelFilter) -> Result<(), StartError> {
     limits::raise_descriptors();
+    // While there is no other thread, as it clears what the environment says of them.
+    let activated = activation::sockets();
     let log = Log::start(level)?;
     let runtime = Builder::new_current_thread().enable_io().build()?;
-    let result = runtime.block_on(gateway(options, &log));
+    let result = runtime.block_on(gateway(options, &log, activated));
     // A replacement that has not come to its end is not waited for.
     runtime.shutdown_background();
     log.flush();
     result
 }
 
-async fn gateway(options: GatewayOptions, log: &Log) -> Result<(), StartError> {
+async fn gateway(options: GatewayOptions, log: &Log, activated: Vec<TcpListener>) -> Result<(), StartError> {
     // Before anything else: a signal that comes while we start must not end us without a drain.
     let signals = Signals::new()?;
     let program = Program::this()?;
     let mut inheritance = Inheritance::take()?;
-    let inherited = inheritance.as_mut().map(Inheritance::sockets).unwrap_or_default();
+    let inherited = inheritance.as_mut().map(Inheritance::sockets).unwrap_or(activated);
     let gateway = Gateway::start_with(options, Some(log.levels().clone()), inherited)?;
     if let Some(inheritance) = inheritance {
         inheritance.ready();
@@ -49,6 +52,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    reopen: Signal,
     replace: Signal,
 }
 
@@ -58,6 +62,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
             replace: signal(SignalKind::user_defined2())?,
         })
     }
@@ -81,6 +86,7 @@ impl Running {
                 _ = signals.terminate.recv() => self.end(),
                 _ = signals.interrupt.recv() => self.end(),
                 _ = signals.hang_up.recv() => self.gateway.order(Order::Reread),
+                _ = signals.reopen.recv() => self.gateway.order(Order::ReopenLog),
                 _ = signals.replace.recv() => self.replace(),
                 result = finished(&mut self.replacement) => self.replaced(result),
             }

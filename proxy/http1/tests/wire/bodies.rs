@@ -139,7 +139,7 @@ fn trailers_count_among_the_hundred_fields() {
     let fields = "X: y\r\n".repeat(38);
     let body = |count: usize| format!("0\r\n{}\r\n", "T: u\r\n".repeat(count)).into_bytes();
     assert_eq!(told(&fields, &body(60)).trailers.len(), 60);
-    assert_eq!(told(&fields, &body(61)).end, End::Fault(BodyFault::Trailer));
+    assert_eq!(told(&fields, &body(61)).end, End::Fault(BodyFault::TrailersTooLarge));
     assert_eq!(told(&"X: y\r\n".repeat(98), b"0\r\n\r\n").end, End::Complete);
 }
 
@@ -147,8 +147,8 @@ fn trailers_count_among_the_hundred_fields() {
 fn trailers_have_60_kib_at_most() {
     let body = |length: usize| format!("0\r\nX: {}\r\n\r\n", "a".repeat(length - 7)).into_bytes();
     assert_eq!(told("", &body(60 * 1024)).end, End::Complete);
-    faulty_with(&body(60 * 1024 + 1), BodyFault::Trailer);
-    faulty_with(format!("0\r\n{}", "a".repeat(70_000)).as_bytes(), BodyFault::Trailer);
+    faulty_with(&body(60 * 1024 + 1), BodyFault::TrailersTooLarge);
+    faulty_with(format!("0\r\n{}", "a".repeat(70_000)).as_bytes(), BodyFault::TrailersTooLarge);
 }
 
 #[test]
