@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::{TempDir, tempdir};
 
@@ -302,6 +302,24 @@ fn a_drain_ends_at_its_bound_and_an_order_to_end_is_obeyed_at_once() {
         running.gateway.stop();
         assert!(begun.elapsed() < PATIENCE);
     }
+}
+
+#[test]
+fn an_access_log_that_was_renamed_goes_on_in_a_new_file_once_it_is_told() {
+    let folder = folder(&[("a.yaml", GATEWAY), ("v.yaml", &direct("one"))]);
+    let logs = tempdir().unwrap();
+    let (log, renamed) = (logs.path().join("log"), logs.path().join("log.1"));
+    let options =
+        GatewayOptions { access_log: Target::File(log.clone()), ..options(folder.path(), &[(80, 0), (81, 0)]) };
+    let running = Running { folder, gateway: Gateway::start(options, None).unwrap() };
+    fs::rename(&log, &renamed).unwrap();
+    running.gateway.order(Order::ReopenLog);
+    let begun = Instant::now();
+    while !fs::metadata(&log).is_ok_and(|file| file.len() > 0) {
+        running.get(80);
+        assert!(begun.elapsed() < PATIENCE, "nothing comes into the new file");
+    }
+    running.gateway.stop();
 }
 
 #[test]
