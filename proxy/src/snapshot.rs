@@ -46,8 +46,10 @@ impl Snapshot {
 pub struct ListenerRuntime {
     /// As the Gateway says it; what is bound may be a mapped port.
     pub address: SocketAddr,
-    /// What is made of its connections, if they are plain text.
+    /// What is made of its connections if they are plain text, or turn out to be HTTP.
     pub filter: Option<NetworkFilter>,
+    /// Whether they are HTTP in plain text and nothing else, so that nothing has to be found out.
+    pub is_plain_http: bool,
     /// Metric cells.
     pub metrics: ListenerId,
 }

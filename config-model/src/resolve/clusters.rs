@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
 
-use crate::model::{Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, HashSource, Route};
+use crate::model::{Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, HashSource, Route, TcpProxy};
 use crate::name::Labels;
 use crate::resource;
 
@@ -84,6 +84,18 @@ impl<'a> Clusters<'a> {
         let resolved = Resolved { target, by_port, hash: self.hash_source(destination, namespace) };
         self.known.insert(key, resolved.clone());
         resolved
+    }
+
+    /// The cluster of that name, which belongs to `service`.
+    pub(super) fn target(&mut self, service: Service<'a>, name: ClusterName) -> ClusterTarget {
+        let ports = service.ports();
+        self.cluster(service, &name, &ports).map_or(ClusterTarget::Missing(name), ClusterTarget::Known)
+    }
+
+    /// Subsets that DestinationRules define for a host, in order.
+    pub(super) fn subset_names(&mut self, host: &Arc<str>, service_namespace: &'a str) -> Vec<Arc<str>> {
+        let merged = self.rules_for(host, service_namespace);
+        merged.subsets().map(|(_, subset)| Arc::clone(&subset.name.value)).collect()
     }
 
     fn look_up(&mut self, key: &Key<'a>) -> (ClusterTarget, bool) {
@@ -175,8 +187,9 @@ impl<'a> Clusters<'a> {
         self.merged.entry(key).or_insert_with(find).clone()
     }
 
-    /// The clusters ordered by name; `blocks` of routes, not shared yet, are made to use their places in that order.
-    pub(super) fn finish(self, blocks: &mut [Vec<Arc<Route>>]) -> Vec<Cluster> {
+    /// The clusters ordered by name; `blocks` of routes, not shared yet, and routes of connections are made to use their
+    /// places in that order.
+    pub(super) fn finish(self, blocks: &mut [Vec<Arc<Route>>], proxies: &mut [TcpProxy]) -> Vec<Cluster> {
         let mut numbered: Vec<(usize, Cluster)> = self.clusters.into_iter().enumerate().collect();
         numbered.sort_by(|(_, left), (_, right)| left.name.cmp(&right.name));
         let mut places = vec![ClusterIndex(0); numbered.len()];
@@ -185,13 +198,16 @@ impl<'a> Clusters<'a> {
                 *entry = ClusterIndex(place);
             }
         }
-        for route in blocks.iter_mut().flatten().filter_map(Arc::get_mut) {
-            for target in route.targets_mut() {
-                if let ClusterTarget::Known(index) = target {
-                    *index = places.get(index.0 as usize).copied().unwrap_or(*index);
-                }
+        let settle = |target: &mut ClusterTarget| {
+            if let ClusterTarget::Known(index) = target {
+                *index = places.get(index.0 as usize).copied().unwrap_or(*index);
             }
-        }
+        };
+        let routes = blocks.iter_mut().flatten().filter_map(Arc::get_mut);
+        routes.flat_map(Route::targets_mut).for_each(settle);
+        let destinations =
+            proxies.iter_mut().flat_map(|proxy| &mut proxy.routes).flat_map(|route| &mut route.destinations);
+        destinations.map(|destination| &mut destination.cluster).for_each(settle);
         numbered.into_iter().map(|(_, cluster)| cluster).collect()
     }
 }

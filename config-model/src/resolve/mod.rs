@@ -4,8 +4,10 @@
 //! cluster keeps the place where it was written.
 
 mod action;
+mod build;
 mod change;
 mod clusters;
+mod connections;
 mod destination_rules;
 mod downstream_tls;
 mod endpoints;
@@ -86,9 +88,9 @@ pub fn resolve(resources: &ResourceSet, proxy: &Proxy) -> Resolution {
         Role::Gateway => gateway::serve(resources, proxy, clusters, &mut diagnostics),
         Role::Sidecar => (gateway::Served::default(), Vec::new()),
     };
-    let gateway::Served { listeners, route_configurations } = served;
+    let gateway::Served { listeners, route_configurations, tcp_proxies } = served;
     let locality = locality::of_pod(&proxy.labels);
-    Resolution { model: Model { listeners, route_configurations, clusters, mesh, locality }, diagnostics }
+    Resolution { model: Model { listeners, route_configurations, tcp_proxies, clusters, mesh, locality }, diagnostics }
 }
 
 #[cfg(test)]

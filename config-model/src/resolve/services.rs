@@ -1,8 +1,11 @@
 //! Services, whether from Kubernetes or from a ServiceEntry, and which one a name means.
 //! Source: Istio's service registry: a Kubernetes Service goes before a ServiceEntry of the same host, then the older one.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use crate::model::Discovery;
-use crate::resource::{Located, Resolution, Service as KubernetesService, ServiceEntry, TargetPort};
+use crate::resource::{Located, Location, Resolution, Service as KubernetesService, ServiceEntry, TargetPort};
 
 use super::names;
 use super::set::{Item, ResourceSet};
@@ -69,6 +72,14 @@ impl<'a> Service<'a> {
         }
     }
 
+    /// Whether it is not part of the mesh.
+    pub(crate) fn is_external(self) -> bool {
+        match self {
+            Self::Kubernetes(_) => self.external_name().is_some(),
+            Self::Entry(item) => *item.spec.location == Location::MeshExternal,
+        }
+    }
+
     /// The name that a Service of type `ExternalName` stands for.
     pub(crate) fn external_name(self) -> Option<&'a str> {
         let Self::Kubernetes(item) = self else { return None };
@@ -131,6 +142,21 @@ pub(crate) fn of_host<'a>(resources: &'a ResourceSet, host: &str) -> impl Iterat
         .and_then(|(name, namespace)| resources.find::<KubernetesService>(namespace, name))
         .map(Service::Kubernetes);
     kubernetes.into_iter().chain(resources.entries(host).map(Service::Entry))
+}
+
+/// Every service that a proxy of `namespace` sees, by host: of several with one host the proxy's own, else the first that
+/// [`of_host`] names. Ordered by host.
+pub(crate) fn visible<'a>(resources: &'a ResourceSet, namespace: &str) -> Vec<(Arc<str>, Service<'a>)> {
+    let mut hosts: BTreeSet<Arc<str>> = BTreeSet::new();
+    for service in resources.all::<KubernetesService>() {
+        hosts.insert(names::full_host(service.name(), service.namespace()));
+    }
+    hosts.extend(resources.all::<ServiceEntry>().flat_map(|entry| &entry.spec.hosts).map(|host| names::lower(host)));
+    let found = hosts.into_iter().filter_map(|host| {
+        let service = find(resources, &host, namespace, namespace)?;
+        Some((host, service))
+    });
+    found.collect()
 }
 
 /// The service that `host` means in a VirtualService of `namespace`, for a proxy of `proxy_namespace`.

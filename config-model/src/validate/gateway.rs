@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{names, tls, values};
 use crate::decode::{Path, Report};
-use crate::resource::{Gateway, Port, Resource, Server, ServerTlsMode};
+use crate::resource::{Gateway, Port, Resource, Server, ServerTlsMode, ServerTlsSettings};
 
 pub(super) fn check(gateway: &Gateway, resource: &Resource, at: &Path<'_>, report: &mut Report) {
     let metadata = Path::ROOT.field("metadata");
@@ -100,7 +100,10 @@ fn protocol(protocol: names::Protocol, port: &Port, server: &Server, at: &Path<'
         }
         _ => {}
     }
-    if protocol != names::Protocol::Http {
+    let ends_here = |tls: &ServerTlsSettings| {
+        !matches!(tls.mode.value, ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough)
+    };
+    if protocol == names::Protocol::Tls && server.tls.as_deref().is_some_and(ends_here) {
         let what = format!("a server of protocol {}", port.protocol.value);
         report.not_honoured(port.protocol.position, &at.field("port").field("protocol"), what);
     }

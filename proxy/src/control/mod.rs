@@ -350,7 +350,7 @@ fn report(outcome: &Outcome, findings: &[Diagnostic]) {
 }
 
 fn addresses(model: &Model) -> Vec<std::net::SocketAddr> {
-    model.listeners.iter().map(|listener| listener.address).collect()
+    model.listeners.iter().filter(|listener| listener.is_bound()).map(|listener| listener.address).collect()
 }
 
 /// Where MeshConfig wants the access log, or else the command line.

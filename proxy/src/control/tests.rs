@@ -288,7 +288,14 @@ fn the_access_log_of_mesh_config_stands_before_that_of_the_command_line() {
             trust_domain: String::new(),
         };
         let locality = config_model::model::Locality::default();
-        let model = Model { listeners: vec![], route_configurations: vec![], clusters: vec![], mesh, locality };
+        let model = Model {
+            listeners: vec![],
+            route_configurations: vec![],
+            tcp_proxies: vec![],
+            clusters: vec![],
+            mesh,
+            locality,
+        };
         assert_eq!(log_target(&options, &model), want);
     }
 }

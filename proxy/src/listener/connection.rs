@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use config_model::model::RouteConfigurationIndex;
+use config_model::model::{FilterChains, RouteConfigurationIndex};
 use http1::Message;
 use tokio::net::TcpStream;
 
+use super::chain;
+use super::sniff::PREFACE;
 use crate::http::{peer_text, serve_http1, serve_http2};
 use crate::net::Stream;
 use crate::snapshot::ListenerRuntime;
@@ -21,9 +23,6 @@ use crate::worker::{ConnectionGuard, Deadline, Local, Pinned};
 const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// The same, when it came shortly before a drain: its request may be on its way.
 const FIRST_BYTES_LIMIT: Duration = Duration::from_secs(1);
-
-/// The first bytes of an HTTP/2 connection with prior knowledge. Source: RFC 9113, 3.4.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What the client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +91,17 @@ impl Connection {
         self.listener(pinned)?.plain_routes()
     }
 
+    /// What becomes of the connections of its listener; nothing if it has just been removed.
+    pub(super) fn chains<'p>(&self, pinned: &'p Pinned) -> Option<&'p FilterChains> {
+        let place = pinned.listener_place(self.listener)?;
+        pinned.snapshot.model.listeners.get(place).map(|listener| &listener.chains)
+    }
+
+    /// Whether its listener takes HTTP in plain text and nothing else.
+    fn is_plain_http(&self) -> bool {
+        self.listener(&self.local.pin()).is_none_or(|listener| listener.is_plain_http)
+    }
+
     /// What the client speaks.
     pub(crate) fn protocol(&self) -> Protocol {
         self.protocol.get()
@@ -119,16 +129,24 @@ pub(super) async fn serve(
     let _ = socket.set_nodelay(true);
     let connection = Rc::new(Connection::new(local, listener, peer, here));
     let mut stream = Stream::Tcp(socket);
-    if let Some((protocol, first)) = first_bytes(&connection, &mut stream).await {
-        connection.protocol.set(protocol);
-        match protocol {
-            Protocol::Http1 => serve_http1(Rc::clone(&connection), stream, first).await,
-            // Boxed, as the futures of HTTP/1 connections would have to have room for it.
-            Protocol::Http2 => Box::pin(serve_http2(Rc::clone(&connection), stream, first)).await,
-        }
+    if !connection.is_plain_http() {
+        // Boxed, as the futures of plain connections would have to have room for it.
+        Box::pin(chain::serve(Rc::clone(&connection), stream)).await;
+    } else if let Some((protocol, first)) = first_bytes(&connection, &mut stream).await {
+        serve_http(Rc::clone(&connection), stream, protocol, first).await;
     }
     drop(connection);
     drop(guard);
+}
+
+/// Serves HTTP on a connection of which `first` has been read.
+pub(super) async fn serve_http(connection: Rc<Connection>, stream: Stream, protocol: Protocol, first: Box<Message>) {
+    connection.protocol.set(protocol);
+    match protocol {
+        Protocol::Http1 => serve_http1(connection, stream, first).await,
+        // Boxed, as the futures of HTTP/1 connections would have to have room for it.
+        Protocol::Http2 => Box::pin(serve_http2(connection, stream, first)).await,
+    }
 }
 
 /// Reads until HTTP/1 and HTTP/2 can be told apart; nothing if the client is silent for too long, or leaves.

@@ -1,6 +1,10 @@
-//! Listeners: from a listening socket to a connection that is told HTTP/1.1 from HTTP/2 by its first bytes.
+//! Listeners: from a listening socket to a connection of which it is known what it speaks: HTTP/1.1 or HTTP/2, by its first
+//! bytes, or something that is passed on unread.
 
+mod chain;
 mod connection;
+mod hello;
+mod sniff;
 
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;

@@ -23,6 +23,32 @@ pub(crate) async fn connect(
     entry: &Entry,
 ) -> Result<Box<UpstreamConnection>, AttemptError> {
     let permit = permit(local, cluster).await?;
+    establish(local, cluster, entry, permit).await
+}
+
+/// The same, but where the cluster has as many connections as it may have nobody waits for one.
+///
+/// # Errors
+/// As above.
+pub(crate) async fn connect_or_refuse(
+    local: &Rc<Local>,
+    cluster: &ClusterRuntime,
+    entry: &Entry,
+) -> Result<Box<UpstreamConnection>, AttemptError> {
+    let gate = cluster.endpoints.cluster().connections();
+    let permit = match cluster.definition.policy().pool.connections_max {
+        Some(_) => Some(gate.try_acquire().ok_or(AttemptError::Overflow)?),
+        None => None,
+    };
+    establish(local, cluster, entry, permit).await
+}
+
+async fn establish(
+    local: &Rc<Local>,
+    cluster: &ClusterRuntime,
+    entry: &Entry,
+    permit: Option<ConnectionPermit>,
+) -> Result<Box<UpstreamConnection>, AttemptError> {
     let limit = cluster.definition.connect_timeout;
     match tokio::time::timeout(limit, dial(&entry.endpoint.address)).await {
         Ok(Ok(stream)) => Ok(UpstreamConnection::new(stream, Arc::clone(&entry.state), local, cluster, permit)),

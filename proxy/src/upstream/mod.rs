@@ -4,6 +4,6 @@ mod connect;
 mod connection;
 mod pool;
 
-pub(crate) use connect::connect;
+pub(crate) use connect::{connect, connect_or_refuse};
 pub(crate) use connection::UpstreamConnection;
 pub(crate) use pool::Pool;
