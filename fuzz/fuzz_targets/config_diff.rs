@@ -29,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
 fn check_change(before: &InForce, after: &InForce) {
     let hosts = match change(&before.set, &after.set) {
         Change::Routing => return,
-        Change::Endpoints(hosts) => hosts,
+        Change::Parts(parts) => parts.endpoints_of,
         Change::None => Default::default(),
     };
     assert_eq!(before.resolution.model, after.resolution.model);

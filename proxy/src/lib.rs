@@ -12,5 +12,6 @@ pub mod snapshot;
 pub mod source;
 mod tcp;
 pub mod telemetry;
+mod tls;
 mod upstream;
 pub mod worker;

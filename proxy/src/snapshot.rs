@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use balance::{EndpointSet, EntryIndex};
-use config_model::model::{Cluster, ClusterIndex, Model, NetworkFilter, RouteConfigurationIndex};
+use config_model::model::{Cluster, ClusterIndex, Model, NetworkFilter, RouteConfigurationIndex, TcpProxyIndex};
 use routing::Table;
 
 use crate::telemetry::{ClusterId, LineFormat, ListenerId, SeriesId, SplitDestinationId};
+use crate::tls::Chains;
 
 /// One configuration, whole.
 pub struct Snapshot {
@@ -46,18 +47,49 @@ impl Snapshot {
 pub struct ListenerRuntime {
     /// As the Gateway says it; what is bound may be a mapped port.
     pub address: SocketAddr,
-    /// What is made of its connections if they are plain text, or turn out to be HTTP.
-    pub filter: Option<NetworkFilter>,
-    /// Whether they are HTTP in plain text and nothing else, so that nothing has to be found out.
-    pub is_plain_http: bool,
+    /// What becomes of its connections.
+    pub(crate) accepts: Accepts,
     /// Metric cells.
     pub metrics: ListenerId,
+}
+
+/// What becomes of the connections of a listener.
+pub(crate) enum Accepts {
+    /// They are plain text.
+    PlainText(NetworkFilter),
+    /// The server name of their ClientHello tells.
+    Tls(Box<Chains>),
+    /// Their first bytes tell.
+    Detected(Box<Detected>),
+}
+
+/// What becomes of connections that are told apart by their first bytes.
+pub(crate) struct Detected {
+    /// For TLS, which is passed on.
+    pub(crate) tls: Chains,
+    /// For HTTP in plain text.
+    pub(crate) http: Option<RouteConfigurationIndex>,
+    /// For all others.
+    pub(crate) other: TcpProxyIndex,
+    /// Whether a protocol was named for the port, so that a server that speaks first is not expected.
+    pub(crate) is_http_expected: bool,
 }
 
 impl ListenerRuntime {
     /// The routes of its connections, if they are HTTP in plain text.
     pub fn plain_routes(&self) -> Option<RouteConfigurationIndex> {
-        self.filter.as_ref().and_then(NetworkFilter::routes)
+        match &self.accepts {
+            Accepts::PlainText(filter) => filter.routes(),
+            Accepts::Tls(_) | Accepts::Detected(_) => None,
+        }
+    }
+
+    /// Its filter chains, if its connections are TLS.
+    pub(crate) fn chains(&self) -> Option<&Chains> {
+        match &self.accepts {
+            Accepts::PlainText(_) | Accepts::Detected(_) => None,
+            Accepts::Tls(chains) => Some(chains),
+        }
     }
 }
 

@@ -8,10 +8,16 @@ use super::{Key, Node};
 type Names<'t> = HashSet<Cow<'t, str>, foldhash::fast::RandomState>;
 
 /// Fields of a mapping, none of them twice.
-#[derive(Default)]
 pub(super) struct Fields<'t> {
     list: Vec<(Key<'t>, Node<'t>)>,
     names: Option<Box<Names<'t>>>,
+}
+
+impl Default for Fields<'_> {
+    fn default() -> Self {
+        // Most mappings of the API have one field or two, and a vector that grows by itself begins with room for four.
+        Self { list: Vec::with_capacity(2), names: None }
+    }
 }
 
 impl<'t> Fields<'t> {

@@ -34,8 +34,8 @@ pub use route_policy::{
 };
 pub use tcp::{TcpProxy, TcpProxyIndex, TcpRoute, WeightedCluster};
 pub use tls::{
-    AuthoritySource, CertificateSource, ClientCertificates, Credential, DownstreamTls, PeerValidation, SecretName,
-    TlsVersion, TlsVersions, UpstreamTls,
+    AuthoritySource, CertificateSource, CipherSuite, ClientCertificates, Credential, DownstreamTls, PeerValidation,
+    SecretName, TlsVersion, TlsVersions, UpstreamTls,
 };
 
 use serde::Serialize;

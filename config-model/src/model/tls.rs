@@ -18,9 +18,40 @@ pub struct DownstreamTls {
     pub client: ClientCertificates,
     /// Versions that are spoken.
     pub versions: TlsVersions,
-    /// Suites of TLS 1.2 that may be used, as OpenSSL names them; all that are known if empty. Those of TLS 1.3 can't be
-    /// chosen.
-    pub cipher_suites: Vec<Arc<str>>,
+    /// Suites of TLS 1.2 that may be used; all of them if none were named. Those of TLS 1.3 can't be chosen.
+    pub cipher_suites: Option<Vec<CipherSuite>>,
+}
+
+/// A suite of TLS 1.2. Only those with forward secrecy and authenticated encryption are spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum CipherSuite {
+    /// `ECDHE-ECDSA-AES128-GCM-SHA256`
+    EcdsaAes128,
+    /// `ECDHE-ECDSA-AES256-GCM-SHA384`
+    EcdsaAes256,
+    /// `ECDHE-ECDSA-CHACHA20-POLY1305`
+    EcdsaChaCha20,
+    /// `ECDHE-RSA-AES128-GCM-SHA256`
+    RsaAes128,
+    /// `ECDHE-RSA-AES256-GCM-SHA384`
+    RsaAes256,
+    /// `ECDHE-RSA-CHACHA20-POLY1305`
+    RsaChaCha20,
+}
+
+impl CipherSuite {
+    /// The suite of that name, as OpenSSL or as IANA has it; nothing for one that is not spoken here.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "ECDHE-ECDSA-AES128-GCM-SHA256" | "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256" => Self::EcdsaAes128,
+            "ECDHE-ECDSA-AES256-GCM-SHA384" | "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384" => Self::EcdsaAes256,
+            "ECDHE-ECDSA-CHACHA20-POLY1305" | "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256" => Self::EcdsaChaCha20,
+            "ECDHE-RSA-AES128-GCM-SHA256" | "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" => Self::RsaAes128,
+            "ECDHE-RSA-AES256-GCM-SHA384" | "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384" => Self::RsaAes256,
+            "ECDHE-RSA-CHACHA20-POLY1305" | "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256" => Self::RsaChaCha20,
+            _ => return None,
+        })
+    }
 }
 
 /// Whether a client has to show a certificate. Source: `tls.mode`.

@@ -83,6 +83,13 @@ impl<'a> Build<'a> {
         block
     }
 
+    /// Routes that no VirtualService has written.
+    pub(super) fn own_block(&mut self, routes: Vec<Arc<Route>>, origin: Origin) -> BlockIndex {
+        self.routes.push(routes);
+        self.origins.push(origin);
+        BlockIndex(self.routes.len() - 1)
+    }
+
     /// Adds routes of connections.
     pub(super) fn tcp_proxy(&mut self, name: String, port: u16, routes: Vec<TcpRoute>) -> TcpProxyIndex {
         let index = TcpProxyIndex(u32::try_from(self.tcp_proxies.len()).unwrap_or(u32::MAX));

@@ -15,31 +15,41 @@ use super::set::{Item, ResourceSet};
 pub enum Change {
     /// Nothing: the same model, the same endpoints.
     None,
-    /// The model stays; endpoints of clusters of these hosts (in lower case) may be others.
-    Endpoints(BTreeSet<Arc<str>>),
+    /// The model stays, and only this has to be looked up again.
+    Parts(Parts),
     /// The model has to be resolved anew, and every endpoint looked up again.
     Routing,
 }
 
+/// What is looked up apart from the model.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Parts {
+    /// Hosts, in lower case, whose clusters may have other endpoints.
+    pub endpoints_of: BTreeSet<Arc<str>>,
+    /// Whether Secrets may be others.
+    pub secrets: bool,
+}
+
 /// What is different in `new`. Resources that are the same in memory are not compared.
 pub fn change(old: &ResourceSet, new: &ResourceSet) -> Change {
-    let mut hosts = BTreeSet::new();
+    let mut parts = Parts::default();
     let mut is_any = false;
     for (before, after) in differences(old, new) {
         match effect(before, after) {
             Effect::Nothing => {}
             Effect::Routing => return Change::Routing,
+            Effect::Secrets => (is_any, parts.secrets) = (true, true),
             Effect::Endpoints => {
                 is_any = true;
                 for (set, resource) in [(old, before), (new, after)] {
                     if let Some(resource) = resource {
-                        collect(set, resource, &mut hosts);
+                        collect(set, resource, &mut parts.endpoints_of);
                     }
                 }
             }
         }
     }
-    if is_any { Change::Endpoints(hosts) } else { Change::None }
+    if is_any { Change::Parts(parts) } else { Change::None }
 }
 
 /// Resources that came, went or became others, in no order that matters.
@@ -69,12 +79,14 @@ fn differences<'a>(
 enum Effect {
     Nothing,
     Endpoints,
+    Secrets,
     Routing,
 }
 
 fn effect(before: Option<&Arc<Resource>>, after: Option<&Arc<Resource>>) -> Effect {
     match (before.or(after).map(|resource| &resource.spec), before, after) {
-        (Some(Spec::Namespace | Spec::Secret(_) | Spec::ConfigMap(_)), ..) | (None, ..) => Effect::Nothing,
+        (Some(Spec::Namespace | Spec::ConfigMap(_)), ..) | (None, ..) => Effect::Nothing,
+        (Some(Spec::Secret(_)), ..) => Effect::Secrets,
         (Some(Spec::EndpointSlice(_) | Spec::Endpoints(_) | Spec::Pod(_) | Spec::WorkloadEntry(_)), ..) => {
             Effect::Endpoints
         }

@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
 
-use crate::model::{Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, HashSource, Route, TcpProxy};
+use crate::model::{
+    Balancing, Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery, HashSource, Route, TcpProxy,
+};
 use crate::name::Labels;
 use crate::resource;
 
-use super::Proxy;
 use super::destination_rules::{DestinationRules, Merged};
 use super::names;
 use super::policies::{Blocks, Policies};
 use super::services::{self, Port, Service};
 use super::set::ResourceSet;
+use super::{Proxy, Role};
 
 /// A destination as written, which many routes share.
 #[derive(PartialEq, Eq, Hash)]
@@ -92,6 +94,37 @@ impl<'a> Clusters<'a> {
         self.cluster(service, &name, &ports).map_or(ClusterTarget::Missing(name), ClusterTarget::Known)
     }
 
+    /// Where unknown traffic goes that is passed on.
+    pub(super) fn passthrough(&mut self) -> ClusterTarget {
+        self.special(ClusterName::passthrough(), Discovery::None)
+    }
+
+    /// Where unknown traffic goes that is refused.
+    pub(super) fn black_hole(&mut self) -> ClusterTarget {
+        self.special(ClusterName::black_hole(), Discovery::Static)
+    }
+
+    fn special(&mut self, name: ClusterName, discovery: Discovery) -> ClusterTarget {
+        let cluster = Cluster {
+            service_name: Arc::clone(&name.host),
+            service_namespace: "unknown".into(),
+            port_name: "".into(),
+            subset_labels: Labels::new(),
+            balancing: Balancing::RoundRobin,
+            connect_timeout: self.policies.connect_timeout(Blocks::default()),
+            policy: None,
+            discovery,
+            origins: Vec::new(),
+            name: name.clone(),
+        };
+        let index = ClusterIndex(u32::try_from(self.clusters.len()).unwrap_or(u32::MAX));
+        let known = *self.indexes.entry(name).or_insert(index);
+        if known == index {
+            self.clusters.push(cluster);
+        }
+        ClusterTarget::Known(known)
+    }
+
     /// Subsets that DestinationRules define for a host, in order.
     pub(super) fn subset_names(&mut self, host: &Arc<str>, service_namespace: &'a str) -> Vec<Arc<str>> {
         let merged = self.rules_for(host, service_namespace);
@@ -164,7 +197,9 @@ impl<'a> Clusters<'a> {
         };
         let of_subset = subset.and_then(|(_, subset)| subset.traffic_policy.as_deref());
         let blocks = Blocks::of(merged.policy(), of_subset, name.port);
-        let discovery = blocks.discovery(service.discovery());
+        // Whoever asks for a pod by its own address means that one; at a gateway nobody can.
+        let is_direct = self.proxy.role == Role::Sidecar && service.is_headless();
+        let discovery = if is_direct { Discovery::None } else { blocks.discovery(service.discovery()) };
         let mut origins = vec![service.origin()];
         origins.extend(merged.origins(subset));
         Some(Cluster {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    AuthoritySource, CertificateSource, ClientCertificates, Credential, DownstreamTls, PeerValidation, SecretName,
-    TlsVersion, TlsVersions,
+    AuthoritySource, CertificateSource, CipherSuite, ClientCertificates, Credential, DownstreamTls, PeerValidation,
+    SecretName, TlsVersion, TlsVersions,
 };
 use crate::origin::Origin;
 use crate::resource::{ServerTlsMode, ServerTlsSettings, Text, TlsProtocol};
@@ -34,7 +34,13 @@ pub(super) fn context(
             ClientCertificates::NotAsked
         }
     };
-    let cipher_suites = settings.cipher_suites.iter().map(|suite| suite.value.clone()).collect();
+    let named = settings.cipher_suites.iter().filter_map(|suite| CipherSuite::from_name(suite)).collect::<Vec<_>>();
+    let cipher_suites = (!settings.cipher_suites.is_empty()).then_some(named);
+    if versions.max == TlsVersion::V1_2 && cipher_suites.as_ref().is_some_and(Vec::is_empty) {
+        let origin = server.gateway.origin(settings.max_protocol_version.position);
+        diagnostics.push(findings::no_tls_version(&origin, &fields.name("cipherSuites")));
+        return None;
+    }
     Some(DownstreamTls { certificates: fields.certificates(settings), client, versions, cipher_suites })
 }
 

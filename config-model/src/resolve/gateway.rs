@@ -216,7 +216,6 @@ impl<'a> Build<'a> {
 }
 
 /// What a gateway listens on and serves.
-#[derive(Default)]
 pub(super) struct Served {
     pub(super) listeners: Vec<Listener>,
     pub(super) route_configurations: Vec<RouteConfiguration>,

@@ -20,18 +20,20 @@ mod matching;
 mod mesh;
 pub(crate) mod names;
 mod policies;
+mod protocol;
 mod retries;
 mod route_policies;
 pub(crate) mod routes;
 mod rule;
 pub(crate) mod services;
 pub(crate) mod set;
+mod sidecar;
 mod virtual_hosts;
 pub(crate) mod visibility;
 
 use std::sync::Arc;
 
-pub use change::{Change, change};
+pub use change::{Change, Parts, change};
 pub use endpoints::EndpointIndex;
 pub use set::ResourceSet;
 
@@ -71,7 +73,7 @@ pub struct Resolution {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Where routes are for: a port of a Gateway.
+/// Where routes are for: a port of a Gateway, or of the mesh.
 #[derive(Debug, Clone, Copy)]
 struct Place<'a> {
     port: u16,
@@ -86,7 +88,7 @@ pub fn resolve(resources: &ResourceSet, proxy: &Proxy) -> Resolution {
     let clusters = Clusters::new(resources, proxy, &mesh.root_namespace);
     let (served, clusters) = match proxy.role {
         Role::Gateway => gateway::serve(resources, proxy, clusters, &mut diagnostics),
-        Role::Sidecar => (gateway::Served::default(), Vec::new()),
+        Role::Sidecar => sidecar::serve(resources, proxy, clusters, &mesh.root_namespace, &mut diagnostics),
     };
     let gateway::Served { listeners, route_configurations, tcp_proxies } = served;
     let locality = locality::of_pod(&proxy.labels);

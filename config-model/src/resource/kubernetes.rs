@@ -267,6 +267,14 @@ object! {
     }
 }
 
+impl Secret {
+    /// A value by its key; what is written as text goes first.
+    pub fn value(&self, key: &str) -> Option<&[u8]> {
+        let text = self.string_data.get(key).map(|text| text.0.value.as_bytes());
+        text.or_else(|| self.data.get(key).map(|bytes| &*bytes.value.0))
+    }
+}
+
 /// Text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Redacted(pub Text);

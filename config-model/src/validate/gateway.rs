@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{names, tls, values};
 use crate::decode::{Path, Report};
-use crate::resource::{Gateway, Port, Resource, Server, ServerTlsMode, ServerTlsSettings};
+use crate::resource::{Gateway, Port, Resource, Server, ServerTlsMode};
 
 pub(super) fn check(gateway: &Gateway, resource: &Resource, at: &Path<'_>, report: &mut Report) {
     let metadata = Path::ROOT.field("metadata");
@@ -99,12 +99,5 @@ fn protocol(protocol: names::Protocol, port: &Port, server: &Server, at: &Path<'
             report.error(tls.position, &field, message, Some("use protocol TLS"));
         }
         _ => {}
-    }
-    let ends_here = |tls: &ServerTlsSettings| {
-        !matches!(tls.mode.value, ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough)
-    };
-    if protocol == names::Protocol::Tls && server.tls.as_deref().is_some_and(ends_here) {
-        let what = format!("a server of protocol {}", port.protocol.value);
-        report.not_honoured(port.protocol.position, &at.field("port").field("protocol"), what);
     }
 }

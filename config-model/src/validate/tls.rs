@@ -2,6 +2,7 @@
 
 use super::values;
 use crate::decode::{Path, Report};
+use crate::model::CipherSuite;
 use crate::resource::{ClientTlsMode, ClientTlsSettings, ServerTlsMode, ServerTlsSettings, TlsProtocol};
 
 /// TLS of a Gateway's server or of a sidecar's inbound listener.
@@ -11,6 +12,7 @@ pub(super) fn server(tls: &ServerTlsSettings, at: &Path<'_>, report: &mut Report
         let message = "needs cipherSuites that such a version knows";
         report.warning(tls.min_protocol_version.position, &at.field("minProtocolVersion"), message, None);
     }
+    cipher_suites(tls, at, report);
     match tls.mode.value {
         ServerTlsMode::IstioMutual => mesh_certificates(tls, at, report),
         ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough => {
@@ -20,6 +22,19 @@ pub(super) fn server(tls: &ServerTlsSettings, at: &Path<'_>, report: &mut Report
             }
         }
         ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => certificates(tls, at, report),
+    }
+}
+
+/// Suites of TLS 1.3 are always on, and older ones without forward secrecy or authenticated encryption are not spoken.
+fn cipher_suites(tls: &ServerTlsSettings, at: &Path<'_>, report: &mut Report) {
+    let field = at.field("cipherSuites");
+    for (index, suite) in tls.cipher_suites.iter().enumerate() {
+        let is_newer = ["TLS_AES_", "TLS_CHACHA20_"].iter().any(|start| suite.starts_with(start));
+        if !is_newer && CipherSuite::from_name(suite).is_none() {
+            let message = format_args!("{:?} is not spoken here and is left out", suite.value);
+            let hint = Some("use ECDHE with AES-GCM or CHACHA20-POLY1305");
+            report.warning(suite.position, &field.index(index), message, hint);
+        }
     }
 }
 

@@ -47,6 +47,9 @@ pub(crate) struct GatewayArguments {
     /// The access log: - for standard output, off, or a file; MeshConfig stands before this
     #[arg(long, env = "TIDEGATE_ACCESS_LOG", value_name = "-|off|FILE", default_value = "-")]
     access_log: String,
+    /// The folder of the proxy's own certificate in the mesh: cert-chain.pem, key.pem and root-cert.pem
+    #[arg(long, env = "TIDEGATE_MESH_CERTIFICATES", value_name = "DIR", default_value = "/etc/certs")]
+    mesh_certificates: PathBuf,
     /// Binds another port than the Gateway says, 0 for any that is free (repeatable)
     #[arg(long, env = "TIDEGATE_PORT_MAP", value_name = "GATEWAY:BOUND", value_delimiter = ',', value_parser = value::port_mapping)]
     port_map: Vec<PortMapping>,
@@ -95,6 +98,7 @@ impl GatewayArguments {
             namespace: self.namespace,
             labels: self.labels,
             admin: self.admin,
+            mesh_certificates: self.mesh_certificates,
             workers: self.workers.map_or_else(cores, |workers| usize::from(workers.get())),
             access_log: Target::parse(&self.access_log),
             port_map: PortMap::new(self.port_map.into_iter().map(|mapping| (mapping.from, mapping.to))),

@@ -11,15 +11,16 @@ use std::time::Instant;
 use balance::{EndpointSet, SetRules};
 use config_model::model::{
     AccessLogFormat, Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, Endpoint, FilterChains, Format,
-    Model, NetworkFilter, Route,
+    Model, Route,
 };
 use foldhash::fast::RandomState;
 use routing::split::Split;
 use routing::{ActionEntry, DestinationIndex, Table};
 
 use super::sockets::PortMap;
-use crate::snapshot::{ClusterRuntime, EndpointLabels, ListenerRuntime, Snapshot};
+use crate::snapshot::{Accepts, ClusterRuntime, Detected, EndpointLabels, ListenerRuntime, Snapshot};
 use crate::telemetry::{DestinationLabels, LineFormat, Metrics, SplitDestinationId};
+use crate::tls::Chains;
 
 /// The policy of clusters for which nothing was set.
 static NO_POLICY: LazyLock<Arc<ClusterPolicy>> = LazyLock::new(Arc::default);
@@ -56,7 +57,7 @@ pub(super) fn full(
     let clusters = clusters(metrics, &model.clusters, endpoints_of, previous);
     Snapshot {
         version,
-        listeners: listeners(surroundings, &model),
+        listeners: listeners(surroundings, &model, previous),
         splits: splits(metrics, &clusters, &table),
         tended: tended(&model.clusters),
         clusters,
@@ -116,15 +117,23 @@ fn share_routes(model: &mut Model, previous: &Model) {
     }
 }
 
-fn listeners(surroundings: &Surroundings<'_>, model: &Model) -> Arc<[ListenerRuntime]> {
+fn listeners(surroundings: &Surroundings<'_>, model: &Model, previous: Option<&Snapshot>) -> Arc<[ListenerRuntime]> {
     let runtime = |listener: &config_model::model::Listener| ListenerRuntime {
         address: listener.address,
-        filter: match &listener.chains {
-            FilterChains::PlainText(filter) => Some(filter.clone()),
-            FilterChains::Tls(_) => None,
-            FilterChains::Detected(detection) => detection.http.map(NetworkFilter::Http),
+        accepts: match &listener.chains {
+            FilterChains::PlainText(filter) => Accepts::PlainText(filter.clone()),
+            FilterChains::Tls(chains) => {
+                let known = previous
+                    .and_then(|previous| previous.listeners.iter().find(|known| known.address == listener.address));
+                Accepts::Tls(Box::new(Chains::new(chains, known.and_then(ListenerRuntime::chains))))
+            }
+            FilterChains::Detected(detection) => Accepts::Detected(Box::new(Detected {
+                tls: Chains::new(&detection.tls, None),
+                http: detection.http,
+                other: detection.other,
+                is_http_expected: detection.is_http_expected,
+            })),
         },
-        is_plain_http: matches!(listener.chains, FilterChains::PlainText(NetworkFilter::Http(_))),
         metrics: surroundings.metrics.listener(surroundings.port_map.apply(listener.address)),
     };
     model.listeners.iter().map(runtime).collect()

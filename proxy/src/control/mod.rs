@@ -6,6 +6,7 @@
 //! stays is not touched. Start at [`Control::start`], then [`Control::run`].
 
 mod build;
+mod credentials;
 mod dns;
 mod drain;
 mod files;
@@ -20,7 +21,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use config_model::diagnostic::Diagnostic;
+use config_model::diagnostic::{Diagnostic, Level};
 use config_model::model::Model;
 use config_model::resolve::{Proxy, Role};
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel};
@@ -28,7 +29,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::process::{GatewayOptions, Order, StartError};
 use crate::snapshot::{Snapshot, SnapshotStore};
-use crate::source::{self, Change, Folder, Rereader, Scan};
+use crate::source::{self, Change, FileWatch, Folder, Rereader, Scan};
 use crate::telemetry::{AccessLog, Metrics, Target};
 use crate::worker::{self, Workers};
 use build::Surroundings;
@@ -73,6 +74,9 @@ pub(crate) struct Control {
     rereader: Rereader,
     scans: Receiver<Scan>,
     answers: (Sender<dns::Answers>, Receiver<dns::Answers>),
+    /// Of files with certificates.
+    file_watch: FileWatch,
+    files_changed: Receiver<()>,
 }
 
 impl Control {
@@ -102,8 +106,10 @@ impl Control {
         let (tell, scans) = channel(1);
         let rereader = source::watch(folder, move |scan| tell.blocking_send(scan).is_ok())?;
         let (since, answers) = (SystemTime::now(), channel(1));
+        let (tell, files_changed) = channel(1);
+        let file_watch = FileWatch::start(move || tell.blocking_send(()).is_ok())?;
         report(&outcome, &built.findings);
-        let control = Self {
+        let mut control = Self {
             options,
             pipeline,
             sockets,
@@ -117,8 +123,11 @@ impl Control {
             rereader,
             scans,
             answers,
+            file_watch,
+            files_changed,
         };
         control.serve(opened);
+        control.watch_files();
         Ok(control)
     }
 
@@ -141,6 +150,7 @@ impl Control {
             tokio::select! {
                 Some(scan) = self.scans.recv(), if !draining => self.folder_changed(scan).await,
                 Some(answers) = self.answers.1.recv() => self.names_found(answers),
+                Some(()) = self.files_changed.recv() => self.look_up_credentials(),
                 _ = look_up.tick(), if self.pipeline.has_names() => self.look_up(),
                 _ = bind_again.tick(), if !draining && self.sockets.failed().next().is_some() => self.bind_again(),
                 _ = release.tick(), if !self.retired.is_empty() => self.retired.retain(|old| Arc::strong_count(old) > 1),
@@ -148,7 +158,10 @@ impl Control {
                     tend::tend(&self.store.load(), &self.metrics, Instant::now());
                 }
                 order = orders.recv() => match order {
-                    Some(Order::Reread) => self.rereader.reread(),
+                    Some(Order::Reread) => {
+                        self.rereader.reread();
+                        self.look_up_credentials();
+                    }
                     Some(Order::Drain) => self.drain(&mut drain),
                     Some(Order::DrainAndEnd) => {
                         self.drain(&mut drain);
@@ -201,12 +214,25 @@ impl Control {
             gone.iter().for_each(|&address| workers.close(address));
         }
         self.listen(opened);
+        self.watch_files();
         self.metrics.config_applied(self.pipeline.version(), self.since);
         tracing::info!(
             target: "config", "{} in force, {} after {:.1} ms",
             self.pipeline.version(), built.extent, begun.elapsed().as_secs_f64() * 1e3,
         );
         built.findings
+    }
+
+    /// Files with certificates may have changed. What is in force stays, but for them.
+    fn look_up_credentials(&mut self) {
+        let problems = self.pipeline.look_up_credentials(&self.store.load());
+        problems.iter().for_each(log);
+        self.watch_files();
+        self.tell();
+    }
+
+    fn watch_files(&mut self) {
+        self.file_watch.set(self.pipeline.credentials().paths());
     }
 
     fn publish(&mut self, snapshot: Snapshot) {
@@ -301,7 +327,8 @@ impl First {
         let mut folder = Folder::new(&options.config);
         let changes = first_look(&mut folder)?;
         let (namespace, labels) = (options.namespace.as_str().into(), options.labels.clone());
-        let mut pipeline = Pipeline::new(Proxy { role: Role::Gateway, namespace, labels });
+        let mut pipeline =
+            Pipeline::new(Proxy { role: Role::Gateway, namespace, labels }, options.mesh_certificates.clone());
         let outcome = pipeline.take(changes);
         refuse_errors(&outcome)?;
         let built = pipeline.build(&Surroundings { metrics, port_map: &options.port_map }, None).await;
@@ -344,8 +371,14 @@ fn report(outcome: &Outcome, findings: &[Diagnostic]) {
     for file in &outcome.recovered {
         tracing::info!(target: "config", "{file} has no errors any more");
     }
-    for warning in outcome.warnings.iter().chain(findings) {
-        tracing::warn!(target: "config", "{warning}");
+    outcome.warnings.iter().chain(findings).for_each(log);
+}
+
+/// One line.
+fn log(finding: &Diagnostic) {
+    match finding.level {
+        Level::Error => tracing::error!(target: "config", "{finding}"),
+        Level::Warning | Level::Info => tracing::warn!(target: "config", "{finding}"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use config_model::resolve::{self, EndpointIndex, Proxy, ResourceSet};
 use tokio::time::timeout;
 
 use super::build::{self, Surroundings};
+use super::credentials::Credentials;
 use super::dns::{self, Names};
 use super::files::{Files, Outcome};
 use crate::snapshot::Snapshot;
@@ -28,6 +30,7 @@ pub(super) struct Pipeline {
     resources: ResourceSet,
     endpoints: EndpointIndex,
     names: Names,
+    credentials: Credentials,
     /// What resolving left out, and why.
     findings: Vec<Diagnostic>,
 }
@@ -48,6 +51,8 @@ pub(super) enum Extent {
     Routing,
     /// Endpoints of some clusters.
     Endpoints,
+    /// Certificates.
+    Credentials,
     /// Nothing but the version.
     Nothing,
 }
@@ -57,16 +62,18 @@ impl fmt::Display for Extent {
         f.write_str(match self {
             Self::Routing => "routes compiled",
             Self::Endpoints => "endpoints exchanged",
+            Self::Credentials => "certificates looked up",
             Self::Nothing => "nothing to change",
         })
     }
 }
 
 impl Pipeline {
-    /// Nothing yet, for `proxy`.
-    pub(super) fn new(proxy: Proxy) -> Self {
+    /// Nothing yet, for `proxy`, whose certificate in the mesh is in that folder.
+    pub(super) fn new(proxy: Proxy, mesh_certificates: PathBuf) -> Self {
         Self {
             proxy,
+            credentials: Credentials::new(mesh_certificates),
             files: Files::default(),
             version: "".into(),
             resources: ResourceSet::default(),
@@ -102,7 +109,7 @@ impl Pipeline {
 
     /// What is not refused, and yet hardly meant.
     pub(super) fn warnings(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.files.warnings().chain(&self.findings)
+        self.files.warnings().chain(&self.findings).chain(self.credentials.problems())
     }
 
     /// Whether any endpoint is a name.
@@ -121,18 +128,35 @@ impl Pipeline {
         let resources = ResourceSet::new(self.files.accepted().flat_map(|(_, file)| &file.resources));
         let change = resolve::change(&self.resources, &resources);
         self.resources = resources;
-        let (resolve::Change::None | resolve::Change::Endpoints(_), Some(previous)) = (&change, previous) else {
-            return self.build_all(surroundings, previous).await;
+        let (parts, previous) = match (change, previous) {
+            (resolve::Change::None, Some(previous)) => (resolve::Parts::default(), previous),
+            (resolve::Change::Parts(parts), Some(previous)) => (parts, previous),
+            (resolve::Change::Routing, _) | (_, None) => return self.build_all(surroundings, previous).await,
         };
-        let (hosts, extent) = match change {
-            resolve::Change::Endpoints(hosts) => (hosts, Extent::Endpoints),
-            _ => (BTreeSet::new(), Extent::Nothing),
+        let resolve::Parts { endpoints_of: hosts, secrets } = parts;
+        let extent = match (secrets, hosts.is_empty()) {
+            (_, false) => Extent::Endpoints,
+            (true, true) => Extent::Credentials,
+            (false, true) => Extent::Nothing,
         };
         self.endpoints = EndpointIndex::new(&self.resources);
         self.look_up_new(&previous.model.clusters).await;
         let snapshot =
             self.with_endpoints(surroundings.metrics, previous, |cluster| hosts.contains(&cluster.name.host));
-        Built { snapshot, findings: Vec::new(), extent }
+        let findings = if secrets { self.look_up_credentials(&snapshot) } else { Vec::new() };
+        Built { snapshot, findings, extent }
+    }
+
+    /// Looks up certificates and authorities again; what can't be used of them and was not told before.
+    pub(super) fn look_up_credentials(&mut self, snapshot: &Snapshot) -> Vec<Diagnostic> {
+        let known = self.credentials.problems().to_vec();
+        self.credentials.refresh(snapshot, &self.resources);
+        self.credentials.problems().iter().filter(|problem| !known.contains(problem)).cloned().collect()
+    }
+
+    /// Certificates and authorities in use.
+    pub(super) fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     async fn build_all(&mut self, surroundings: &Surroundings<'_>, previous: Option<&Snapshot>) -> Built {
@@ -140,9 +164,11 @@ impl Pipeline {
         self.endpoints = EndpointIndex::new(&self.resources);
         self.look_up_new(&resolution.model.clusters).await;
         let known = std::mem::replace(&mut self.findings, resolution.diagnostics);
-        let findings = self.findings.iter().filter(|finding| !known.contains(finding)).cloned().collect();
+        let findings = self.findings.iter().filter(|finding| !known.contains(finding)).cloned();
+        let mut findings: Vec<Diagnostic> = findings.collect();
         let endpoints_of = |cluster: &Cluster| self.endpoints_of(cluster);
         let snapshot = build::full(surroundings, Arc::clone(&self.version), resolution.model, &endpoints_of, previous);
+        findings.append(&mut self.look_up_credentials(&snapshot));
         Built { snapshot, findings, extent: Extent::Routing }
     }
 

@@ -49,7 +49,7 @@ impl Fixture {
         let proxy = Proxy { role: Role::Gateway, namespace: "default".into(), labels };
         let workload = crate::telemetry::DestinationLabels::unknown().workload;
         let metrics = Metrics::new((*workload).clone(), "test");
-        Self { pipeline: Pipeline::new(proxy), metrics, port_map: PortMap::new([(80, 8080)]) }
+        Self { pipeline: Pipeline::new(proxy, "/etc/certs".into()), metrics, port_map: PortMap::new([(80, 8080)]) }
     }
 
     async fn change(&mut self, name: &str, text: &str, previous: Option<&Snapshot>) -> (Outcome, Built) {
@@ -265,6 +265,7 @@ fn the_access_log_of_mesh_config_stands_before_that_of_the_command_line() {
         namespace: String::new(),
         labels: [].into(),
         admin: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
+        mesh_certificates: "/etc/certs".into(),
         workers: 1,
         access_log: Target::Stderr,
         port_map: PortMap::default(),

@@ -107,6 +107,7 @@ fn gateway_options(options: &Options, folder: &Path) -> GatewayOptions {
         namespace: "default".to_owned(),
         labels: [("istio".into(), "ingressgateway".into())].into(),
         admin: options.admin,
+        mesh_certificates: "/etc/certs".into(),
         workers: 1,
         access_log: Target::Off,
         port_map: PortMap::new(options.port_map.iter().copied()),

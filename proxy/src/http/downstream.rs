@@ -81,7 +81,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, first: Box
         }
     };
     match last {
-        Next::Keep | Next::Close => {}
+        Next::Keep | Next::Close => client.stream.say_goodbye(),
         Next::Linger => client.linger().await,
         Next::Reset => client.stream.reset_on_close(),
     }

@@ -1,7 +1,6 @@
 //! One request, from its head to a decision. What is decided is carried out by the protocol that it came in, and in
 //! [`super::forward`].
 
-use config_model::model::Scheme;
 use routing::redirect::{self, Url};
 use routing::{Decision, DestinationEntry, RouteEntry};
 
@@ -65,7 +64,10 @@ fn read(exchange: &mut Exchange, connection: &Connection, pinned: &Pinned) -> Re
     exchange.target = Target::read(head, pinned.snapshot.model.mesh.path_normalization)?;
     exchange.wishes = Wishes::read(head, framing)?;
     let id = u128::from(connection.local.draw()) << 64 | u128::from(connection.local.draw());
-    sanitize(head, exchange.wishes, framing, &connection.peer_text, Scheme::Http, id);
+    sanitize(head, exchange.wishes, framing, &connection.peer_text, connection.scheme(), id);
+    if let Some(field) = connection.tls().and_then(|tls| tls.client_certificate.as_deref()) {
+        head.append(b"x-forwarded-client-cert", field);
+    }
     Ok(())
 }
 
@@ -77,9 +79,12 @@ fn decide<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchan
     let Some(routes) = connection.routes(pinned) else { return Plan::Answer(not_found(), None) };
     let table = &pinned.snapshot.table;
     let Exchange { request, target, record, .. } = exchange;
+    if connection.is_misdirected(pinned, target.authority()) {
+        return Plan::Answer(Answer::new(421, Flags::NONE, "misdirected_request"), None);
+    }
     let head = request.head();
     let path = target.path(head);
-    let scheme = Scheme::Http;
+    let scheme = connection.scheme();
     let view = View { head, target, path: &path, scheme };
     let url = || Url { scheme, authority: target.authority(), path: path.forwarded(), query: target.query(head) };
     match table.decide(routes, &view, |split| pinned.next_draw(split)) {

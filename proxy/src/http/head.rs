@@ -168,21 +168,26 @@ pub(crate) fn peer_text(peer: IpAddr) -> Box<[u8]> {
 
 /// A random UUID (RFC 9562, version 4) from 128 random bits.
 fn uuid(bits: u128) -> [u8; 36] {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let [a, b, c, d] = [96, 64, 32, 0].map(|shift| digits((bits >> shift) as u32));
     let mut text = [b'-'; 36];
-    let mut place = 0;
-    for byte in bits.to_be_bytes() {
-        if matches!(place, 8 | 13 | 18 | 23) {
-            place += 1;
-        }
-        if let Some([high, low]) = text.get_mut(place..place + 2) {
-            *high = HEX[usize::from(byte >> 4)];
-            *low = HEX[usize::from(byte & 15)];
-        }
-        place += 2;
-    }
+    text[..8].copy_from_slice(&a);
+    text[9..13].copy_from_slice(&b[..4]);
+    text[14..18].copy_from_slice(&b[4..]);
+    text[19..23].copy_from_slice(&c[..4]);
+    text[24..28].copy_from_slice(&c[4..]);
+    text[28..].copy_from_slice(&d);
     text
+}
+
+/// The eight hexadecimal digits of a number, made all at once: one in each byte of a word.
+fn digits(number: u32) -> [u8; 8] {
+    let mut spread = u64::from(number);
+    spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+    spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+    spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (spread + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    (spread + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 /// The head as routing sees it.

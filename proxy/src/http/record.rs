@@ -354,7 +354,7 @@ impl Record {
             path: &texts.path,
             original_path: words.is_path_rewritten.then_some(&*texts.path),
             authority: texts.authority,
-            scheme: "http",
+            scheme: self.connection.scheme().as_str(),
             request_headers: request,
             response_headers: response,
             response_trailers: NO_HEADERS,
@@ -377,7 +377,7 @@ impl Record {
             downstream_local_address: Some(self.connection.here),
             downstream_remote_address: Some(self.connection.peer),
             downstream_direct_remote_address: Some(self.connection.peer),
-            server_name: None,
+            server_name: self.connection.tls().and_then(|tls| tls.server_name.as_deref()),
             route_name: route.and_then(|route| route.route.name.as_deref()),
             virtual_host_name: words.virtual_host.as_deref(),
         }

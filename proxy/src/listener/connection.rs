@@ -1,22 +1,25 @@
 //! One client connection: what is known of it, and its first bytes, which tell what it speaks.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use config_model::model::{FilterChains, RouteConfigurationIndex};
+use config_model::model::{RouteConfigurationIndex, Scheme};
 use http1::Message;
 use tokio::net::TcpStream;
 
-use super::chain;
+use super::handshake::{ClientTls, Shaken, shake_hands};
 use super::sniff::PREFACE;
+use super::{detect, misdirected};
 use crate::http::{peer_text, serve_http1, serve_http2};
 use crate::net::Stream;
-use crate::snapshot::ListenerRuntime;
+use crate::snapshot::{Accepts, ListenerRuntime};
+use crate::tcp::{self, Opening};
 use crate::telemetry::ListenerId;
+use crate::tls::{Chain, Chains};
 use crate::worker::{ConnectionGuard, Deadline, Local, Pinned};
 
 /// To the first bytes of a connection.
@@ -48,6 +51,8 @@ pub(crate) struct Connection {
     /// For whatever its task waits for.
     pub(crate) deadline: Deadline,
     protocol: Cell<Protocol>,
+    /// What its handshake has told, if it is TLS.
+    tls: OnceCell<Box<ClientTls>>,
     /// The snapshot that was asked last, by its address, and the listener's place in it.
     place: Cell<(usize, usize)>,
     metrics: Option<ListenerId>,
@@ -63,6 +68,7 @@ impl Connection {
             deadline: Deadline::new(&local.deadlines),
             peer_text: peer_text(peer.ip()),
             protocol: Cell::new(Protocol::Http1),
+            tls: OnceCell::new(),
             place: Cell::new((0, usize::MAX)),
             local,
             listener,
@@ -73,7 +79,7 @@ impl Connection {
     }
 
     /// Its listener in the snapshot that is pinned; none if it has just been removed.
-    fn listener<'p>(&self, pinned: &'p Pinned) -> Option<&'p ListenerRuntime> {
+    pub(super) fn listener<'p>(&self, pinned: &'p Pinned) -> Option<&'p ListenerRuntime> {
         let snapshot = Arc::as_ptr(&pinned.snapshot) as usize;
         if self.place.get().0 != snapshot {
             self.place.set((snapshot, pinned.listener_place(self.listener).unwrap_or(usize::MAX)));
@@ -88,18 +94,34 @@ impl Connection {
 
     /// The routes of its requests in the snapshot that is pinned; none if they have just been removed.
     pub(crate) fn routes(&self, pinned: &Pinned) -> Option<RouteConfigurationIndex> {
-        self.listener(pinned)?.plain_routes()
+        match &self.listener(pinned)?.accepts {
+            Accepts::PlainText(filter) => filter.routes(),
+            Accepts::Tls(chains) => self.chain(chains)?.routes(),
+            Accepts::Detected(detected) => detected.http,
+        }
     }
 
-    /// What becomes of the connections of its listener; nothing if it has just been removed.
-    pub(super) fn chains<'p>(&self, pinned: &'p Pinned) -> Option<&'p FilterChains> {
-        let place = pinned.listener_place(self.listener)?;
-        pinned.snapshot.model.listeners.get(place).map(|listener| &listener.chains)
+    /// The filter chain that takes connections like this one now.
+    fn chain<'c>(&self, chains: &'c Chains) -> Option<&'c Arc<Chain>> {
+        chains.find(self.tls.get()?.server_name.as_deref())
     }
 
-    /// Whether its listener takes HTTP in plain text and nothing else.
-    fn is_plain_http(&self) -> bool {
-        self.listener(&self.local.pin()).is_none_or(|listener| listener.is_plain_http)
+    /// What its handshake has told, if it is TLS.
+    pub(crate) fn tls(&self) -> Option<&ClientTls> {
+        self.tls.get().map(|tls| &**tls)
+    }
+
+    /// By the listener.
+    pub(crate) fn scheme(&self) -> Scheme {
+        if self.tls.get().is_some() { Scheme::Https } else { Scheme::Http }
+    }
+
+    /// Whether a request for `authority` has come on a connection that was not made for it, so that it has to come again on one
+    /// that was.
+    pub(crate) fn is_misdirected(&self, pinned: &Pinned, authority: &[u8]) -> bool {
+        let Some(tls) = self.tls.get() else { return false };
+        let chains = self.listener(pinned).and_then(ListenerRuntime::chains);
+        chains.is_some_and(|chains| misdirected::is_misdirected(tls, chains, authority, self.protocol()))
     }
 
     /// What the client speaks.
@@ -128,11 +150,20 @@ pub(super) async fn serve(
     // Fails only for a socket that is gone already.
     let _ = socket.set_nodelay(true);
     let connection = Rc::new(Connection::new(local, listener, peer, here));
-    let mut stream = Stream::Tcp(socket);
-    if !connection.is_plain_http() {
-        // Boxed, as the futures of plain connections would have to have room for it.
-        Box::pin(chain::serve(Rc::clone(&connection), stream)).await;
-    } else if let Some((protocol, first)) = first_bytes(&connection, &mut stream).await {
+    let stream = match beginning(&connection) {
+        Beginning::Http => Some(Stream::Tcp(socket)),
+        // Boxed, as it is over soon.
+        Beginning::Tls => Box::pin(secure(&connection, socket)).await,
+        // Boxed, as the futures of HTTP/1 connections would have to have room for it.
+        Beginning::Other => {
+            Box::pin(detect::serve(Rc::clone(&connection), Stream::Tcp(socket))).await;
+            None
+        }
+    };
+    if let Some(mut stream) = stream
+        && let Some((protocol, first)) = first_bytes(&connection, &mut stream).await
+    {
+        let protocol = connection.tls().and_then(|tls| tls.protocol).unwrap_or(protocol);
         serve_http(Rc::clone(&connection), stream, protocol, first).await;
     }
     drop(connection);
@@ -146,6 +177,58 @@ pub(super) async fn serve_http(connection: Rc<Connection>, stream: Stream, proto
         Protocol::Http1 => serve_http1(connection, stream, first).await,
         // Boxed, as the futures of HTTP/1 connections would have to have room for it.
         Protocol::Http2 => Box::pin(serve_http2(connection, stream, first)).await,
+    }
+}
+
+/// What the connections of a listener begin with.
+enum Beginning {
+    /// HTTP in plain text.
+    Http,
+    /// A TLS handshake.
+    Tls,
+    /// Anything.
+    Other,
+}
+
+fn beginning(connection: &Connection) -> Beginning {
+    let pinned = connection.local.pin();
+    match connection.listener(&pinned).map(|listener| &listener.accepts) {
+        None => Beginning::Http,
+        Some(Accepts::PlainText(filter)) if filter.tcp().is_none() => Beginning::Http,
+        Some(Accepts::Tls(_)) => Beginning::Tls,
+        Some(Accepts::PlainText(_) | Accepts::Detected(_)) => Beginning::Other,
+    }
+}
+
+/// Shakes hands; nothing if the connection is over by that. One whose TLS does not end here is served to its end, and so is one
+/// with something else than HTTP in its TLS.
+async fn secure(connection: &Rc<Connection>, socket: TcpStream) -> Option<Stream> {
+    let shaken = {
+        let pinned = connection.local.pin();
+        let chains = connection.listener(&pinned).and_then(ListenerRuntime::chains)?;
+        shake_hands(connection, chains, socket).await
+    };
+    if let (Some(metrics), false) = (&connection.metrics, matches!(shaken, Ok(Shaken::PassedOn { .. }))) {
+        connection.local.shard.borrow_mut().handshake(metrics, shaken.is_ok());
+    }
+    match shaken {
+        Ok(Shaken::Ended(stream, told)) => {
+            let (tcp, server_name) = (told.chain.tcp(), told.server_name.clone());
+            // Set once, here.
+            let _ = connection.tls.set(told);
+            let stream = Stream::Tls(Box::new(stream));
+            let Some(proxy) = tcp else { return Some(stream) };
+            tcp::prepare(connection, proxy).await.serve(stream, Opening { bytes: Vec::new(), server_name }).await;
+            None
+        }
+        Ok(Shaken::PassedOn { socket, proxy, opening }) => {
+            tcp::prepare(connection, proxy).await.serve(Stream::Tcp(socket), opening).await;
+            None
+        }
+        Err(failure) => {
+            tracing::debug!(target: "listener", peer = %connection.peer, "a TLS handshake has failed: {failure}");
+            None
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Listeners: from a listening socket to a connection of which it is known what it speaks: HTTP/1.1 or HTTP/2, by its first
 //! bytes, or something that is passed on unread.
 
-mod chain;
 mod connection;
+mod detect;
+mod handshake;
 mod hello;
+mod misdirected;
 mod sniff;
 
 use std::io::{Error, ErrorKind};
@@ -17,6 +19,7 @@ use tokio::sync::oneshot::Receiver;
 use crate::worker::{Connections, Local};
 
 pub(crate) use connection::{Connection, Protocol};
+pub(crate) use handshake::ClientTls;
 
 /// Pause after the system refused a connection for want of descriptors or memory, so that the worker doesn't spin.
 const PAUSE: Duration = Duration::from_millis(200);

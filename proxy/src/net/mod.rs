@@ -1,7 +1,10 @@
 //! Sockets as the data path uses them: read into memory that is only borrowed when bytes are there, written by slices.
 
+mod socket;
 mod splice;
 mod stream;
+mod tls;
 
 pub(crate) use splice::Pipe;
 pub(crate) use stream::{Liveness, Stream};
+pub(crate) use tls::{Session, TlsScratch, TlsStream};

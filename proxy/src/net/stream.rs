@@ -9,6 +9,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::TlsStream;
+use super::socket::{poll_receive, poll_send};
+
 /// A connection to a client or a back end.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -16,6 +19,8 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
+    /// TLS over TCP.
+    Tls(Box<TlsStream>),
 }
 
 /// What is known of a connection on which nothing is expected.
@@ -33,35 +38,40 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.poll_read_ready(cx),
             Self::Unix(socket) => socket.poll_read_ready(cx),
+            Self::Tls(stream) => stream.poll_read_ready(cx),
         }
     }
 
     /// Reads; zero at the end of what comes.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(buffer);
-        ready!(match self {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
-        })?;
-        Poll::Ready(Ok(buffer.filled().len()))
+        match self {
+            Self::Tcp(socket) => poll_receive(socket, cx, buffer),
+            Self::Tls(stream) => stream.poll_read(cx, buffer),
+            Self::Unix(socket) => {
+                let mut buffer = ReadBuf::new(buffer);
+                ready!(Pin::new(socket).poll_read(cx, &mut buffer))?;
+                Poll::Ready(Ok(buffer.filled().len()))
+            }
+        }
     }
 
-    /// Writes `slices`, one after another, as far as there is room.
+    /// Writes `slices`, one after another, as far as there is room. Who is told to wait comes again with the same bytes, perhaps
+    /// with more behind them: TLS has made records of them already.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        // One slice costs the kernel less than a list of them.
-        match (self, slices) {
-            (Self::Tcp(socket), [one]) => Pin::new(socket).poll_write(cx, one),
-            (Self::Tcp(socket), slices) => Pin::new(socket).poll_write_vectored(cx, slices),
-            (Self::Unix(socket), slices) => Pin::new(socket).poll_write_vectored(cx, slices),
+        match self {
+            Self::Tcp(socket) => poll_send(socket, cx, slices),
+            Self::Tls(stream) => stream.poll_write(cx, slices),
+            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
         }
     }
 
     /// Looks at a connection that should be quiet. Costs no call to the system unless something has happened.
-    pub(crate) fn liveness(&self) -> Liveness {
+    pub(crate) fn liveness(&mut self) -> Liveness {
         let mut byte = [0];
         let read = match self {
             Self::Tcp(socket) => socket.try_read(&mut byte),
             Self::Unix(socket) => socket.try_read(&mut byte),
+            Self::Tls(stream) => return stream.liveness(),
         };
         match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Liveness::Quiet,
@@ -74,21 +84,33 @@ impl Stream {
         match self {
             Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(stream) => stream.poll_shutdown(cx),
+        }
+    }
+
+    /// Says so as far as that can be done at once, for a connection that is about to be closed.
+    pub(crate) fn say_goodbye(&mut self) {
+        if let Self::Tls(stream) = self {
+            stream.say_goodbye();
         }
     }
 
     /// Makes the close that follows a reset: the other side sees a broken connection, and the kernel keeps no unsent bytes.
     pub(crate) fn reset_on_close(&self) {
-        if let Self::Tcp(socket) = self {
-            // Without it the close is merely a polite one.
-            let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
-        }
+        let socket = match self {
+            Self::Tcp(socket) => socket,
+            Self::Tls(stream) => stream.socket(),
+            Self::Unix(_) => return,
+        };
+        // Without it the close is merely a polite one.
+        let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
     }
 
     /// Our end.
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(socket) => socket.local_addr().ok(),
+            Self::Tls(stream) => stream.socket().local_addr().ok(),
             Self::Unix(_) => None,
         }
     }
@@ -97,7 +119,7 @@ impl Stream {
     pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(socket) => Some(socket),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Tls(_) => None,
         }
     }
 }

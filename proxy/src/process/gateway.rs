@@ -34,6 +34,8 @@ pub struct GatewayOptions {
     pub workers: usize,
     /// Where the access log goes, unless MeshConfig says otherwise.
     pub access_log: telemetry::Target,
+    /// The folder of the workload's own certificate in the mesh: `cert-chain.pem`, `key.pem` and `root-cert.pem`.
+    pub mesh_certificates: PathBuf,
     /// Ports that are bound in place of the Gateways'.
     pub port_map: PortMap,
     /// How long requests may take to end once we drain.
@@ -305,6 +307,7 @@ mod tests {
             namespace: "edge".to_owned(),
             labels: [("istio".into(), "ingressgateway".into())].into(),
             admin: ([127, 0, 0, 1], 0).into(),
+            mesh_certificates: "/etc/certs".into(),
             workers: 1,
             access_log: telemetry::Target::Off,
             port_map: PortMap::default(),

@@ -52,6 +52,7 @@ fn options(folder: &Path, ports: &[(u16, u16)]) -> GatewayOptions {
         namespace: "default".to_owned(),
         labels: [("istio".into(), "ingressgateway".into())].into(),
         admin: (Ipv4Addr::LOCALHOST, 0).into(),
+        mesh_certificates: "/etc/certs".into(),
         workers: 2,
         access_log: Target::Off,
         port_map: PortMap::new(ports.iter().copied()),

@@ -1,7 +1,7 @@
 //! One look at the folder: which files are new, changed, gone or unreadable since the look before.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, Metadata};
+use std::collections::BTreeMap;
+use std::fs::{self, DirEntry, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -96,26 +96,26 @@ impl Folder {
     /// Reads what changed since the last look. `now` is compared with the times of files.
     /// An error means that the folder itself can't be read, and that nothing has been read from it before.
     pub fn scan(&mut self, now: SystemTime) -> io::Result<Scan> {
-        let names = match names(&self.path) {
-            Ok(names) => names,
+        let entries = match entries(&self.path) {
+            Ok(entries) => entries,
             Err(error) if self.known.is_empty() => return Err(error),
-            Err(_) => BTreeSet::new(),
+            Err(_) => BTreeMap::new(),
         };
-        if names.is_empty() && !self.known.is_empty() {
+        if entries.is_empty() && !self.known.is_empty() {
             let told = std::mem::replace(&mut self.emptied, true);
             return Ok(if told { Scan::Changes(Vec::new()) } else { Scan::Emptied });
         }
         self.emptied = false;
-        let mut changes = self.remove_all_but(&names);
-        changes.extend(names.into_iter().filter_map(|name| self.look_at(name, now)));
+        let mut changes = self.remove_all_but(&entries);
+        changes.extend(entries.into_iter().filter_map(|(name, entry)| self.look_at(name, &entry, now)));
         changes.sort_by(|left, right| left.name.cmp(&right.name));
         Ok(Scan::Changes(changes))
     }
 
-    fn remove_all_but(&mut self, names: &BTreeSet<Arc<str>>) -> Vec<Change> {
+    fn remove_all_but(&mut self, entries: &BTreeMap<Arc<str>, DirEntry>) -> Vec<Change> {
         let mut gone = Vec::new();
         self.known.retain(|name, _| {
-            let stays = names.contains(name);
+            let stays = entries.contains_key(name);
             if !stays {
                 gone.push(Change { name: Arc::clone(name), content: Content::Removed });
             }
@@ -124,10 +124,9 @@ impl Folder {
         gone
     }
 
-    fn look_at(&mut self, name: Arc<str>, now: SystemTime) -> Option<Change> {
+    fn look_at(&mut self, name: Arc<str>, entry: &DirEntry, now: SystemTime) -> Option<Change> {
         let known = self.known.get_mut(&name);
-        let path = self.path.join(&*name);
-        let (stamp, content) = match fs::metadata(&path) {
+        let (stamp, content) = match metadata(entry) {
             Ok(metadata) => {
                 let stamp = Stamp::of(&metadata);
                 if known.as_ref().is_some_and(|known| known.stamp == Some(stamp)) {
@@ -137,7 +136,7 @@ impl Folder {
                 if known.is_some() && metadata.len() == 0 && age.is_none_or(|age| age < EMPTY_SETTLES) {
                     return None;
                 }
-                (age.is_some_and(|age| age >= STAMP_SETTLES).then_some(stamp), read(&path, &metadata))
+                (age.is_some_and(|age| age >= STAMP_SETTLES).then_some(stamp), read(&entry.path(), &metadata))
             }
             Err(error) => (None, Content::Unreadable(reason(&error))),
         };
@@ -159,13 +158,22 @@ pub(super) fn is_configuration(name: &str) -> bool {
     !name.starts_with('.') && (name.ends_with(".yaml") || name.ends_with(".yml"))
 }
 
-fn names(folder: &Path) -> io::Result<BTreeSet<Arc<str>>> {
-    let mut names = BTreeSet::new();
+fn entries(folder: &Path) -> io::Result<BTreeMap<Arc<str>, DirEntry>> {
+    let mut entries = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        names.extend(name.to_str().filter(|name| is_configuration(name)).map(Arc::from));
+        let entry = entry?;
+        if let Some(name) = entry.file_name().to_str().filter(|name| is_configuration(name)) {
+            entries.insert(Arc::from(name), entry);
+        }
     }
-    Ok(names)
+    Ok(entries)
+}
+
+/// What the entry is, or the link's target: the entry is asked for without walking the path to it, of which a folder of
+/// thousands has thousands.
+fn metadata(entry: &DirEntry) -> io::Result<Metadata> {
+    let metadata = entry.metadata()?;
+    if metadata.is_symlink() { fs::metadata(entry.path()) } else { Ok(metadata) }
 }
 
 fn read(path: &Path, metadata: &Metadata) -> Content {

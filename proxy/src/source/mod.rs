@@ -4,8 +4,10 @@
 //! (Kubernetes mounts a ConfigMap as links through `..data`, which it swaps). Files are read on a thread of their own, so
 //! that a file system that hangs delays neither a drain nor the admin. Start at [`Folder::scan`]; [`watch`] says when to.
 
+mod files;
 mod folder;
 mod watch;
 
+pub use files::FileWatch;
 pub use folder::{Change, Content, FILE_BYTES_MAX, Folder, Scan};
 pub use watch::{Rereader, watch};

@@ -19,7 +19,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// The same where the kernel can't be asked at all.
 const POLL_UNWATCHED: Duration = Duration::from_millis(250);
 /// A change is complete (a rename, a closed file): wait this long for others that belong to it.
-const QUIET_SETTLED: Duration = Duration::from_millis(5);
+const QUIET_SETTLED: Duration = Duration::from_millis(2);
 /// A file is being written in place: wait this long for the next write.
 const QUIET_WRITING: Duration = Duration::from_millis(50);
 /// A file is gone: it may come back (some editors), and the folder may be about to be emptied, which changes nothing.

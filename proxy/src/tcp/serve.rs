@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use balance::{AttemptError, AttemptOutcome, Entry, EntryIndex, OutlierEvent, Wish, source_ip_hash};
 use config_model::model::{ClusterIndex, ClusterTarget, TcpProxyIndex};
-use http1::Message;
 
 use super::relay::Relay;
 use super::session::Session;
@@ -22,19 +21,9 @@ use crate::worker::Pinned;
 #[derive(Default)]
 pub(crate) struct Opening {
     /// What has been read of it, and goes on as it came.
-    pub(crate) first: Option<Box<Message>>,
+    pub(crate) bytes: Vec<u8>,
     /// The server name that it asks for in its TLS handshake.
     pub(crate) server_name: Option<Box<str>>,
-}
-
-impl Opening {
-    /// The bytes, out of memory that goes back to where it was lent.
-    fn take(self, connection: &Connection) -> Vec<u8> {
-        let Some(first) = self.first else { return Vec::new() };
-        let bytes = first.received().to_vec();
-        connection.local.memory.give_back(first);
-        bytes
-    }
 }
 
 /// A connection whose back end is known, and connected to unless that failed.
@@ -72,10 +61,10 @@ impl Prepared {
     }
 
     /// Moves bytes both ways, to the end of the connection.
-    pub(crate) async fn serve(self, client: Stream, mut opening: Opening) {
+    pub(crate) async fn serve(self, client: Stream, opening: Opening) {
         let Self { connection, mut session, upstream } = self;
-        session.opened(opening.server_name.take());
-        let prefix = opening.take(&connection);
+        let Opening { bytes: prefix, server_name } = opening;
+        session.opened(server_name);
         if let Some(upstream) = upstream {
             Relay::new(&connection, client, upstream, prefix, &session).run(&mut session).await;
         }

@@ -179,6 +179,8 @@ pub(super) struct TcpCells {
 pub(super) struct ListenerCells {
     pub(super) connections_opened: Cell,
     pub(super) connections_closed: Cell,
+    pub(super) handshakes: Cell,
+    pub(super) handshakes_failed: Cell,
 }
 
 #[cfg(test)]

@@ -58,6 +58,10 @@ const CLUSTER_HEALTHY: Family =
     gauge("envoy_cluster_membership_healthy", "Endpoints of the cluster that take traffic.");
 const LISTENER_CONNECTIONS: Family = counter("envoy_listener_downstream_cx_total", "Connections accepted.");
 const LISTENER_ACTIVE: Family = gauge("envoy_listener_downstream_cx_active", "Connections of clients that are open.");
+const LISTENER_HANDSHAKES: Family =
+    counter("envoy_listener_ssl_handshake", "TLS handshakes of clients that succeeded.");
+const LISTENER_HANDSHAKE_ERRORS: Family =
+    counter("envoy_listener_ssl_connection_error", "TLS handshakes of clients that failed or were broken off.");
 const SPLIT_REQUESTS: Family = counter("tidegate_split_requests_total", "Requests of a route by chosen destination.");
 const SPLIT_CONFIGURED: Family =
     gauge("tidegate_split_configured_share", "Share of a route's requests that a destination shall get.");
@@ -74,7 +78,7 @@ const LINES_DROPPED: Family =
     counter("tidegate_access_log_lines_dropped_total", "Access-log lines that could not be written in time.");
 const PANICS: Family = counter("tidegate_panics_total", "Panics caught; each cost one connection.");
 
-const FAMILIES: [Family; 26] = [
+const FAMILIES: [Family; 28] = [
     REQUESTS,
     DURATION,
     REQUEST_BYTES,
@@ -92,6 +96,8 @@ const FAMILIES: [Family; 26] = [
     CLUSTER_HEALTHY,
     LISTENER_CONNECTIONS,
     LISTENER_ACTIVE,
+    LISTENER_HANDSHAKES,
+    LISTENER_HANDSHAKE_ERRORS,
     SPLIT_REQUESTS,
     SPLIT_CONFIGURED,
     SPLIT_OBSERVED,
@@ -288,21 +294,34 @@ fn cluster_names(state: &State) -> Vec<(ClusterLabel, Slot, u64)> {
     clusters.names.iter().map(|(name, slot, _)| (name.clone(), slot, healthy(slot))).collect()
 }
 
-fn listeners(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 2] {
+fn listeners(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 4] {
     let (mut total, mut active) = (Vec::new(), Vec::new());
+    let (mut handshakes, mut failures) = (Vec::new(), Vec::new());
     for (name, slot, _) in lock(&state.listeners).iter() {
         let (mut opened, mut closed) = (0, 0);
+        let (mut shaken, mut failed) = (0, 0);
         for shard in shards {
             if let Some(cells) = lock(&shard.listeners).get(&slot) {
+                shaken += cells.handshakes.get();
+                failed += cells.handshakes_failed.get();
                 closed += cells.connections_closed.get();
                 opened += cells.connections_opened.get();
             }
         }
         let labels = vec![label("listener_address", &name.0)];
         total.push(counter_metric(labels.clone(), opened as f64));
-        active.push(gauge_metric(labels, opened.saturating_sub(closed) as f64));
+        active.push(gauge_metric(labels.clone(), opened.saturating_sub(closed) as f64));
+        if shaken + failed > 0 {
+            handshakes.push(counter_metric(labels.clone(), shaken as f64));
+            failures.push(counter_metric(labels, failed as f64));
+        }
     }
-    [family(LISTENER_CONNECTIONS, total), family(LISTENER_ACTIVE, active)]
+    [
+        family(LISTENER_CONNECTIONS, total),
+        family(LISTENER_ACTIVE, active),
+        family(LISTENER_HANDSHAKES, handshakes),
+        family(LISTENER_HANDSHAKE_ERRORS, failures),
+    ]
 }
 
 fn splits(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 3] {

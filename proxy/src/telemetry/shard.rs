@@ -294,6 +294,12 @@ impl Shard {
     pub fn downstream_connection_closed(&mut self, listener: &ListenerId) {
         self.listeners.with(listener.slot, &self.shared.listeners, |cells| cells.connections_closed.add(1));
     }
+
+    /// A client's TLS handshake has ended, well or not: `envoy_listener_ssl_handshake` and `_connection_error`.
+    pub fn handshake(&mut self, listener: &ListenerId, is_good: bool) {
+        let count = |cells: &ListenerCells| if is_good { &cells.handshakes } else { &cells.handshakes_failed }.add(1);
+        self.listeners.with(listener.slot, &self.shared.listeners, count);
+    }
 }
 
 #[cfg(test)]

@@ -15,9 +15,11 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use routing::split::Rotation;
 use routing::{RouteEntry, SplitIndex};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::date::Date;
 use super::{Connections, Deadlines, Memory, Shared};
+use crate::net::TlsScratch;
 use crate::snapshot::{ClusterRuntime, ListenerRuntime, Snapshot};
 use crate::telemetry::{AccessLogger, Shard};
 use crate::upstream::Pool;
@@ -38,6 +40,10 @@ pub(crate) struct Local {
     pub(crate) memory: Memory,
     /// The time of day, to the second.
     pub(crate) date: Date,
+    /// What TLS records are read and written through.
+    pub(crate) tls_scratch: Rc<TlsScratch>,
+    /// Turns of handshakes: so many may compute before requests have theirs.
+    turns: Semaphore,
     /// Downstream connections.
     pub(crate) connections: Connections,
     /// Set once, for good.
@@ -46,6 +52,9 @@ pub(crate) struct Local {
     cache: RefCell<SnapshotCache>,
     pinned: RefCell<Rc<Pinned>>,
 }
+
+/// Handshakes that compute in one turn of the worker, each for a fraction of a millisecond.
+const HANDSHAKES_AT_ONCE: usize = 2;
 
 type SnapshotCache = Cache<StoreAccess, Arc<Snapshot>>;
 
@@ -72,6 +81,8 @@ impl Local {
             logger: RefCell::new(shared.access_log.logger()),
             pool: Pool::default(),
             memory: Memory::default(),
+            tls_scratch: Rc::default(),
+            turns: Semaphore::new(HANDSHAKES_AT_ONCE),
             date: Date::new(SystemTime::now()),
             connections: Connections::default(),
             draining: Cell::new(false),
@@ -80,6 +91,12 @@ impl Local {
             pinned: RefCell::new(pinned),
             shared,
         })
+    }
+
+    /// Waits for a turn to compute in a handshake; first come, first served.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.turns.acquire().await.ok()
     }
 
     /// The snapshot in force, with this worker's place in its sequences. A request takes it once.

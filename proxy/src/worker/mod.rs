@@ -6,6 +6,7 @@ mod deadline;
 mod local;
 mod memory;
 mod thread;
+mod ticker;
 
 use std::io;
 use std::net::SocketAddr;

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,9 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc::UnboundedReceiver, oneshot};
-use tokio::time::MissedTickBehavior;
 
 use super::deadline::TICK;
+use super::ticker::Ticker;
 use super::{Command, Local, Shared};
 use crate::listener;
 
@@ -20,9 +21,9 @@ const FLUSH: Duration = Duration::from_millis(100);
 
 /// Runs until drained.
 pub(super) fn run(shared: &Arc<Shared>, commands: UnboundedReceiver<Command>) {
-    match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-        Ok(runtime) => runtime.block_on(Worker::new(shared).work(commands)),
-        Err(error) => tracing::error!(%error, "a worker's runtime can't be made; the worker is missing"),
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    if let Err(error) = runtime.and_then(|runtime| runtime.block_on(Worker::new(shared).work(commands))) {
+        tracing::error!(%error, "a worker's runtime can't be made; the worker is missing");
     }
 }
 
@@ -37,9 +38,9 @@ impl Worker {
         Self { local: Local::new(Arc::clone(shared)), listeners: HashMap::new() }
     }
 
-    async fn work(mut self, mut commands: UnboundedReceiver<Command>) {
+    async fn work(mut self, mut commands: UnboundedReceiver<Command>) -> io::Result<()> {
         let local = Rc::clone(&self.local);
-        tokio::task::spawn_local(tick(Rc::clone(&local)));
+        tokio::task::spawn_local(tick(Rc::clone(&local), Ticker::every(FLUSH)?));
         loop {
             tokio::select! {
                 command = commands.recv(), if !commands.is_closed() || !commands.is_empty() => match command {
@@ -52,6 +53,7 @@ impl Worker {
             }
         }
         local.logger.borrow_mut().flush();
+        Ok(())
     }
 
     fn obey(&mut self, command: Command) {
@@ -82,13 +84,10 @@ impl Worker {
 }
 
 /// What has to happen from time to time, on one timer.
-async fn tick(local: Rc<Local>) {
-    let mut flushes = tokio::time::interval(FLUSH);
-    flushes.set_missed_tick_behavior(MissedTickBehavior::Skip);
+async fn tick(local: Rc<Local>, flushes: Ticker) {
     let per_tick = TICK.as_millis() / FLUSH.as_millis();
     let mut count = 0;
-    loop {
-        flushes.tick().await;
+    while flushes.tick().await.is_ok() {
         local.logger.borrow_mut().flush();
         local.date.set(SystemTime::now());
         count += 1;

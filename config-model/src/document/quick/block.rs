@@ -41,7 +41,7 @@ impl<'t> Reader<'t> {
     /// The entries whose dashes stand in this column, and the place behind the first dash.
     fn entries(&mut self) -> Option<(Position, Vec<Node<'t>>)> {
         let column = self.column();
-        let (mut first, mut items) = (None, Vec::new());
+        let (mut first, mut items) = (None, Vec::with_capacity(2));
         loop {
             self.at += 1;
             self.skip_spaces();

@@ -1,6 +1,6 @@
 //! What a change of files asks for.
 
-use super::super::{Change, change};
+use super::super::{Change, Parts, change};
 use super::*;
 
 fn files(parts: &[(&'static str, String)]) -> ResourceSet {
@@ -63,7 +63,7 @@ fn only_what_says_where_endpoints_are_leaves_the_model_alone() {
         let new = files(&[("a.yaml", SERVICES.to_owned()), ("b.yaml", after)]);
         let got = match change(&old, &new) {
             Change::None => Some(Vec::new()),
-            Change::Endpoints(hosts) => Some(hosts.iter().map(ToString::to_string).collect()),
+            Change::Parts(parts) => Some(parts.endpoints_of.iter().map(ToString::to_string).collect()),
             Change::Routing => None,
         };
         let want: Option<Vec<String>> = want.map(|hosts| hosts.into_iter().map(str::to_owned).collect());
@@ -83,16 +83,21 @@ fn a_service_entry_may_change_its_endpoints_alone() {
     let set = |text: String| files(&[("a.yaml", text)]);
     let hosts = std::iter::once(Arc::from("e.example")).collect();
     let old = set(entry("80", "10.0.0.1"));
-    assert_eq!(change(&old, &set(entry("80", "10.0.0.2"))), Change::Endpoints(hosts));
+    assert_eq!(
+        change(&old, &set(entry("80", "10.0.0.2"))),
+        Change::Parts(Parts { endpoints_of: hosts, secrets: false })
+    );
     assert_eq!(change(&old, &set(entry("81", "10.0.0.1"))), Change::Routing);
     assert_eq!(change(&old, &set(String::new())), Change::Routing);
 }
 
 #[test]
-fn what_a_proxy_does_not_read_changes_nothing() {
-    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {a: b}\n".to_owned();
+fn a_secret_leaves_the_model_as_it_is_and_what_a_proxy_does_not_read_changes_nothing() {
+    let written = |kind: &str| format!("apiVersion: v1\nkind: {kind}\nmetadata: {{name: s}}\ndata: {{}}\n");
     let old = files(&[("a.yaml", SERVICES.to_owned())]);
-    assert_eq!(change(&old, &files(&[("a.yaml", SERVICES.to_owned()), ("b.yaml", secret)])), Change::None);
+    let with = |kind: &str| change(&old, &files(&[("a.yaml", SERVICES.to_owned()), ("b.yaml", written(kind))]));
+    assert_eq!(with("ConfigMap"), Change::None);
+    assert_eq!(with("Secret"), Change::Parts(Parts { secrets: true, ..Parts::default() }));
 }
 
 #[test]

@@ -122,7 +122,6 @@ enum Verdict {
 
 /// Serves a connection to its end. `first` holds the bytes that have been read of it.
 pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, first: Box<Message>) {
-    let Stream::Tcp(socket) = stream else { return };
     let ahead = Bytes::copy_from_slice(first.received());
     connection.local.memory.give_back(first);
     connection.deadline.set(IDLE_LIMIT);
@@ -136,7 +135,8 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, first: Box
         .max_header_list_size(HEAD_BYTES_MAX);
     let owner = Rc::clone(&state);
     let service = service_fn(move |request| exchange(Busy::new(&owner), request));
-    let mut http = builder.serve_connection(ClientIo::new(socket, ahead, Rc::clone(&state)), service);
+    let Some(io) = ClientIo::new(stream, ahead, Rc::clone(&state)) else { return };
+    let mut http = builder.serve_connection(io, service);
     let mut leaving = false;
     std::future::poll_fn(|cx| {
         let verdict = state.verdict(cx);

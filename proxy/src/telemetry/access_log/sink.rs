@@ -19,8 +19,13 @@ use crate::telemetry::shard::lock;
 const QUEUED_BYTES_MAX: usize = 1 << 20;
 /// Buffers that wait for the log thread at most.
 const QUEUED_BUFFERS_MAX: usize = 1024;
-/// A worker hands its buffer over when it is this long.
-const BUFFER_BYTES: usize = 16 << 10;
+/// A worker hands its buffer over when it is this long: each time wakes the log thread, which costs both of them a few
+/// microseconds.
+const BUFFER_BYTES: usize = 64 << 10;
+/// Room behind that for the line that is the last.
+const LINE_BYTES: usize = 4 << 10;
+/// Written buffers that are kept for workers, so that none is made anew for each batch.
+const SPARE_BUFFERS_MAX: usize = 16;
 /// How long the log thread waits when a file that does not block is not ready.
 const NOT_READY_PAUSE: Duration = Duration::from_millis(10);
 
@@ -61,7 +66,7 @@ impl Target {
 
 /// Lines of one worker.
 struct Batch {
-    bytes: Box<[u8]>,
+    bytes: Vec<u8>,
     /// How many; none in a batch that only wakes the log thread.
     lines: u64,
 }
@@ -72,9 +77,28 @@ struct Shared {
     enabled: AtomicBool,
     queued_bytes: AtomicUsize,
     dropped: Arc<AtomicU64>,
+    /// Buffers that have been written, empty.
+    spare: Mutex<Vec<Vec<u8>>>,
     /// What is to be written to from the next batch on.
     next: Mutex<Option<Option<File>>>,
     closing: AtomicBool,
+}
+
+impl Shared {
+    /// A buffer for a batch.
+    fn buffer(&self) -> Vec<u8> {
+        let spare = lock(&self.spare).pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES + LINE_BYTES))
+    }
+
+    /// Takes a buffer back whose batch is written, unless a long line has made it larger than others.
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        let mut spare = lock(&self.spare);
+        if buffer.capacity() == BUFFER_BYTES + LINE_BYTES && spare.len() < SPARE_BUFFERS_MAX {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
 }
 
 /// The access log of the process.
@@ -97,6 +121,7 @@ impl AccessLog {
             enabled: AtomicBool::new(file.is_some()),
             queued_bytes: AtomicUsize::new(0),
             dropped,
+            spare: Mutex::default(),
             next: Mutex::new(None),
             closing: AtomicBool::new(false),
         });
@@ -116,7 +141,7 @@ impl AccessLog {
     /// A buffer for a worker that starts.
     pub fn logger(&self) -> AccessLogger {
         AccessLogger {
-            buffer: Vec::with_capacity(BUFFER_BYTES + BUFFER_BYTES / 4),
+            buffer: Vec::new(),
             lines: 0,
             scratch: Scratch::default(),
             queue: self.queue.clone(),
@@ -148,7 +173,7 @@ impl AccessLog {
 
     fn wake(&self) {
         // When the queue is full the log thread is awake.
-        drop(self.queue.try_send(Batch { bytes: Box::default(), lines: 0 }));
+        drop(self.queue.try_send(Batch { bytes: Vec::new(), lines: 0 }));
     }
 
     /// Waits until all that was handed over is written, at most for `bound`; false if that was not enough. Lines that come
@@ -199,14 +224,11 @@ impl AccessLogger {
         }
         let (length, lines) = (self.buffer.len(), std::mem::take(&mut self.lines));
         let waiting = self.shared.queued_bytes.fetch_add(length, Ordering::Relaxed);
-        let taken = waiting + length <= QUEUED_BYTES_MAX
-            && self.queue.try_send(Batch { bytes: self.buffer.as_slice().into(), lines }).is_ok();
-        if !taken {
+        let bytes = std::mem::replace(&mut self.buffer, self.shared.buffer());
+        if waiting + length > QUEUED_BYTES_MAX || self.queue.try_send(Batch { bytes, lines }).is_err() {
             self.shared.queued_bytes.fetch_sub(length, Ordering::Relaxed);
             self.shared.dropped.fetch_add(lines, Ordering::Relaxed);
         }
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_BYTES * 2);
     }
 }
 
@@ -233,6 +255,7 @@ impl Writer {
             self.take_file();
             self.write(&batch);
             self.shared.queued_bytes.fetch_sub(batch.bytes.len(), Ordering::Relaxed);
+            self.shared.give_back(batch.bytes);
         }
     }
 

@@ -1,54 +1,50 @@
-//! Connections of listeners that are more than HTTP in plain text: their first bytes tell what becomes of them.
+//! Connections that may be anything: their first bytes tell what becomes of them, whoever speaks first.
 //! Source: Envoy, the listener filters `tls_inspector` and `http_inspector`, and how a filter chain is chosen.
 
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use config_model::model::{FilterChains, NetworkFilter, TcpProxyIndex, TransportSocket, chain_for};
+use config_model::model::TcpProxyIndex;
 use http1::Message;
 
 use super::connection::{Connection, Protocol, serve_http};
-use super::hello::{self, HELLO_MAX, Hello};
+use super::hello::HELLO_MAX;
 use super::sniff::{Opened, sniff};
 use crate::net::Stream;
+use crate::snapshot::Accepts;
 use crate::tcp::{self, Opening, Prepared};
 use crate::worker::Local;
 
-/// To the end of a ClientHello. Source: PROMISES.md, section 2.
-const HELLO_LIMIT: Duration = Duration::from_secs(10);
 /// For a client that says nothing, where its server has said nothing either.
 const SILENCE_LIMIT: Duration = Duration::from_hours(1);
 /// What a client of a port that was declared to be HTTP is given before its server is asked to speak first.
 const HEAD_START: Duration = Duration::from_millis(50);
 
-/// Which first bytes a listener wants to see.
-enum Wants {
-    /// None.
-    Nothing(TcpProxyIndex),
-    /// A ClientHello.
-    Hello,
-    /// Whatever they are; if the server speaks first, it is one of these.
-    Any { other: TcpProxyIndex, is_http_expected: bool },
-}
-
 /// Serves a connection to its end.
 pub(super) async fn serve(connection: Rc<Connection>, stream: Stream) {
     match wants(&connection) {
         Some(Wants::Nothing(proxy)) => tcp::prepare(&connection, proxy).await.serve(stream, Opening::default()).await,
-        Some(Wants::Hello) => begin_with_hello(connection, stream).await,
         Some(Wants::Any { other, is_http_expected }) => detect(connection, stream, other, is_http_expected).await,
         None => {}
     }
 }
 
+/// Which first bytes a listener wants to see.
+enum Wants {
+    /// None.
+    Nothing(TcpProxyIndex),
+    /// Whatever they are; if the server speaks first, it is one of these.
+    Any { other: TcpProxyIndex, is_http_expected: bool },
+}
+
 fn wants(connection: &Connection) -> Option<Wants> {
     let pinned = connection.local.pin();
-    match connection.chains(&pinned)? {
-        FilterChains::PlainText(filter) => filter.tcp().map(Wants::Nothing),
-        FilterChains::Tls(_) => Some(Wants::Hello),
-        FilterChains::Detected(detection) => {
-            let (other, is_http_expected) = (detection.other, detection.is_http_expected);
+    match &connection.listener(&pinned)?.accepts {
+        Accepts::PlainText(filter) => filter.tcp().map(Wants::Nothing),
+        Accepts::Tls(_) => None,
+        Accepts::Detected(detected) => {
+            let (other, is_http_expected) = (detected.other, detected.is_http_expected);
             Some(Wants::Any { other, is_http_expected })
         }
     }
@@ -77,49 +73,17 @@ impl First {
         Poll::Ready(count)
     }
 
+    /// The bytes; their memory goes back to where it was lent.
+    fn take(self, local: &Local) -> Vec<u8> {
+        let bytes = self.bytes().to_vec();
+        self.give_back(local);
+        bytes
+    }
+
     fn give_back(self, local: &Local) {
         if let Some(message) = self.0 {
             local.memory.give_back(message);
         }
-    }
-}
-
-/// Reads a ClientHello, and goes on by its server name.
-async fn begin_with_hello(connection: Rc<Connection>, mut stream: Stream) {
-    let mut first = First::default();
-    connection.deadline.set(HELLO_LIMIT);
-    let hello = std::future::poll_fn(|cx| {
-        loop {
-            match first.poll_more(cx, &mut stream, &connection.local) {
-                Poll::Ready(0) => return Poll::Ready(None),
-                Poll::Ready(_) => match hello::read(first.bytes()) {
-                    Hello::Complete(name) => return Poll::Ready(Some(name)),
-                    Hello::Incomplete => {}
-                    Hello::NotTls => return Poll::Ready(None),
-                },
-                Poll::Pending if connection.deadline.has_passed(cx) => return Poll::Ready(None),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    })
-    .await;
-    let passed = hello.map(|name| (passed_to(&connection, name.as_deref()), name));
-    match passed {
-        Some((Some(proxy), server_name)) => {
-            let opening = Opening { first: first.0, server_name };
-            tcp::prepare(&connection, proxy).await.serve(stream, opening).await;
-        }
-        _ => first.give_back(&connection.local),
-    }
-}
-
-/// Where a connection for `server_name` goes that is passed on as it is.
-fn passed_to(connection: &Connection, server_name: Option<&str>) -> Option<TcpProxyIndex> {
-    let pinned = connection.local.pin();
-    let FilterChains::Tls(chains) = connection.chains(&pinned)? else { return None };
-    match &chain_for(chains, server_name)?.transport {
-        TransportSocket::Raw(NetworkFilter::Tcp(proxy)) => Some(*proxy),
-        TransportSocket::Raw(NetworkFilter::Http(_)) | TransportSocket::Tls { .. } => None,
     }
 }
 
@@ -205,7 +169,8 @@ async fn carry_on(
             tcp::prepare(&connection, proxy).await
         }
     };
-    prepared.serve(stream, Opening { first: first.0, server_name }).await;
+    let bytes = first.take(&connection.local);
+    prepared.serve(stream, Opening { bytes, server_name }).await;
 }
 
 fn has_routes(connection: &Connection) -> bool {
@@ -215,6 +180,6 @@ fn has_routes(connection: &Connection) -> bool {
 /// Where TLS for `server_name` goes, if its chain says so.
 fn named(connection: &Connection, server_name: Option<&str>) -> Option<TcpProxyIndex> {
     let pinned = connection.local.pin();
-    let FilterChains::Detected(detection) = connection.chains(&pinned)? else { return None };
-    chain_for(&detection.tls, server_name)?.filter().tcp()
+    let Accepts::Detected(detected) = &connection.listener(&pinned)?.accepts else { return None };
+    detected.tls.find(server_name)?.tcp()
 }

@@ -1,0 +1,60 @@
+//! Reading from and writing to a TCP socket, straight by the kernel's calls: the C library makes each of its own a point where
+//! a thread may be cancelled, which costs more than our side of the call.
+
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
+
+use rustix::net::{RecvFlags, SendFlags};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+/// Reads; zero at the end of what comes.
+pub(super) fn poll_receive(socket: &TcpStream, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(socket.poll_read_ready(cx))?;
+        let room = buffer.len();
+        let receive = || Ok(rustix::net::recv(socket, &mut *buffer, RecvFlags::empty())?.0);
+        if let Some(received) = transfer(socket, Interest::READABLE, room, receive) {
+            return Poll::Ready(received);
+        }
+    }
+}
+
+/// Writes `slices`, one after another, as far as there is room.
+pub(super) fn poll_send(socket: &TcpStream, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    loop {
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        let send = || match slices {
+            // One slice costs the kernel less than a list of them.
+            [one] => Ok(rustix::net::send(socket, one, SendFlags::NOSIGNAL)?),
+            _ => Ok(rustix::io::writev(socket, slices)?),
+        };
+        // Mostly there is room. What is written was read before: it is reading that lets other tasks have their turn.
+        if let Some(sent) = transfer(socket, Interest::WRITABLE, length, send) {
+            return Poll::Ready(sent);
+        }
+        ready!(socket.poll_write_ready(cx))?;
+    }
+}
+
+/// Moves up to `wanted` bytes by `call`; nothing if the socket was not ready after all.
+fn transfer(
+    socket: &TcpStream,
+    interest: Interest,
+    wanted: usize,
+    call: impl FnOnce() -> io::Result<usize>,
+) -> Option<io::Result<usize>> {
+    let mut moved = None;
+    let result = socket.try_io(interest, || {
+        let count = call()?;
+        moved = Some(count);
+        // Less than was wanted: the next call would be told to wait, so the readiness is given up without asking.
+        if count > 0 && count < wanted { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    match (moved, result) {
+        (Some(count), _) => Some(Ok(count)),
+        (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => None,
+        (None, Err(error)) => Some(Err(error)),
+        (None, Ok(())) => None,
+    }
+}
