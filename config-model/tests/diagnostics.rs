@@ -776,7 +776,6 @@ fn what_is_not_honoured_in_a_policy_is_named_and_nothing_else_is() {
         "http2KeepAlive",
         "outlierDetectionHttpErrorCodes",
         "budgetInterval",
-        "TLS of mode SIMPLE towards a service",
         "useClientProtocol",
     ];
     assert_eq!(said.collect::<Vec<_>>(), later, "{lines:#?}");

@@ -12,7 +12,7 @@ use config_model::model::{Cluster, ClusterIndex, Model, NetworkFilter, RouteConf
 use routing::Table;
 
 use crate::telemetry::{ClusterId, LineFormat, ListenerId, SeriesId, SplitDestinationId};
-use crate::tls::Chains;
+use crate::tls::{BackEndTls, Chains};
 
 /// One configuration, whole.
 pub struct Snapshot {
@@ -49,6 +49,8 @@ pub struct ListenerRuntime {
     pub address: SocketAddr,
     /// What becomes of its connections.
     pub(crate) accepts: Accepts,
+    /// Whether connections are redirected to it that were meant for others.
+    pub is_redirected: bool,
     /// Metric cells.
     pub metrics: ListenerId,
 }
@@ -101,6 +103,8 @@ pub struct ClusterRuntime {
     pub name: Arc<str>,
     /// Endpoints and their shared state.
     pub endpoints: EndpointSet,
+    /// TLS towards its endpoints.
+    pub(crate) tls: Option<Arc<BackEndTls>>,
     /// Whether there is any limit of requests, retries or connections. Without one nothing has to be counted.
     pub has_limits: bool,
     /// Metric cells of the cluster.

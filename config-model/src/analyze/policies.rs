@@ -131,6 +131,7 @@ fn cluster(service: Service<'_>, host: &Arc<str>, labels: &Labels) -> Option<Clu
         balancing: Balancing::Random,
         connect_timeout: Duration::ZERO,
         policy: None,
+        tls: None,
         discovery: Discovery::Static,
         origins: Vec::new(),
     })

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::cluster_policy::UNSET;
-use super::{Balancing, ClusterPolicy};
+use super::{Balancing, ClusterPolicy, UpstreamTls};
 use crate::name::Labels;
 use crate::origin::Origin;
 
@@ -100,6 +100,9 @@ pub struct Cluster {
     /// What else was set; see [`Cluster::policy`]. Clusters to which the same settings apply share it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<Arc<ClusterPolicy>>,
+    /// TLS towards its endpoints; plain text if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Arc<UpstreamTls>>,
     /// How endpoints are found.
     pub discovery: Discovery,
     /// The service, then the DestinationRule and subset that hold for it.

@@ -16,7 +16,7 @@ use super::names;
 use super::policies::{Blocks, Policies};
 use super::services::{self, Port, Service};
 use super::set::ResourceSet;
-use super::{Proxy, Role};
+use super::{Proxy, Role, upstream_tls};
 
 /// A destination as written, which many routes share.
 #[derive(PartialEq, Eq, Hash)]
@@ -113,6 +113,7 @@ impl<'a> Clusters<'a> {
             balancing: Balancing::RoundRobin,
             connect_timeout: self.policies.connect_timeout(Blocks::default()),
             policy: None,
+            tls: None,
             discovery,
             origins: Vec::new(),
             name: name.clone(),
@@ -200,6 +201,9 @@ impl<'a> Clusters<'a> {
         // Whoever asks for a pod by its own address means that one; at a gateway nobody can.
         let is_direct = self.proxy.role == Role::Sidecar && service.is_headless();
         let discovery = if is_direct { Discovery::None } else { blocks.discovery(service.discovery()) };
+        let names = (name, service.certificate_names());
+        let tls = blocks.tls().and_then(|tls| upstream_tls::context(tls, &merged, names, &self.proxy.namespace));
+        let tls = tls.map(Arc::new);
         let mut origins = vec![service.origin()];
         origins.extend(merged.origins(subset));
         Some(Cluster {
@@ -211,6 +215,7 @@ impl<'a> Clusters<'a> {
             balancing: blocks.balancing(discovery),
             connect_timeout: self.policies.connect_timeout(blocks),
             policy: self.policies.policy(blocks),
+            tls,
             discovery,
             origins,
         })

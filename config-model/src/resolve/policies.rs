@@ -33,6 +33,7 @@ pub(super) struct Blocks<'a> {
     connection_pool: Option<&'a resource::ConnectionPoolSettings>,
     outlier_detection: Option<&'a resource::OutlierDetection>,
     retry_budget: Option<&'a resource::RetryBudget>,
+    tls: Option<&'a resource::ClientTlsSettings>,
 }
 
 impl<'a> Blocks<'a> {
@@ -51,14 +52,21 @@ impl<'a> Blocks<'a> {
                 connection_pool: settings.connection_pool.as_ref(),
                 outlier_detection: settings.outlier_detection.as_ref(),
                 retry_budget,
+                tls: settings.tls.as_ref(),
             },
             None => Self {
                 load_balancer: policy.load_balancer.as_ref().or(self.load_balancer),
                 connection_pool: policy.connection_pool.as_ref().or(self.connection_pool),
                 outlier_detection: policy.outlier_detection.as_ref().or(self.outlier_detection),
                 retry_budget,
+                tls: policy.tls.as_ref().or(self.tls),
             },
         }
+    }
+
+    /// TLS towards endpoints.
+    pub(super) fn tls(self) -> Option<&'a resource::ClientTlsSettings> {
+        self.tls
     }
 
     fn simple(self) -> SimpleLb {

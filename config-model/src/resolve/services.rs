@@ -123,6 +123,14 @@ impl<'a> Service<'a> {
         }
     }
 
+    /// Names that certificates of its endpoints have.
+    pub(crate) fn certificate_names(self) -> &'a [crate::resource::Text] {
+        match self {
+            Self::Kubernetes(_) => &[],
+            Self::Entry(item) => &item.spec.subject_alt_names,
+        }
+    }
+
     fn visibility(self, resources: &'a ResourceSet) -> Visibility<'a> {
         let default = || resources.mesh_config().map_or(&[][..], |(_, mesh)| &mesh.default_service_export_to);
         let texts = |list: &'a [crate::resource::Text]| list.iter().map(|text| &*text.value);

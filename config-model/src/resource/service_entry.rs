@@ -50,7 +50,7 @@ object! {
         /// `.`, `*`, `~` or namespaces; none means the default of the mesh.
         export_to: Vec<Text> = "exportTo",
         /// Names that a server's certificate may have.
-        subject_alt_names: Vec<Text> = "subjectAltNames" later,
+        subject_alt_names: Vec<Text> = "subjectAltNames",
     }
 }
 

@@ -6,8 +6,8 @@ use super::{load_balancer, names, outlier_detection, tls, values};
 use crate::decode::{Path, Report};
 use crate::origin::ResourceId;
 use crate::resource::{
-    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, DestinationRule, H2UpgradePolicy, HttpSettings,
-    OutlierDetection, PortTrafficPolicy, RetryBudget, TcpKeepalive, TcpSettings, TrafficPolicy, TunnelSettings,
+    ClientTlsSettings, ConnectionPoolSettings, DestinationRule, H2UpgradePolicy, HttpSettings, OutlierDetection,
+    PortTrafficPolicy, RetryBudget, TcpKeepalive, TcpSettings, TrafficPolicy, TunnelSettings,
 };
 
 pub(super) fn check(rule: &DestinationRule, id: &ResourceId, at: &Path<'_>, report: &mut Report) {
@@ -107,10 +107,6 @@ fn traffic_policy(policy: &TrafficPolicy, inherited: Option<&OutlierDetection>, 
 
 fn client_tls(settings: &ClientTlsSettings, at: &Path<'_>, report: &mut Report) {
     tls::client(settings, at, report);
-    if settings.mode.value != ClientTlsMode::Disable {
-        let what = format!("TLS of mode {} towards a service", settings.mode.value);
-        report.not_honoured(settings.mode.position, &at.field("mode"), what);
-    }
 }
 
 fn port_policy(policy: &PortTrafficPolicy, at: &Path<'_>, report: &mut Report) {

@@ -4,6 +4,7 @@
 //! of another site may not send it. Start at [`answer_to`], which is a function of a request and the program's state.
 
 mod answer;
+mod certs;
 mod clusters;
 mod configuration;
 mod explain;
@@ -136,6 +137,7 @@ const fn change(path: &'static str, summary: &'static str, answer: fn(&Request<B
 /// All paths, in the order of `/help`.
 const PAGES: &[Page] = &[
     look("/", "this list", help),
+    look("/certs", "certificates in use, and when they expire", certs::certs),
     look("/clusters", "endpoints of each cluster, their health and requests; ?format=json", clusters::clusters),
     look("/config_dump", "resources in force, and what they were understood to mean", configuration::dump),
     look("/config/errors", "files that are refused and listeners that can't be bound, and why", configuration::errors),

@@ -10,6 +10,7 @@ use config_model::resolve::resolve;
 use super::configuration::{ConfigurationArguments, Files};
 use super::findings::{self, Findings, Suppression};
 use super::{Failure, OutputFormat, Terminal};
+use crate::control::Credentials;
 
 /// Finds what is wrong with a configuration: every error and warning, with file, line and cure
 ///
@@ -83,12 +84,22 @@ impl CheckArguments {
 
 /// What is wrong with single files, what can't be resolved, and what resources say about each other.
 fn found(files: &Files, configuration: &ConfigurationArguments) -> Vec<Diagnostic> {
-    let proxy = files.proxy(&configuration.namespace, configuration.labels.clone());
+    let proxy = files.proxy(configuration.role, &configuration.namespace, configuration.labels.clone());
     let resolution = resolve(&files.resources, &proxy);
     // A proxy that nobody named has no workload whose labels could count.
     let named = configuration.labels.as_ref().map(|_| &proxy);
     let mut found = files.findings.clone();
     found.extend(resolution.diagnostics);
     found.extend(analyze(&files.resources, named));
+    let unusable = Credentials::check(&resolution.model, &files.resources);
+    // What the resources alone tell is told already.
+    let is_told = |problem: &Diagnostic| {
+        let same = |told: &Diagnostic| {
+            (told.position, &told.field, &told.file) == (problem.position, &problem.field, &problem.file)
+        };
+        found.iter().any(same)
+    };
+    let unusable: Vec<Diagnostic> = unusable.into_iter().filter(|problem| !is_told(problem)).collect();
+    found.extend(unusable);
     found
 }

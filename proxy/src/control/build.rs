@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use balance::{EndpointSet, SetRules};
 use config_model::model::{
-    AccessLogFormat, Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, Endpoint, FilterChains, Format,
-    Model, Route,
+    AccessLogFormat, Binding, Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, Endpoint, FilterChains,
+    Format, Model, Route,
 };
 use foldhash::fast::RandomState;
 use routing::split::Split;
@@ -20,7 +20,7 @@ use routing::{ActionEntry, DestinationIndex, Table};
 use super::sockets::PortMap;
 use crate::snapshot::{Accepts, ClusterRuntime, Detected, EndpointLabels, ListenerRuntime, Snapshot};
 use crate::telemetry::{DestinationLabels, LineFormat, Metrics, SplitDestinationId};
-use crate::tls::Chains;
+use crate::tls::{BackEndTls, Chains};
 
 /// The policy of clusters for which nothing was set.
 static NO_POLICY: LazyLock<Arc<ClusterPolicy>> = LazyLock::new(Arc::default);
@@ -77,7 +77,7 @@ pub(super) fn with_endpoints(
 ) -> Snapshot {
     let renewed = |known: &Arc<ClusterRuntime>| match endpoints_of(&known.definition) {
         Some(endpoints) if !has_endpoints(known, &endpoints) => {
-            Arc::new(cluster(metrics, &known.definition, endpoints, Some(&known.endpoints)))
+            Arc::new(cluster(metrics, &known.definition, endpoints, Some(known)))
         }
         _ => Arc::clone(known),
     };
@@ -134,6 +134,7 @@ fn listeners(surroundings: &Surroundings<'_>, model: &Model, previous: Option<&S
                 is_http_expected: detection.is_http_expected,
             })),
         },
+        is_redirected: listener.binding == Binding::Redirected,
         metrics: surroundings.metrics.listener(surroundings.port_map.apply(listener.address)),
     };
     model.listeners.iter().map(runtime).collect()
@@ -155,7 +156,7 @@ fn clusters(
         let known = known.get(&definition.name).copied();
         match known.filter(|known| known.definition == *definition && has_endpoints(known, &endpoints)) {
             Some(same) => Arc::clone(same),
-            None => Arc::new(cluster(metrics, definition, endpoints, known.map(|known| &known.endpoints))),
+            None => Arc::new(cluster(metrics, definition, endpoints, known.map(|known| &**known))),
         }
     };
     definitions.iter().map(runtime).collect()
@@ -184,7 +185,7 @@ fn cluster(
     metrics: &Metrics,
     definition: &Cluster,
     endpoints: Vec<Endpoint>,
-    previous: Option<&EndpointSet>,
+    previous: Option<&ClusterRuntime>,
 ) -> ClusterRuntime {
     let mut labels = DestinationLabels {
         service: Arc::clone(&definition.name.host),
@@ -195,7 +196,7 @@ fn cluster(
     let unreached_series = metrics.series(&labels);
     let policy = Arc::clone(definition.policy.as_ref().unwrap_or(&NO_POLICY));
     let rules = SetRules { balancing: definition.balancing, policy };
-    let endpoints = EndpointSet::new(endpoints, rules, previous, Instant::now());
+    let endpoints = EndpointSet::new(endpoints, rules, previous.map(|previous| &previous.endpoints), Instant::now());
     let mut of_endpoint = |entry: &balance::Entry| {
         labels.workload = Arc::clone(&entry.endpoint.workload);
         EndpointLabels { address: entry.endpoint.address.to_string().into(), series: metrics.series(&labels) }
@@ -208,11 +209,20 @@ fn cluster(
         definition: definition.clone(),
         name,
         endpoints,
+        tls: back_end_tls(definition, previous),
         has_limits: has_limits(definition.policy()),
         metrics: id,
         labels: of_endpoints,
         unreached_series,
     }
+}
+
+/// That of `previous` if the settings are the same: its connections can be used on.
+fn back_end_tls(definition: &Cluster, previous: Option<&ClusterRuntime>) -> Option<Arc<BackEndTls>> {
+    let settings = definition.tls.as_ref()?;
+    let known = previous.and_then(|previous| previous.tls.as_ref());
+    let same = known.filter(|known| known.definition == *settings).cloned();
+    Some(same.unwrap_or_else(|| Arc::new(BackEndTls::new(Arc::clone(settings)))))
 }
 
 /// Cells of the destinations of every route that has a choice. Thousands of routes name few clusters, so names are shared.

@@ -9,15 +9,19 @@ use std::sync::Arc;
 
 use config_model::diagnostic::{Code, Diagnostic, Level};
 use config_model::model::{
-    AuthoritySource, CertificateSource, Credential, PeerValidation, SecretName, TransportSocket,
+    AuthoritySource, CertificateSource, Credential, FilterChains, Model, PeerValidation, SecretName, TransportSocket,
+    UpstreamTls,
 };
 use config_model::resolve::ResourceSet;
 use config_model::resource::{Resource, Spec};
 use foldhash::fast::RandomState;
 use sha2::{Digest, Sha256};
 
-use crate::snapshot::Snapshot;
-use crate::tls::{Authorities, Certificate, Chain, Policies, RevocationLists, ServerSetup, Trust, asked};
+use super::status::{CertificateRead, CertificateStatus};
+use crate::snapshot::{ClusterRuntime, Snapshot};
+use crate::tls::{
+    Authorities, BackEndTls, Certificate, Chain, Ingredients, Policies, RevocationLists, ServerSetup, Trust, asked,
+};
 
 /// Bytes of a file that are read; certificates are a few thousand.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -31,6 +35,8 @@ struct Held<T> {
     good: Option<Arc<T>>,
     /// Why what is there now can't be used.
     problem: Option<String>,
+    /// Whether the last refresh has asked for it.
+    is_used: bool,
 }
 
 /// The Secrets that something is read from; none if it is read from files.
@@ -64,7 +70,14 @@ impl<S: Clone + Eq + Hash, T> Shelf<S, T> {
         read: impl FnOnce(&[Vec<u8>]) -> Result<T, String>,
     ) -> &Held<T> {
         let held = self.0.entry(source.clone());
-        let held = held.or_insert_with(|| Held { secrets: [None, None], digest: [0; 32], good: None, problem: None });
+        let held = held.or_insert_with(|| Held {
+            secrets: [None, None],
+            digest: [0; 32],
+            good: None,
+            problem: None,
+            is_used: true,
+        });
+        held.is_used = true;
         if are_same(&held.secrets, &secrets) {
             return held;
         }
@@ -95,6 +108,23 @@ fn digest(texts: &Result<Vec<Vec<u8>>, String>) -> [u8; 32] {
         }
     }
     hash.finalize().into()
+}
+
+impl<S, T> Shelf<S, T> {
+    /// A refresh begins: nothing is used until it is asked for.
+    fn begin(&mut self) {
+        self.0.values_mut().for_each(|held| held.is_used = false);
+    }
+
+    /// Forgets what nobody asked for.
+    fn end(&mut self) {
+        self.0.retain(|_, held| held.is_used);
+    }
+
+    /// What can be used.
+    fn good(&self) -> impl Iterator<Item = (&S, &Arc<T>)> {
+        self.0.iter().filter_map(|(source, held)| Some((source, held.good.as_ref()?)))
+    }
 }
 
 /// All that is in use.
@@ -138,11 +168,127 @@ impl Credentials {
     pub(crate) fn refresh(&mut self, snapshot: &Snapshot, resources: &ResourceSet) {
         self.paths.clear();
         self.problems.clear();
+        self.certificates.begin();
+        self.authorities.begin();
+        self.revoked.begin();
         for chain in snapshot.listeners.iter().filter_map(|listener| listener.chains()).flat_map(|chains| chains.iter())
         {
             self.refresh_chain(chain, resources);
         }
+        for cluster in snapshot.clusters.iter() {
+            if let Some(tls) = &cluster.tls {
+                self.refresh_cluster(cluster, tls, (resources, &snapshot.model.mesh.trust_domain));
+            }
+        }
         self.problems.dedup();
+        self.certificates.end();
+        self.authorities.end();
+        self.revoked.end();
+    }
+
+    /// What of all that `model` names can't be used. Files may be elsewhere than where this runs, so that they are worth a
+    /// warning only.
+    pub(crate) fn check(model: &Model, resources: &ResourceSet) -> Vec<Diagnostic> {
+        let mut own = Self::new(PathBuf::new());
+        let chains = model.listeners.iter().flat_map(|listener| match &listener.chains {
+            FilterChains::PlainText(_) | FilterChains::Detected(_) => &[],
+            FilterChains::Tls(chains) => &chains[..],
+        });
+        for chain in chains {
+            let TransportSocket::Tls { context, .. } = &chain.transport else { continue };
+            for credential in &context.certificates {
+                own.check_certificate(credential, resources);
+            }
+            if let Some(validation) = asked(&context.client).1 {
+                own.check_trust(validation, resources);
+            }
+        }
+        for tls in model.clusters.iter().filter_map(|cluster| cluster.tls.as_ref()) {
+            if let Some(credential) = &tls.certificate {
+                own.check_certificate(credential, resources);
+            }
+            if let Some(validation) = &tls.server {
+                own.check_trust(validation, resources);
+            }
+        }
+        own.problems
+    }
+
+    fn check_certificate(&mut self, credential: &Credential<CertificateSource>, resources: &ResourceSet) {
+        let known = self.problems.len();
+        if credential.source != CertificateSource::Mesh {
+            self.certificate(credential, resources);
+        }
+        if matches!(credential.source, CertificateSource::Files { .. }) {
+            self.problems.iter_mut().skip(known).for_each(|problem| problem.level = Level::Warning);
+        }
+    }
+
+    fn check_trust(&mut self, validation: &PeerValidation, resources: &ResourceSet) {
+        let known = self.problems.len();
+        if !matches!(validation.authorities.source, AuthoritySource::Mesh | AuthoritySource::System) {
+            self.trust(validation, resources);
+        }
+        if !matches!(validation.authorities.source, AuthoritySource::Secret(_)) {
+            self.problems.iter_mut().skip(known).for_each(|problem| problem.level = Level::Warning);
+        }
+    }
+
+    /// Certificates in use, in the order of their names.
+    pub(crate) fn status(&self) -> Vec<CertificateStatus> {
+        let own = self.certificates.good().map(|(source, certificate)| CertificateStatus {
+            name: match source {
+                CertificateSource::Secret(name) => format!("Secret {name}"),
+                CertificateSource::Files { certificate, .. } => certificate.to_string(),
+                CertificateSource::Mesh => self.mesh.join("cert-chain.pem").display().to_string(),
+            },
+            is_authority: false,
+            read: CertificateRead::Own(Arc::clone(certificate)),
+        });
+        let authorities = self.authorities.good().filter_map(|(source, authorities)| {
+            let name = match source {
+                AuthoritySource::Secret(name) => format!("Secret {name}"),
+                AuthoritySource::File(path) => path.to_string(),
+                AuthoritySource::Mesh => self.mesh.join("root-cert.pem").display().to_string(),
+                // Hundreds, which are not ours to look after.
+                AuthoritySource::System => return None,
+            };
+            let read = CertificateRead::Authorities(Arc::clone(authorities));
+            Some(CertificateStatus { name, is_authority: true, read })
+        });
+        let mut all: Vec<_> = own.chain(authorities).collect();
+        all.sort_by(|left, right| (&left.name, left.is_authority).cmp(&(&right.name, right.is_authority)));
+        all
+    }
+
+    fn refresh_cluster(
+        &mut self,
+        cluster: &ClusterRuntime,
+        tls: &BackEndTls,
+        (resources, trust_domain): (&ResourceSet, &str),
+    ) {
+        let UpstreamTls { certificate, server, is_mesh, .. } = &*tls.definition;
+        let mut ingredients = Ingredients::default();
+        if let Some(credential) = certificate {
+            let Some(found) = self.certificate(credential, resources) else {
+                return tls.fail("Secret is not supplied by SDS");
+            };
+            ingredients.certificate = Some(found);
+        }
+        if let Some(validation) = server {
+            let Some(trust) = self.trust(validation, resources) else {
+                return tls.fail("Secret is not supplied by SDS");
+            };
+            ingredients.trust = Some(trust);
+            if *is_mesh {
+                ingredients.workloads = workloads(cluster, trust_domain);
+            }
+            if let Err(problem) = tls.set(ingredients) {
+                self.problems.push(diagnostic(&validation.authorities, &problem, false));
+            }
+        } else if let (Err(problem), Some(credential)) = (tls.set(ingredients), certificate) {
+            self.problems.push(diagnostic(credential, &problem, false));
+        }
     }
 
     fn refresh_chain(&mut self, chain: &Chain, resources: &ResourceSet) {
@@ -262,6 +408,18 @@ impl Credentials {
         self.paths.insert(path.to_owned());
         read(path)
     }
+}
+
+/// Names of the endpoints' workloads, by their service accounts; any of the mesh where one is not known.
+fn workloads(cluster: &ClusterRuntime, trust_domain: &str) -> Arc<[Arc<str>]> {
+    let entries = cluster.endpoints.entries().iter();
+    let mut names: Vec<Arc<str>> = entries.map(|entry| Arc::clone(&entry.endpoint.workload.principal)).collect();
+    names.sort();
+    names.dedup();
+    if names.is_empty() || names.iter().any(|name| !name.starts_with("spiffe://")) {
+        names = vec![format!("spiffe://{trust_domain}/*").into()];
+    }
+    names.into()
 }
 
 /// The last good one; a problem is added to the list.

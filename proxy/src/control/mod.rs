@@ -38,8 +38,10 @@ use files::Outcome;
 use pipeline::{Built, Pipeline};
 use sockets::{Opened, Sockets};
 
+pub(crate) use credentials::Credentials;
+
 pub use sockets::{BindError, Handles, PortMap};
-pub use status::{Applied, ListenerStatus, State, Status};
+pub use status::{Applied, CertificateStatus, ListenerStatus, State, Status};
 
 /// How often a listener that could not be bound is tried again.
 const BIND_AGAIN: Duration = Duration::from_secs(1);
@@ -100,6 +102,7 @@ impl Control {
             snapshots: Arc::clone(&store),
             metrics: Arc::new(metrics.clone()),
             access_log: Arc::clone(&access_log),
+            is_edge: options.role == Role::Gateway,
             connections_per_worker: means.connections_max.div_ceil(options.workers.max(1)).max(1),
         };
         let workers = Some(Workers::start(options.workers, &Arc::new(shared))?);
@@ -279,6 +282,11 @@ impl Control {
         }));
         listeners.sort_by_key(|listener| listener.address);
         self.metrics.set_config_errors(errors.len() + self.sockets.failed().count());
+        let credentials = self.pipeline.credentials();
+        let certificates: Arc<[CertificateStatus]> = credentials.status().into();
+        let own =
+            certificates.iter().filter_map(|status| Some((status.name.clone(), status.facts().first()?.valid_until)));
+        self.metrics.set_certificates(own.collect(), credentials.problems());
         self.status.set_applied(Applied {
             version: self.pipeline.version().into(),
             since: self.since,
@@ -286,6 +294,7 @@ impl Control {
             errors,
             warnings: self.pipeline.warnings().cloned().collect(),
             listeners,
+            certificates,
         });
     }
 
@@ -328,7 +337,7 @@ impl First {
         let changes = first_look(&mut folder)?;
         let (namespace, labels) = (options.namespace.as_str().into(), options.labels.clone());
         let mut pipeline =
-            Pipeline::new(Proxy { role: Role::Gateway, namespace, labels }, options.mesh_certificates.clone());
+            Pipeline::new(Proxy { role: options.role, namespace, labels }, options.mesh_certificates.clone());
         let outcome = pipeline.take(changes);
         refuse_errors(&outcome)?;
         let built = pipeline.build(&Surroundings { metrics, port_map: &options.port_map }, None).await;

@@ -15,7 +15,7 @@ use super::build::{self, Surroundings};
 use super::credentials::Credentials;
 use super::dns::{self, Names};
 use super::files::{Files, Outcome};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{ClusterRuntime, Snapshot};
 use crate::source::Change;
 use crate::telemetry::Metrics;
 
@@ -143,7 +143,10 @@ impl Pipeline {
         self.look_up_new(&previous.model.clusters).await;
         let snapshot =
             self.with_endpoints(surroundings.metrics, previous, |cluster| hosts.contains(&cluster.name.host));
-        let findings = if secrets { self.look_up_credentials(&snapshot) } else { Vec::new() };
+        // Who the endpoints are in the mesh is a part of what their certificates have to say.
+        let is_mesh = |cluster: &ClusterRuntime| cluster.tls.as_ref().is_some_and(|tls| tls.definition.is_mesh);
+        let are_others = secrets || !hosts.is_empty() && snapshot.clusters.iter().any(|cluster| is_mesh(cluster));
+        let findings = if are_others { self.look_up_credentials(&snapshot) } else { Vec::new() };
         Built { snapshot, findings, extent }
     }
 

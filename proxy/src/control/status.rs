@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::tls::{Authorities, Certificate, Facts};
 
 /// How far the program has come. Source: Envoy, `ServerInfo.State`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -61,6 +62,37 @@ pub struct Applied {
     pub warnings: Vec<Diagnostic>,
     /// What was asked to be bound.
     pub listeners: Vec<ListenerStatus>,
+    /// Certificates in use.
+    pub certificates: Arc<[CertificateStatus]>,
+}
+
+/// A certificate with those that lead to its authority, or the certificates of authorities.
+#[derive(Debug, Clone)]
+pub struct CertificateStatus {
+    /// Where it comes from: a Secret, or the path of a file.
+    pub name: String,
+    /// Whether others are verified with it.
+    pub is_authority: bool,
+    pub(super) read: CertificateRead,
+}
+
+/// What was read.
+#[derive(Debug, Clone)]
+pub(super) enum CertificateRead {
+    /// Our own, or one that we show.
+    Own(Arc<Certificate>),
+    /// Those of authorities.
+    Authorities(Arc<Authorities>),
+}
+
+impl CertificateStatus {
+    /// What each certificate says.
+    pub(crate) fn facts(&self) -> &[Facts] {
+        match &self.read {
+            CertificateRead::Own(certificate) => &certificate.facts,
+            CertificateRead::Authorities(authorities) => &authorities.facts,
+        }
+    }
 }
 
 /// Shared by the control thread, which writes it, and the admin, which reads it.
@@ -81,6 +113,7 @@ impl Status {
             errors: Vec::new(),
             warnings: Vec::new(),
             listeners: Vec::new(),
+            certificates: Arc::default(),
         };
         Self {
             state: AtomicU8::new(0),

@@ -78,6 +78,7 @@ mod tests {
             errors: errors.iter().map(error).collect(),
             warnings: Vec::new(),
             listeners: Vec::new(),
+            certificates: std::sync::Arc::default(),
         }
     }
 

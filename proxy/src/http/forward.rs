@@ -24,7 +24,7 @@ use super::rewrite::{rewrite_head, write_request};
 use super::{mirror, response};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::Flags;
-use crate::upstream::{UpstreamConnection, connect};
+use crate::upstream::{Security, UpstreamConnection, connect};
 use crate::worker::{Local, Pinned};
 
 /// What was decided.
@@ -80,6 +80,8 @@ pub(super) async fn forward<C: Client>(
     // Only a route that forwards has destinations.
     let Action::Forward(action) = &route.route.action else { return Outcome::Answer(no_healthy_upstream()) };
     exchange.record.cluster(index);
+    let original = exchange.record.original(cluster);
+    let cluster = original.as_ref().unwrap_or(cluster);
     if let Some(limit) = action.timeout {
         exchange.rare().timeout = Some(Timer::new(limit));
     }
@@ -94,6 +96,7 @@ pub(super) async fn forward<C: Client>(
         policy: &action.retry,
         fault: route.route.fault().filter(|fault| fault.per_attempt),
         hash,
+        security: security(cluster, exchange),
         state: RetryState::new(&action.retry),
         retry: None,
         tried: SmallVec::new(),
@@ -118,6 +121,13 @@ pub(super) async fn forward<C: Client>(
         }
         Err(outcome) => outcome,
     }
+}
+
+/// The TLS that connections for this request are made with.
+fn security(cluster: &ClusterRuntime, exchange: &Exchange) -> Option<Box<Security>> {
+    cluster.tls.as_ref()?;
+    let host = exchange.request.head().values_of(Name::Host).next().unwrap_or_default();
+    Security::of(cluster, host).map(Box::new)
 }
 
 /// Whether the policy may want to send a request again that has gone out with its body.
@@ -150,6 +160,8 @@ struct Tries<'a> {
     /// Made in each try.
     fault: Option<&'a Fault>,
     hash: Option<u64>,
+    /// Nothing for plain text.
+    security: Option<Box<Security>>,
     state: RetryState<'a>,
     /// Counts the retry under way.
     retry: Option<RetryPermit>,
@@ -307,11 +319,16 @@ impl Tries<'_> {
         client: &mut C,
     ) -> Result<(Relay, Duration), AttemptEnd> {
         self.local.shard.borrow_mut().upstream_request(&self.cluster.metrics);
-        let kept = if fresh { None } else { self.local.pool.reuse(&entry.state) };
+        let kept = if fresh { None } else { self.local.pool.reuse(&entry.state, self.security.as_deref()) };
         let upstream = match kept {
             Some(upstream) => upstream,
             // Boxed, as it is rare: the futures of idle connections would have to have room for it.
-            None => match Box::pin(policy::in_time(exchange, connect(&self.local, self.cluster, entry))).await {
+            None => match Box::pin(policy::in_time(
+                exchange,
+                connect(&self.local, self.cluster, entry, self.security.as_deref()),
+            ))
+            .await
+            {
                 Some(connected) => connected.map_err(AttemptEnd::Failed)?,
                 None => return Err(AttemptEnd::Failed(timed_out(exchange))),
             },
@@ -324,8 +341,8 @@ impl Tries<'_> {
         write_request(exchange, self.target, self.state.attempt(), &mut out);
         let framing = exchange.request.framing();
         let upload = Upload::new(out, framing, std::mem::take(&mut self.kept));
-        // A kept connection is had at once.
-        let sent_at = if upstream.reused && self.tried.len() == 1 { exchange.record.started() } else { Instant::now() };
+        // A kept connection is had at once, so that the first try begins with the request.
+        let sent_at = (!upstream.reused || self.tried.len() > 1).then(Instant::now);
         let mut attempt = Attempt::new(upstream, upload);
         match std::future::poll_fn(|cx| attempt.poll_head(cx, exchange, client, &self.local)).await {
             Ok(response) => {
@@ -334,8 +351,9 @@ impl Tries<'_> {
                 self.kept = kept;
                 let keeps = keeps_connection(&response);
                 let now = Instant::now();
-                exchange.record.head_came(now);
-                Ok((Relay { upstream, response, upload, keeps, out }, now.saturating_duration_since(sent_at)))
+                let since_start = exchange.record.head_came(now);
+                let took = sent_at.map_or(since_start, |sent_at| now.saturating_duration_since(sent_at));
+                Ok((Relay { upstream, response, upload, keeps, out }, took))
             }
             Err(end) => {
                 self.kept = attempt.upload.into_kept(&self.local.memory);
@@ -351,8 +369,12 @@ impl Tries<'_> {
         for (cluster, _) in routing::mirror::chosen(mirrors, || self.local.draw()) {
             let mut out = Vec::new();
             write_request(exchange, self.target, 1, &mut out);
-            let request = mirror::copy(out, exchange.request.framing(), body);
-            mirror::send(&self.local, self.pinned, cluster, request, head.method() == b"HEAD");
+            let request = mirror::Copy {
+                bytes: mirror::copy(out, exchange.request.framing(), body),
+                to_head: head.method() == b"HEAD",
+                host: head.values_of(Name::Host).next().unwrap_or_default().into(),
+            };
+            mirror::send(&self.local, self.pinned, cluster, request);
         }
     }
 
@@ -371,6 +393,10 @@ impl Tries<'_> {
             // Writing to a string cannot fail.
             let _ = write!(body, ", transport failure reason: delayed connect error: {reason}");
             exchange.record.transport_failure(format!("delayed connect error: {reason}"));
+        }
+        if let AttemptError::HandshakeFailed { reason } = error {
+            let _ = write!(body, ", transport failure reason: TLS_error:|{reason}:TLS_error_end");
+            exchange.record.transport_failure(format!("TLS_error:|{reason}:TLS_error_end"));
         }
         Answer::new(error.status(), flags, error.details()).with_body(body).overloaded(is_overflow)
     }

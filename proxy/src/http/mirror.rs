@@ -8,7 +8,7 @@ use http1::{ChunkFrame, Framing};
 
 use super::body::StreamBody;
 use super::pump::{Nothing, Pump, Source};
-use crate::upstream::{UpstreamConnection, connect};
+use crate::upstream::{Security, UpstreamConnection, connect};
 use crate::worker::{Local, Pinned};
 
 /// From the beginning to the end of a copy's answer.
@@ -29,32 +29,38 @@ pub(super) fn copy(mut head: Vec<u8>, framing: Framing, body: &[u8]) -> Vec<u8> 
     head
 }
 
+/// A request on its way to a mirror.
+pub(super) struct Copy {
+    /// As [`copy`] has made it.
+    pub(super) bytes: Vec<u8>,
+    /// Whether its answer has no body.
+    pub(super) to_head: bool,
+    /// Its host, by which TLS may go.
+    pub(super) host: Box<[u8]>,
+}
+
 /// Sends `request` to a cluster, in a task of its own.
-pub(super) fn send(local: &Rc<Local>, pinned: &Rc<Pinned>, cluster: ClusterIndex, request: Vec<u8>, to_head: bool) {
+pub(super) fn send(local: &Rc<Local>, pinned: &Rc<Pinned>, cluster: ClusterIndex, request: Copy) {
     let (local, pinned) = (Rc::clone(local), Rc::clone(pinned));
     tokio::task::spawn_local(async move {
         // Whatever becomes of it.
-        let _ = tokio::time::timeout(LIMIT, exchange(&local, &pinned, cluster, request, to_head)).await;
+        let _ = tokio::time::timeout(LIMIT, exchange(&local, &pinned, cluster, request)).await;
     });
 }
 
-async fn exchange(
-    local: &Rc<Local>,
-    pinned: &Pinned,
-    index: ClusterIndex,
-    request: Vec<u8>,
-    to_head: bool,
-) -> Option<()> {
+async fn exchange(local: &Rc<Local>, pinned: &Pinned, index: ClusterIndex, request: Copy) -> Option<()> {
+    let Copy { bytes, to_head, host } = request;
     let cluster = pinned.snapshot.cluster(index)?;
     let pick = local.pick(pinned, index, cluster, balance::Wish::first(None))?;
     let entry = cluster.endpoints.get(pick)?;
     let _active = entry.state.begin();
     local.shard.borrow_mut().upstream_request(&cluster.metrics);
-    let mut upstream = match local.pool.reuse(&entry.state) {
+    let security = Security::of(cluster, &host);
+    let mut upstream = match local.pool.reuse(&entry.state, security.as_ref()) {
         Some(upstream) => upstream,
-        None => connect(local, cluster, entry).await.ok()?,
+        None => connect(local, cluster, entry, security.as_ref()).await.ok()?,
     };
-    let mut pump = Pump::new(request, Framing::None);
+    let mut pump = Pump::new(bytes, Framing::None);
     std::future::poll_fn(|cx| pump.poll(cx, &mut Nothing, &mut upstream.stream, (&local.memory, &local.deadlines)))
         .await
         .ok()?;

@@ -62,8 +62,8 @@ pub(super) struct Record {
     connection: Rc<Connection>,
     pinned: Rc<Pinned>,
     started: Instant,
-    /// When the head of the back end's answer came.
-    head_came: Option<Instant>,
+    /// From the start to the head of the back end's answer.
+    head_after: Option<Duration>,
     /// Whether anything had to be waited for since then.
     pub(super) has_waited: bool,
     answered: Option<Duration>,
@@ -79,6 +79,8 @@ pub(super) struct Record {
     /// Bytes of the answer's body.
     pub(super) response_bytes: u64,
     cluster: Option<ClusterIndex>,
+    /// The cluster as it is for this connection alone, whose client wanted to go to a certain address.
+    original: Option<Arc<ClusterRuntime>>,
     endpoint: Option<(EntryIndex, ActiveRequest)>,
     destination: Option<DestinationIndex>,
     route: Option<RouteIndex>,
@@ -145,7 +147,7 @@ impl Record {
             connection: Rc::clone(connection),
             pinned: Rc::clone(pinned),
             started: Instant::now(),
-            head_came: None,
+            head_after: None,
             has_waited: false,
             answered: None,
             grpc: head.names().has(Name::ContentType)
@@ -158,6 +160,7 @@ impl Record {
             request_bytes: 0,
             response_bytes: 0,
             cluster: None,
+            original: None,
             endpoint: None,
             destination: None,
             route: None,
@@ -191,20 +194,16 @@ impl Record {
         self.grpc
     }
 
-    /// When the request came.
-    pub(super) fn started(&self) -> Instant {
-        self.started
-    }
-
-    /// The head of the back end's answer is here.
-    pub(super) fn head_came(&mut self, now: Instant) {
-        self.head_came = Some(now);
+    /// The head of the back end's answer is here; yields the time since the request came.
+    pub(super) fn head_came(&mut self, now: Instant) -> Duration {
+        let after = now.saturating_duration_since(self.started);
+        self.head_after = Some(after);
+        after
     }
 
     /// How long it has taken until now. A clock is read only if it can have moved since it was read last.
     fn elapsed(&self) -> Duration {
-        let now = self.head_came.filter(|_| !self.has_waited).unwrap_or_else(Instant::now);
-        now.saturating_duration_since(self.started)
+        self.head_after.filter(|_| !self.has_waited).unwrap_or_else(|| self.started.elapsed())
     }
 
     /// The virtual host of which no rule was found.
@@ -227,6 +226,14 @@ impl Record {
     /// The cluster of the destination.
     pub(super) fn cluster(&mut self, cluster: ClusterIndex) {
         self.cluster = Some(cluster);
+    }
+
+    /// `cluster` with the address that the client wanted, if connections to it go there.
+    pub(super) fn original(&mut self, cluster: &Arc<ClusterRuntime>) -> Option<Arc<ClusterRuntime>> {
+        if self.connection.is_redirected {
+            self.original = self.connection.original(cluster);
+        }
+        self.original.clone()
     }
 
     /// The rule rewrites the path.
@@ -330,7 +337,7 @@ impl Record {
     }
 
     fn cluster_runtime(&self) -> Option<&Arc<ClusterRuntime>> {
-        self.pinned.snapshot.cluster(self.cluster?)
+        self.original.as_ref().or_else(|| self.pinned.snapshot.cluster(self.cluster?))
     }
 
     fn view<'a>(

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use config_model::model::{RouteConfigurationIndex, Scheme};
+use config_model::model::{Discovery, RouteConfigurationIndex, Scheme};
 use http1::Message;
 use tokio::net::TcpStream;
 
 use super::handshake::{ClientTls, Shaken, shake_hands};
+use super::redirect::{self, Way};
 use super::sniff::PREFACE;
-use super::{detect, misdirected};
+use super::{Place, detect, misdirected};
 use crate::http::{peer_text, serve_http1, serve_http2};
 use crate::net::Stream;
-use crate::snapshot::{Accepts, ListenerRuntime};
+use crate::snapshot::{Accepts, ClusterRuntime, ListenerRuntime};
 use crate::tcp::{self, Opening};
 use crate::telemetry::ListenerId;
 use crate::tls::{Chain, Chains};
@@ -46,8 +47,10 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     /// The client's address as `x-forwarded-for` has it.
     pub(crate) peer_text: Box<[u8]>,
-    /// Our address, as the client dialled it.
+    /// Our address, as the client dialled it; the one that it wanted, if it was redirected to us.
     pub(crate) here: SocketAddr,
+    /// Whether it was redirected to us, so that it can go where it was meant to.
+    pub(crate) is_redirected: bool,
     /// For whatever its task waits for.
     pub(crate) deadline: Deadline,
     protocol: Cell<Protocol>,
@@ -59,7 +62,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn new(local: Rc<Local>, listener: SocketAddr, peer: SocketAddr, here: SocketAddr) -> Self {
+    fn new(local: Rc<Local>, listener: SocketAddr, peer: SocketAddr, here: SocketAddr, way: Option<Way>) -> Self {
+        // One that was redirected counts as one of the address that it was meant for.
+        let (listener, here) = way.map_or((listener, here), |way| (way.listener, way.wanted));
         let metrics = local.pin().listener(listener).map(|listener| listener.metrics.clone());
         if let Some(metrics) = &metrics {
             local.shard.borrow_mut().downstream_connection_opened(metrics);
@@ -74,6 +79,7 @@ impl Connection {
             listener,
             peer,
             here,
+            is_redirected: way.is_some(),
             metrics,
         }
     }
@@ -104,6 +110,13 @@ impl Connection {
     /// The filter chain that takes connections like this one now.
     fn chain<'c>(&self, chains: &'c Chains) -> Option<&'c Arc<Chain>> {
         chains.find(self.tls.get()?.server_name.as_deref())
+    }
+
+    /// `cluster` with the address that the client wanted as its only endpoint, if that is where connections to it go and if this
+    /// connection was redirected.
+    pub(crate) fn original(&self, cluster: &Arc<ClusterRuntime>) -> Option<Arc<ClusterRuntime>> {
+        let goes_there = self.is_redirected && cluster.definition.discovery == Discovery::None;
+        goes_there.then(|| self.local.originals.cluster(cluster, self.here, &self.local.deadlines))
     }
 
     /// What its handshake has told, if it is TLS.
@@ -139,17 +152,10 @@ impl Drop for Connection {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(
-    local: Rc<Local>,
-    guard: ConnectionGuard,
-    listener: SocketAddr,
-    socket: TcpStream,
-    peer: SocketAddr,
-) {
-    let Ok(here) = socket.local_addr() else { return };
-    // Fails only for a socket that is gone already.
-    let _ = socket.set_nodelay(true);
-    let connection = Rc::new(Connection::new(local, listener, peer, here));
+pub(super) async fn serve(local: Rc<Local>, guard: ConnectionGuard, place: Place, socket: TcpStream, peer: SocketAddr) {
+    let Some(here) = place.here.or_else(|| socket.local_addr().ok()) else { return };
+    let way = if place.is_redirected { redirect::way(&local, place.address, &socket) } else { None };
+    let connection = Rc::new(Connection::new(local, place.address, peer, here, way));
     let stream = match beginning(&connection) {
         Beginning::Http => Some(Stream::Tcp(socket)),
         // Boxed, as it is over soon.

@@ -2,11 +2,12 @@
 //! would mean to a protocol that isn't read.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use balance::{AttemptError, AttemptOutcome, Entry, EntryIndex, OutlierEvent, Wish, source_ip_hash};
-use config_model::model::{ClusterIndex, ClusterTarget, TcpProxyIndex};
+use config_model::model::{ClusterTarget, TcpProxyIndex};
 
 use super::relay::Relay;
 use super::session::Session;
@@ -14,8 +15,7 @@ use crate::listener::Connection;
 use crate::net::Stream;
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::Flags;
-use crate::upstream::{UpstreamConnection, connect_or_refuse};
-use crate::worker::Pinned;
+use crate::upstream::{Security, UpstreamConnection, connect_or_refuse};
 
 /// What is known of a connection before it goes on.
 #[derive(Default)]
@@ -73,8 +73,7 @@ impl Prepared {
 
 /// The endpoint that was picked for a connection. The snapshot is held no longer than until it has been connected to.
 struct Attempt {
-    pinned: Rc<Pinned>,
-    cluster: ClusterIndex,
+    cluster: Arc<ClusterRuntime>,
     pick: EntryIndex,
 }
 
@@ -100,19 +99,22 @@ impl Attempt {
         session.split(snapshot.splits.get(destination.index.0 as usize).and_then(Option::as_ref));
         let ClusterTarget::Known(index) = destination.target else { return Err(Flags::NO_CLUSTER_FOUND) };
         let cluster = snapshot.cluster(index).ok_or(Flags::NO_CLUSTER_FOUND)?;
+        let original = connection.original(cluster);
+        let cluster = original.as_ref().unwrap_or(cluster);
         session.cluster(cluster);
         let hash = route.route.hashes_source_ip.then(|| source_ip_hash(connection.peer.ip()));
         let wish = Wish { hash, tried: &[], avoid_tried: false, avoid_tried_priorities: false };
         let pick = local.pick(&pinned, index, cluster, wish).ok_or(Flags::NO_HEALTHY_UPSTREAM)?;
         let entry = cluster.endpoints.get(pick).ok_or(Flags::NO_HEALTHY_UPSTREAM)?;
         session.endpoint(pick, entry);
-        Ok(Self { cluster: index, pick, pinned })
+        Ok(Self { cluster: Arc::clone(cluster), pick })
     }
 
     async fn connect(self, connection: &Connection, session: &mut Session) -> Option<Box<UpstreamConnection>> {
-        let cluster = self.pinned.snapshot.cluster(self.cluster)?;
+        let cluster = &self.cluster;
         let entry: &Entry = cluster.endpoints.get(self.pick)?;
-        match connect_or_refuse(&connection.local, cluster, entry).await {
+        let security = Security::of(cluster, b"");
+        match connect_or_refuse(&connection.local, cluster, entry, security.as_ref()).await {
             Ok(upstream) => {
                 let connected = AttemptOutcome::Answered { status: 200, grpc_status: None, rate_limited: false };
                 report(cluster, self.pick, &connected);

@@ -3,6 +3,7 @@
 use std::collections::HashMap as StdHashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use config_model::model::Workload;
 use foldhash::{HashMap, HashSet};
@@ -11,7 +12,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 
 use super::Flags;
 use super::cells::{BOUNDS, ClusterCells, HistogramSum, RequestCells, RequestSum};
-use super::metrics::{ClusterLabel, DestinationLabels, Share, SplitLabels, State, split_requests};
+use super::metrics::{ClusterLabel, ConfigState, DestinationLabels, Share, SplitLabels, State, split_requests};
 use super::names::Slot;
 use super::shard::{Outcome, RequestProtocol, SharedShard, lock};
 
@@ -69,6 +70,16 @@ const SPLIT_OBSERVED: Family = gauge(
     "tidegate_split_observed_share",
     "Share of a route's requests that a destination got since the route's shares were last changed.",
 );
+const CERTIFICATE_EXPIRES: Family = gauge(
+    "tidegate_certificate_expiration_timestamp_seconds",
+    "When a certificate in use expires, in seconds since 1970.",
+);
+const CERTIFICATE_DAYS: Family =
+    gauge("envoy_server_days_until_first_cert_expiring", "Days until the first certificate in use expires.");
+const CERTIFICATE_UNUSABLE: Family = gauge(
+    "tidegate_certificate_unusable",
+    "1 for each field that names a certificate that can't be used; the one before stays in use, or there is none.",
+);
 const CONFIG_INFO: Family = gauge("tidegate_config_info", "The version of the configuration in force.");
 const CONFIG_RELOADS: Family = counter("tidegate_config_reloads_total", "Changes of configuration by result.");
 const CONFIG_ERRORS: Family = gauge("tidegate_config_errors", "Errors in the configuration folder now.");
@@ -78,7 +89,7 @@ const LINES_DROPPED: Family =
     counter("tidegate_access_log_lines_dropped_total", "Access-log lines that could not be written in time.");
 const PANICS: Family = counter("tidegate_panics_total", "Panics caught; each cost one connection.");
 
-const FAMILIES: [Family; 28] = [
+const FAMILIES: [Family; 31] = [
     REQUESTS,
     DURATION,
     REQUEST_BYTES,
@@ -101,6 +112,9 @@ const FAMILIES: [Family; 28] = [
     SPLIT_REQUESTS,
     SPLIT_CONFIGURED,
     SPLIT_OBSERVED,
+    CERTIFICATE_EXPIRES,
+    CERTIFICATE_DAYS,
+    CERTIFICATE_UNUSABLE,
     CONFIG_INFO,
     CONFIG_RELOADS,
     CONFIG_ERRORS,
@@ -380,11 +394,29 @@ fn process(state: &State) -> Vec<MetricFamily> {
         one(LINES_DROPPED, counter_metric(Vec::new(), dropped)),
         one(PANICS, counter_metric(Vec::new(), panics)),
     ];
+    families.extend(certificates(&config));
     if let Some(version) = &config.version {
         families.push(one(CONFIG_INFO, gauge_metric(vec![label("version", version)], 1.0)));
         families.push(one(CONFIG_TIME, gauge_metric(Vec::new(), config.last_applied)));
     }
     families
+}
+
+/// Labels are names from the configuration: as many as there are certificates.
+fn certificates(config: &ConfigState) -> [MetricFamily; 3] {
+    const DAY: i64 = 24 * 60 * 60;
+    let expires = |(name, time): &(String, i64)| gauge_metric(vec![label("certificate", name)], *time as f64);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+    let first = config.certificates.iter().map(|(_, time)| time.saturating_sub(now).max(0) / DAY).min();
+    let unusable = |[resource, file, line, field]: &[String; 4]| {
+        let labels = [("field", field), ("file", file), ("line", line), ("resource", resource)];
+        gauge_metric(labels.map(|(name, value)| label(name, value)).to_vec(), 1.0)
+    };
+    [
+        family(CERTIFICATE_EXPIRES, config.certificates.iter().map(expires).collect()),
+        family(CERTIFICATE_DAYS, first.map(|days| gauge_metric(Vec::new(), days as f64)).into_iter().collect()),
+        family(CERTIFICATE_UNUSABLE, config.unusable.iter().map(unusable).collect()),
+    ]
 }
 
 fn family(family: Family, metrics: Vec<Metric>) -> MetricFamily {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use config_model::diagnostic::Diagnostic;
 use config_model::model::Workload;
 use foldhash::HashMap;
 use prometheus::{Registry, TextEncoder};
@@ -105,6 +106,10 @@ pub(super) struct ConfigState {
     pub(super) errors: u64,
     /// Seconds since the epoch.
     pub(super) last_applied: f64,
+    /// Certificates by where they come from, and when they expire in seconds since the epoch.
+    pub(super) certificates: Vec<(String, i64)>,
+    /// Certificates that can't be used: resource, file, line and field that name them.
+    pub(super) unusable: Vec<[String; 4]>,
 }
 
 pub(super) struct State {
@@ -254,6 +259,23 @@ impl Metrics {
     /// How many errors the folder has now.
     pub fn set_config_errors(&self, errors: usize) {
         lock(&self.state.config).errors = errors as u64;
+    }
+
+    /// Which certificates are in use and until when, in seconds since the epoch, and which can't be used.
+    pub fn set_certificates(&self, certificates: Vec<(String, i64)>, problems: &[Diagnostic]) {
+        let unusable = |problem: &Diagnostic| {
+            [
+                problem.resource.as_ref().map(ToString::to_string).unwrap_or_default(),
+                problem.file.to_string(),
+                problem.position.line.to_string(),
+                problem.field.clone().unwrap_or_default(),
+            ]
+        };
+        let mut config = lock(&self.state.config);
+        config.certificates = certificates;
+        config.unusable = problems.iter().map(unusable).collect();
+        config.unusable.sort();
+        config.unusable.dedup();
     }
 
     /// A panic was caught; it cost one connection.

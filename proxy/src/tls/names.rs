@@ -78,8 +78,12 @@ impl Names {
         }
     }
 
-    /// Whether one of its names is `wanted`. Source: Envoy, `match_subject_alt_names` with an exact string.
+    /// Whether one of its names is `wanted`, of which `/*` at the end stands for all URIs below it. Source: Envoy,
+    /// `match_subject_alt_names` with an exact string.
     pub(crate) fn has(&self, wanted: &str) -> bool {
+        if let Some(above) = wanted.strip_suffix('*').filter(|above| above.ends_with('/')) {
+            return self.uris.iter().any(|uri| uri.starts_with(above));
+        }
         self.uris.iter().chain(&self.emails).any(|name| name == wanted) || self.covers(wanted)
     }
 

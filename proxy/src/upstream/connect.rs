@@ -8,12 +8,12 @@ use balance::{AttemptError, ConnectionPermit, Entry};
 use config_model::model::EndpointAddress;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::UpstreamConnection;
+use super::{Security, UpstreamConnection, handshake};
 use crate::net::Stream;
 use crate::snapshot::ClusterRuntime;
 use crate::worker::Local;
 
-/// Connects to an endpoint of a cluster within its limits of time and number.
+/// Connects to an endpoint of a cluster within its limits of time and number; with TLS if `security` says so.
 ///
 /// # Errors
 /// If that takes longer, or fails.
@@ -21,9 +21,10 @@ pub(crate) async fn connect(
     local: &Rc<Local>,
     cluster: &ClusterRuntime,
     entry: &Entry,
+    security: Option<&Security>,
 ) -> Result<Box<UpstreamConnection>, AttemptError> {
     let permit = permit(local, cluster).await?;
-    establish(local, cluster, entry, permit).await
+    establish(local, cluster, entry, security, permit).await
 }
 
 /// The same, but where the cluster has as many connections as it may have nobody waits for one.
@@ -34,25 +35,34 @@ pub(crate) async fn connect_or_refuse(
     local: &Rc<Local>,
     cluster: &ClusterRuntime,
     entry: &Entry,
+    security: Option<&Security>,
 ) -> Result<Box<UpstreamConnection>, AttemptError> {
     let gate = cluster.endpoints.cluster().connections();
     let permit = match cluster.definition.policy().pool.connections_max {
         Some(_) => Some(gate.try_acquire().ok_or(AttemptError::Overflow)?),
         None => None,
     };
-    establish(local, cluster, entry, permit).await
+    establish(local, cluster, entry, security, permit).await
 }
 
 async fn establish(
     local: &Rc<Local>,
     cluster: &ClusterRuntime,
     entry: &Entry,
+    security: Option<&Security>,
     permit: Option<ConnectionPermit>,
 ) -> Result<Box<UpstreamConnection>, AttemptError> {
     let limit = cluster.definition.connect_timeout;
-    match tokio::time::timeout(limit, dial(&entry.endpoint.address)).await {
-        Ok(Ok(stream)) => Ok(UpstreamConnection::new(stream, Arc::clone(&entry.state), local, cluster, permit)),
-        Ok(Err(error)) => Err(AttemptError::ConnectFailed { reason: error.kind() }),
+    let connecting = async {
+        let dialled = dial(&entry.endpoint.address).await;
+        let stream = dialled.map_err(|error| AttemptError::ConnectFailed { reason: error.kind() })?;
+        match security {
+            None => Ok(stream),
+            Some(security) => handshake::secure(local, security, stream).await,
+        }
+    };
+    match tokio::time::timeout(limit, connecting).await {
+        Ok(stream) => Ok(UpstreamConnection::new(stream?, Arc::clone(&entry.state), local, cluster, permit, security)),
         Err(_elapsed) => Err(AttemptError::ConnectTimeout { limit }),
     }
 }

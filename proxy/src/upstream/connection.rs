@@ -11,6 +11,7 @@ use balance::{ConnectionGate, ConnectionPermit, EndpointState};
 use crate::net::Stream;
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::ClusterId;
+use crate::tls::BackEndTls;
 use crate::worker::Local;
 
 /// A connection to an endpoint, counted as open until it is dropped. It serves one request at a time.
@@ -23,6 +24,8 @@ pub(crate) struct UpstreamConnection {
     pub(crate) local_address: Option<SocketAddr>,
     /// Whether it has served another request before.
     pub(crate) reused: bool,
+    /// The TLS that it was made with.
+    security: Option<Box<Security>>,
     /// Requests that it may still serve, if they are limited.
     requests_left: Option<u32>,
     /// How long it is kept idle.
@@ -33,6 +36,27 @@ pub(crate) struct UpstreamConnection {
     cluster: ClusterId,
 }
 
+/// The TLS that a connection is made with.
+#[derive(Clone)]
+pub(crate) struct Security {
+    /// The cluster's.
+    pub(crate) tls: Arc<BackEndTls>,
+    /// The server name that is asked for.
+    pub(crate) server_name: Option<Arc<str>>,
+}
+
+impl Security {
+    /// For a request to `host` that goes to `cluster`; nothing for plain text.
+    pub(crate) fn of(cluster: &ClusterRuntime, host: &[u8]) -> Option<Self> {
+        let tls = Arc::clone(cluster.tls.as_ref()?);
+        Some(Self { server_name: tls.server_name(host), tls })
+    }
+
+    fn is_that_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.tls, &other.tls) && self.server_name == other.server_name
+    }
+}
+
 impl UpstreamConnection {
     /// A connection that has just been made for a cluster.
     pub(super) fn new(
@@ -41,6 +65,7 @@ impl UpstreamConnection {
         local: &Rc<Local>,
         cluster: &ClusterRuntime,
         permit: Option<ConnectionPermit>,
+        security: Option<&Security>,
     ) -> Box<Self> {
         local.shard.borrow_mut().upstream_connection_opened(&cluster.metrics);
         let pool = &cluster.definition.policy().pool;
@@ -49,12 +74,22 @@ impl UpstreamConnection {
             stream,
             endpoint,
             reused: false,
+            security: security.cloned().map(Box::new),
             requests_left: pool.requests_per_connection_max.map(NonZeroU32::get),
             idle_limit: pool.idle_timeout,
             place: permit.map(|permit| (Arc::clone(cluster.endpoints.cluster().connections()), permit)),
             local: Rc::clone(local),
             cluster: cluster.metrics.clone(),
         })
+    }
+
+    /// Whether it was made with that TLS, or both are plain text.
+    pub(super) fn is_secured_by(&self, security: Option<&Security>) -> bool {
+        match (&self.security, security) {
+            (None, None) => true,
+            (Some(own), Some(other)) => own.is_that_of(other),
+            _ => false,
+        }
     }
 
     /// Whether its place is counted by `gate`.

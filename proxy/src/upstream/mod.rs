@@ -2,8 +2,9 @@
 
 mod connect;
 mod connection;
+mod handshake;
 mod pool;
 
 pub(crate) use connect::{connect, connect_or_refuse};
-pub(crate) use connection::UpstreamConnection;
+pub(crate) use connection::{Security, UpstreamConnection};
 pub(crate) use pool::Pool;

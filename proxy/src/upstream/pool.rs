@@ -8,7 +8,7 @@ use std::time::Duration;
 use balance::{ConnectionGate, EndpointState};
 use foldhash::fast::RandomState;
 
-use super::UpstreamConnection;
+use super::{Security, UpstreamConnection};
 use crate::net::Liveness;
 use crate::worker::TICK;
 
@@ -46,10 +46,14 @@ fn key(endpoint: &Arc<EndpointState>) -> usize {
 }
 
 impl Pool {
-    /// A kept connection to `endpoint` that seems to be alive.
-    pub(crate) fn reuse(&self, endpoint: &Arc<EndpointState>) -> Option<Box<UpstreamConnection>> {
+    /// A kept connection to `endpoint` that seems to be alive and was made with that TLS, or none.
+    pub(crate) fn reuse(
+        &self,
+        endpoint: &Arc<EndpointState>,
+        security: Option<&Security>,
+    ) -> Option<Box<UpstreamConnection>> {
         loop {
-            let mut connection = self.take(endpoint)?;
+            let mut connection = self.take(endpoint, security)?;
             // Bytes that nobody asked for are as good as a close.
             if connection.stream.liveness() == Liveness::Quiet {
                 connection.reused = true;
@@ -58,8 +62,12 @@ impl Pool {
         }
     }
 
-    fn take(&self, endpoint: &Arc<EndpointState>) -> Option<Box<UpstreamConnection>> {
-        Some(self.slots.borrow_mut().get_mut(&key(endpoint))?.idle.pop()?.connection)
+    fn take(&self, endpoint: &Arc<EndpointState>, security: Option<&Security>) -> Option<Box<UpstreamConnection>> {
+        let mut slots = self.slots.borrow_mut();
+        let idle = &mut slots.get_mut(&key(endpoint))?.idle;
+        // Nearly always the last.
+        let at = idle.iter().rposition(|idle| idle.connection.is_secured_by(security))?;
+        Some(idle.remove(at).connection)
     }
 
     pub(super) fn put(&self, connection: Box<UpstreamConnection>) {

@@ -11,7 +11,6 @@ pub(crate) enum Session {
     /// Towards a client.
     Server(UnbufferedServerConnection),
     /// Towards a back end.
-    #[allow(dead_code, reason = "what speaks to back ends follows")]
     Client(UnbufferedClientConnection),
 }
 
