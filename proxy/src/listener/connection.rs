@@ -222,7 +222,7 @@ async fn secure(connection: &Rc<Connection>, socket: TcpStream) -> Option<Stream
             let (tcp, server_name) = (told.chain.tcp(), told.server_name.clone());
             // Set once, here.
             let _ = connection.tls.set(told);
-            let stream = Stream::Tls(Box::new(stream));
+            let stream = Stream::Tls(stream);
             let Some(proxy) = tcp else { return Some(stream) };
             tcp::prepare(connection, proxy).await.serve(stream, Opening { bytes: Vec::new(), server_name }).await;
             None

@@ -65,7 +65,7 @@ pub(crate) enum HandshakeFailure {
 /// What has come of a ClientHello.
 pub(super) enum Shaken {
     /// TLS ends here.
-    Ended(TlsStream, Box<ClientTls>),
+    Ended(Box<TlsStream>, Box<ClientTls>),
     /// It ends behind us: nothing was answered, and the connection goes on with what was read.
     PassedOn {
         /// The client.
@@ -95,7 +95,7 @@ pub(super) async fn shake_hands(
         return Ok(Shaken::PassedOn { socket, proxy, opening: Opening { bytes, server_name } });
     }
     let (stream, told) = terminate(connection, chain, socket, Received { bytes, server_name, hurried }).await?;
-    Ok(Shaken::Ended(stream, told))
+    Ok(Shaken::Ended(Box::new(stream), told))
 }
 
 /// A ClientHello.

@@ -4,7 +4,9 @@ mod socket;
 mod splice;
 mod stream;
 mod tls;
+mod watched;
 
 pub(crate) use splice::Pipe;
 pub(crate) use stream::{Liveness, Stream};
 pub(crate) use tls::{Session, TlsScratch, TlsStream};
+pub(crate) use watched::watched;

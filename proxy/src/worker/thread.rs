@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc::UnboundedReceiver, oneshot};
 use super::deadline::TICK;
 use super::ticker::Ticker;
 use super::{Command, Local, Shared};
-use crate::listener;
+use crate::listener::{self, ListeningSocket};
 
 /// How often access-log lines are handed over, at the latest.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -65,7 +65,7 @@ impl Worker {
     }
 
     fn listen(&mut self, address: SocketAddr, socket: std::net::TcpListener) {
-        match tokio::net::TcpListener::from_std(socket) {
+        match ListeningSocket::new(socket) {
             Ok(socket) => {
                 let (open, closed) = oneshot::channel();
                 self.local.connections.listening(1);

@@ -8,6 +8,8 @@ use std::time::Duration;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use tokio::io::unix::AsyncFd;
 
+use crate::net::watched;
+
 /// Ticks at a fixed period; ticks that nobody awaited are one.
 pub(super) struct Ticker {
     timer: AsyncFd<OwnedFd>,
@@ -24,12 +26,7 @@ impl Ticker {
         let period = Timespec { tv_sec: period.as_secs().cast_signed(), tv_nsec: period.subsec_nanos().into() };
         let setting = Itimerspec { it_interval: period, it_value: period };
         rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &setting)?;
-        #[expect(
-            deprecated,
-            reason = "unsound only for types that don't own their descriptor; what takes its place is unsafe"
-        )]
-        let timer = AsyncFd::new(timer)?;
-        Ok(Self { timer })
+        Ok(Self { timer: watched(timer)? })
     }
 
     /// Waits for the next tick.

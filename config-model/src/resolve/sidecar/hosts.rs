@@ -106,7 +106,7 @@ impl<'a> Hosts<'_, 'a> {
         };
         for (host, known) in of_hosts {
             if known.is_empty() {
-                self.add(host.to_string(), port, vec![host.clone()], block, vec![item.own_origin()]);
+                self.add(&host.to_string(), port, vec![host.clone()], block, vec![item.own_origin()]);
             }
             for known in known {
                 let is_specific = !matches!(host, HostPattern::Exact(_));
@@ -114,7 +114,7 @@ impl<'a> Hosts<'_, 'a> {
                     continue;
                 }
                 let domains = self.domains(known, names);
-                self.add(known.host.to_string(), port, domains, block, vec![item.own_origin()]);
+                self.add(&known.host, port, domains, block, vec![item.own_origin()]);
             }
         }
     }
@@ -130,7 +130,7 @@ impl<'a> Hosts<'_, 'a> {
     fn service(&mut self, known: &Known<'a>, port: u16, names: &BTreeSet<Arc<str>>) {
         let block = default_block(self.build, known, port);
         let domains = self.domains(known, names);
-        self.add(known.host.to_string(), port, domains, block, vec![known.service.origin()]);
+        self.add(&known.host, port, domains, block, vec![known.service.origin()]);
     }
 
     /// All names of a service; of a shorter one that is another service's whole name the other has it.
@@ -142,7 +142,7 @@ impl<'a> Hosts<'_, 'a> {
         domains
     }
 
-    fn add(&mut self, host: String, port: u16, domains: Vec<HostPattern>, block: BlockIndex, origins: Vec<Origin>) {
+    fn add(&mut self, host: &str, port: u16, domains: Vec<HostPattern>, block: BlockIndex, origins: Vec<Origin>) {
         let with_port = |domain: &HostPattern| HostPattern::parse(&format!("{domain}:{port}"));
         let domains: Vec<HostPattern> = match (self.with_port, port) {
             (false, _) => domains,
