@@ -84,7 +84,7 @@ mod tests {
 
     fn route(subnets: &[&str], weights: &[u32]) -> TcpRoute {
         let (kind, text): (_, Arc<str>) = ("VirtualService", "t".into());
-        let resource = ResourceId { kind, namespace: text.clone(), name: text.clone(), file: text.clone() };
+        let resource = ResourceId { kind, namespace: text.clone(), name: text.clone(), file: text };
         let origin = Origin { resource: Arc::new(resource), position: Position { line: 1, column: 1 } };
         let destination = |weight: &u32| WeightedCluster {
             cluster: ClusterTarget::Missing(ClusterName::black_hole()),
