@@ -30,6 +30,7 @@ impl Running {
         let folder = tempfile::tempdir().unwrap();
         files.iter().for_each(|(name, text)| std::fs::write(folder.path().join(name), text).unwrap());
         let options = GatewayOptions {
+            role: config_model::resolve::Role::Gateway,
             config: folder.path().to_owned(),
             namespace: "default".to_owned(),
             labels: [("istio".into(), "ingressgateway".into())].into(),
