@@ -325,6 +325,8 @@ pub enum HashSource {
         path: Arc<str>,
         /// Made if missing, with this life; zero: for the session. Nothing: never made.
         ttl: Option<Duration>,
+        /// What else is said of a cookie that is made, as it is written: `; SameSite=Strict; Secure`.
+        attributes: Arc<str>,
     },
     /// The client's address.
     SourceIp,

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::model::HashSource;
-use crate::resource::{self, ConsistentHashLb, LoadBalancerSettings, TrafficPolicy};
+use crate::resource::{self, ConsistentHashLb, HttpCookie, LoadBalancerSettings, TrafficPolicy};
 
 use super::clusters::Clusters;
 use super::services::Service;
@@ -43,6 +43,15 @@ fn hash(policy: &TrafficPolicy, port: Option<u16>) -> Option<&ConsistentHashLb> 
     of(of_port.and_then(|at| at.load_balancer.as_ref())).or_else(|| of(policy.load_balancer.as_ref()))
 }
 
+/// `; SameSite=Strict; Secure`
+fn attributes(cookie: &HttpCookie) -> Arc<str> {
+    let written = cookie.attributes.iter().map(|attribute| match (&*attribute.name.value, &*attribute.value.value) {
+        (name, "") => format!("; {name}"),
+        (name, value) => format!("; {name}={value}"),
+    });
+    written.collect::<String>().into()
+}
+
 /// The key that `hash` names. `useSourceIp: false` names none.
 fn source(hash: &ConsistentHashLb) -> Option<HashSource> {
     if let Some(name) = &hash.http_header_name {
@@ -50,7 +59,8 @@ fn source(hash: &ConsistentHashLb) -> Option<HashSource> {
     }
     if let Some(cookie) = &hash.http_cookie {
         let (name, path) = (Arc::clone(&cookie.name.value), Arc::clone(&cookie.path.value));
-        return Some(HashSource::Cookie { name, path, ttl: cookie.ttl.as_ref().map(|ttl| ttl.to_std()) });
+        let ttl = cookie.ttl.as_ref().map(|ttl| ttl.to_std());
+        return Some(HashSource::Cookie { name, path, ttl, attributes: attributes(cookie) });
     }
     if let Some(name) = &hash.http_query_parameter_name {
         return Some(HashSource::QueryParameter(Arc::clone(&name.value)));

@@ -202,7 +202,7 @@ object! {
         /// Made with this life if the request has none; 0 for the session.
         ttl: Option<Located<Duration>> = "ttl",
         /// Further attributes.
-        attributes: Vec<HttpCookieAttribute> = "attributes" later,
+        attributes: Vec<HttpCookieAttribute> = "attributes",
     }
 }
 
@@ -334,7 +334,7 @@ object! {
         /// Below this share ejections are ignored.
         min_health_percent: Located<i32> = "minHealthPercent",
         /// Statuses that count as errors.
-        outlier_detection_http_error_codes: Vec<Located<u32>> = "outlierDetectionHttpErrorCodes" later,
+        outlier_detection_http_error_codes: Vec<Located<u32>> = "outlierDetectionHttpErrorCodes",
     }
 }
 

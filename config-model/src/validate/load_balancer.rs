@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{locality, values};
-use crate::decode::{Path, Report};
+use crate::decode::{Path, Report, Text};
 use crate::resource::{
     ConsistentHashLb, HttpCookie, LoadBalancerSettings, OutlierDetection, SimpleLb, WarmupConfiguration,
 };
@@ -130,16 +130,28 @@ fn is_prime(number: u64) -> bool {
 
 fn cookie(cookie: &HttpCookie, at: &Path<'_>, report: &mut Report) {
     values::required(&cookie.name, cookie.position, &at.field("name"), report, "name the cookie");
+    of_cookie(&cookie.name, &at.field("name"), report);
+    of_cookie(&cookie.path, &at.field("path"), report);
     let field = at.field("attributes");
     let mut names = HashSet::new();
     for (index, attribute) in cookie.attributes.iter().enumerate() {
-        let at = field.index(index);
-        let at = at.field("name");
+        let entry = field.index(index);
+        of_cookie(&attribute.name, &entry.field("name"), report);
+        of_cookie(&attribute.value, &entry.field("value"), report);
+        let at = entry.field("name");
         let named = values::required(&attribute.name, attribute.position, &at, report, "name the attribute");
         if named && !names.insert(&attribute.name.value) {
             let message = format_args!("{:?} is the name of an earlier attribute", attribute.name.value);
             report.error(attribute.name.position, &at, message, Some("remove one of them"));
         }
+    }
+}
+
+/// A part of a cookie that is made: nothing that would end it.
+fn of_cookie(text: &Text, at: &Path<'_>, report: &mut Report) {
+    if text.value.chars().any(|character| character == ';' || character.is_control()) {
+        let message = format_args!("must not hold a semicolon or control characters, found {:?}", text.value);
+        report.error(text.position, at, message, Some("write each attribute of the cookie as an entry of its own"));
     }
 }
 

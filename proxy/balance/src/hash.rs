@@ -77,8 +77,9 @@ pub fn made_cookie_value(remote: SocketAddr, local: SocketAddr) -> String {
     format!("{:016x}", hash_bytes(format!("{remote}{local}").as_bytes()))
 }
 
-/// `Set-Cookie` for a cookie that was made. A life of zero is that of the client's session, and an empty path is left out.
-pub fn set_cookie(name: &str, value: &str, path: &str, ttl: Duration) -> String {
+/// `Set-Cookie` for a cookie that was made. A life of zero is that of the client's session, and an empty path is left out;
+/// `attributes` are further ones, such as `; Secure`.
+pub fn set_cookie(name: &str, value: &str, path: &str, ttl: Duration, attributes: &str) -> String {
     let mut field = format!("{name}=\"{value}\"");
     // Writing to a string cannot fail.
     if ttl.as_secs() > 0 {
@@ -87,6 +88,7 @@ pub fn set_cookie(name: &str, value: &str, path: &str, ttl: Duration) -> String 
     if !path.is_empty() {
         let _ = write!(field, "; Path={path}");
     }
+    field.push_str(attributes);
     field.push_str("; HttpOnly");
     field
 }
@@ -174,8 +176,8 @@ mod tests {
         let (remote, local) = ("10.0.0.1:4711".parse().unwrap(), "10.0.0.2:80".parse().unwrap());
         let value = made_cookie_value(remote, local);
         assert_eq!(value, format!("{:016x}", hash_bytes(b"10.0.0.1:471110.0.0.2:80")));
-        let field = set_cookie("session", "00ab", "/app", Duration::from_secs(60));
-        assert_eq!(field, "session=\"00ab\"; Max-Age=60; Path=/app; HttpOnly");
-        assert_eq!(set_cookie("s", "1", "", Duration::ZERO), "s=\"1\"; HttpOnly");
+        let field = set_cookie("session", "00ab", "/app", Duration::from_secs(60), "; SameSite=Lax");
+        assert_eq!(field, "session=\"00ab\"; Max-Age=60; Path=/app; SameSite=Lax; HttpOnly");
+        assert_eq!(set_cookie("s", "1", "", Duration::ZERO, ""), "s=\"1\"; HttpOnly");
     }
 }

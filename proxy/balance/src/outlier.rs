@@ -127,7 +127,7 @@ impl Standing {
                 if split {
                     reset(&self.consecutive_local);
                 }
-                self.count_status(status, rules)
+                self.count_status(judged(status, rules), rules)
             }
         };
         let events = full.into_iter().flatten().filter_map(|cause| self.eject(cause, rules, ejections, now));
@@ -258,6 +258,16 @@ impl Standing {
     fn since(&self) -> MutexGuard<'_, Option<Instant>> {
         // A time cannot be left half written.
         self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an answer's status counts as: where the rules list the statuses that are errors, those are one as 500, and no other is.
+/// Source: Envoy, `error_matcher`.
+fn judged(status: u16, rules: &OutlierDetection) -> u16 {
+    match &rules.error_codes[..] {
+        [] => status,
+        codes if codes.contains(&status) => 500,
+        _ => 200,
     }
 }
 

@@ -21,6 +21,7 @@ use crate::outcome::Report;
 use crate::outlier::OutlierEvent;
 use crate::state::EndpointState;
 use crate::view::View;
+use crate::warmup;
 
 /// Index into [`EndpointSet::entries`] of the set that it came from, and of no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,6 +121,12 @@ impl EndpointSet {
     /// Whether a request may find an endpoint here: what a split around empty destinations asks.
     pub fn is_pickable(&self) -> bool {
         self.view.load().is_pickable()
+    }
+
+    /// The share of its weight that an endpoint of this set has while it is new; nothing where it has all of it.
+    pub fn warming_share(&self, entry: &Entry, now: Instant) -> Option<f64> {
+        let ready_for = now.saturating_duration_since(entry.ready_since?);
+        Some(warmup::share(&self.rules.policy.warmup?, ready_for)).filter(|share| *share < 1.0)
     }
 
     /// What is counted for the cluster, across its sets.

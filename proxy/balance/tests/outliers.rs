@@ -52,6 +52,19 @@ fn an_answer_below_500_begins_the_count_anew() {
 }
 
 #[test]
+fn where_codes_are_listed_they_are_the_errors_and_no_other_status_is() {
+    let now = Instant::now();
+    let set = build(4, OutlierDetection { error_codes: vec![429, 503], ..outliers(3, 100) }, None, now);
+    for report in [429, 503, 500, 429, 503].map(Report::Answer) {
+        assert_eq!(set.report(EntryIndex(0), report, now), None, "500 is none of them, and begins the count anew");
+    }
+    assert!(set.report(EntryIndex(0), Report::Answer(429), now).is_some());
+    let unanswered =
+        [Report::NoAnswer, Report::NoAnswer, Report::TimedOut].map(|it| set.report(EntryIndex(1), it, now));
+    assert!(unanswered[2].is_some(), "no answer is an error whatever is listed");
+}
+
+#[test]
 fn no_answer_counts_as_a_gateway_error_and_an_overflow_as_nothing() {
     let now = Instant::now();
     let mut gateway = outliers(0, 100);

@@ -2,6 +2,7 @@
 //! the first condition that failed, the split, and what happens to the request on the way. Start at [`explain`], which asks
 //! [`Table::decide`] itself and only then looks for reasons.
 
+mod cluster;
 mod policies;
 mod text;
 mod trace;
@@ -20,6 +21,7 @@ use crate::redirect::{Url, https_location, location};
 use crate::rewrite;
 use crate::table::{Decision, DestinationEntry, RouteEntry, Table};
 
+pub use cluster::{ClusterRules, cluster_policies};
 pub use policies::{FaultInjection, FaultShare, MirrorShare, Origins, Policies, Retries};
 pub use trace::{Failure, Rule};
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use config_model::model::{ClusterTarget, Listener, Scheme};
 use http::{Request, StatusCode, Uri};
 use routing::RequestHead;
-use routing::explain::{Explanation, Inquiry, Outcome};
+use routing::explain::{ClusterRules, Explanation, Inquiry, Outcome};
 use routing::normalize::normalize;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -204,18 +204,25 @@ fn with_endpoints(explanation: &Explanation, snapshot: &Snapshot) -> Value {
     };
     let endpoints: serde_json::Map<String, Value> =
         clusters(explanation, snapshot).map(|cluster| (cluster.name.to_string(), hosts(cluster))).collect();
-    json!({ "version": &*snapshot.version, "explanation": explanation, "endpoints": endpoints })
+    let rules = clusters(explanation, snapshot)
+        .map(|cluster| (cluster.name.to_string(), json!(ClusterRules::of(&cluster.definition))));
+    let rules: serde_json::Map<String, Value> = rules.collect();
+    json!({ "version": &*snapshot.version, "explanation": explanation, "clusters": rules, "endpoints": endpoints })
 }
 
 fn text(explanation: &Explanation, snapshot: &Snapshot) -> String {
     let mut text = explanation.to_text(false);
     for cluster in clusters(explanation, snapshot) {
-        text += &format!("endpoints of {}\n", cluster.name);
+        text += &format!("endpoints of {}\n  by {}\n", cluster.name, ClusterRules::of(&cluster.definition));
         if cluster.endpoints.ready_count() == 0 {
             text += "  none that takes traffic: 503 no healthy upstream\n";
         }
         for entry in cluster.endpoints.entries() {
-            let health = if entry.is_ready() { "" } else { " not ready" };
+            let health = match (entry.is_ready(), entry.state.is_ejected()) {
+                (false, _) => " not ready",
+                (true, true) => " ejected",
+                (true, false) => "",
+            };
             text += &format!("  {}{health}\n", entry.endpoint.address);
         }
     }

@@ -207,7 +207,13 @@ fn a_dump_has_the_words_of_the_author_the_model_and_no_secret() {
 fn clusters_are_told_in_the_words_of_envoy() {
     let fixture = configured();
     let (_, text) = fixture.ask("GET", "/clusters");
-    assert!(text.contains("outbound|80|v2|a.example::127.0.0.1:9002::health_flags::healthy\n"), "{text}");
+    for line in [
+        "outbound|80|v2|a.example::default_priority::max_connections::4294967295\n",
+        "outbound|80|v2|a.example::127.0.0.1:9002::health_flags::healthy\n",
+        "outbound|80|v2|a.example::127.0.0.1:9002::priority::0\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
     let (_, text) = fixture.ask_with("GET", "/clusters", &[("accept", "application/json")], "");
     let statuses = json(&text);
     let cluster = statuses["cluster_statuses"].as_array().unwrap();
@@ -235,7 +241,10 @@ fn an_explanation_is_asked_for_by_a_body_or_by_parameters_and_both_mean_the_same
     assert_eq!(explained["explanation"]["outcome"]["destinations"][0]["cluster"], "outbound|80||b.example");
     assert_eq!(explained["endpoints"]["outbound|80||b.example"].as_array().unwrap().len(), 1);
     let (_, text) = fixture.ask_with("POST", "/explain", &[], body);
-    assert!(text.contains("endpoints of outbound|80||b.example\n  127.0.0.1:9003\n"), "{text}");
+    let endpoints = "endpoints of outbound|80||b.example\n  by LEAST_REQUEST  ";
+    assert!(text.contains(endpoints) && text.contains(".yaml:1\n  127.0.0.1:9003\n"), "{text}");
+    let rules = &explained["clusters"]["outbound|80||b.example"];
+    assert_eq!(rules["policies"], serde_json::json!(["LEAST_REQUEST"]));
 }
 
 #[test]

@@ -9,9 +9,10 @@ use config_model::model::{
 };
 use config_model::name::{HostPattern, Labels};
 use config_model::origin::Origin;
+use routing::explain::cluster_policies;
 use serde::Serialize;
 
-use super::{policies, words};
+use super::words;
 
 /// What a row must be about to be listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -195,7 +196,7 @@ impl<'m> ClusterRow<'m> {
             labels: &cluster.subset_labels,
             balancing: cluster.balancing,
             policy: cluster.policy.as_deref(),
-            words: policies::lines(cluster),
+            words: cluster_policies(cluster),
             discovery: cluster.discovery,
             endpoints: endpoints.len(),
             ready: endpoints.iter().filter(|endpoint| endpoint.health == Health::Ready).count(),

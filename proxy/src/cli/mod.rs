@@ -9,7 +9,6 @@ mod gateway;
 mod list;
 mod listing;
 mod manual;
-mod policies;
 pub(crate) mod request;
 mod route;
 mod table;

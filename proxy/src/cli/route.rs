@@ -6,7 +6,7 @@ use clap::Args;
 use config_model::model::{ClusterTarget, Endpoint, Listener, Model, RouteConfigurationIndex};
 use http::Uri;
 use routing::Table;
-use routing::explain::{Explanation, Inquiry, Outcome, explain};
+use routing::explain::{ClusterRules, Explanation, Inquiry, Outcome, explain};
 use routing::normalize::{PathRefusal, normalize};
 use serde::Serialize;
 
@@ -57,6 +57,8 @@ struct Answer<'m> {
     #[serde(flatten)]
     explanation: Explanation,
     /// By name of the cluster.
+    clusters: BTreeMap<String, ClusterRules>,
+    /// By name of the cluster.
     endpoints: BTreeMap<String, &'m [Endpoint]>,
 }
 
@@ -74,7 +76,7 @@ impl RouteArguments {
         let routes = self.routes(self.listener(&model)?)?;
         let mut request = Request::new(&self.method, &self.url, &self.headers).map_err(Failure)?;
         let text = match self.explain(&model, routes, &mut request) {
-            Ok(explanation) => self.render(&Answer::new(explanation, &endpoints)),
+            Ok(explanation) => self.render(&Answer::new(explanation, &model, &endpoints)),
             Err(refusal) => self.render_refusal(&request, refusal),
         };
         terminal.write(&text)
@@ -143,22 +145,28 @@ impl RouteArguments {
 }
 
 impl<'m> Answer<'m> {
-    fn new(explanation: Explanation, endpoints: &'m [Vec<Endpoint>]) -> Self {
-        let mut of_clusters = BTreeMap::new();
+    fn new(explanation: Explanation, model: &Model, endpoints: &'m [Vec<Endpoint>]) -> Self {
+        let (mut clusters, mut of_clusters) = (BTreeMap::new(), BTreeMap::new());
         if let Outcome::Forward { destinations, .. } = &explanation.outcome {
             for share in destinations {
                 let ClusterTarget::Known(index) = share.target else { continue };
                 let of_cluster = endpoints.get(index.0 as usize).map_or(&[][..], |endpoints| endpoints);
                 of_clusters.insert(share.cluster.clone(), of_cluster);
+                if let Some(cluster) = model.clusters.get(index.0 as usize) {
+                    clusters.insert(share.cluster.clone(), ClusterRules::of(cluster));
+                }
             }
         }
-        Self { explanation, endpoints: of_clusters }
+        Self { explanation, clusters, endpoints: of_clusters }
     }
 
     fn text(&self) -> String {
         let mut text = self.explanation.to_text(true);
         for (cluster, endpoints) in &self.endpoints {
             text += &format!("endpoints of {cluster}\n");
+            if let Some(rules) = self.clusters.get(cluster) {
+                text += &format!("  by {}  {}\n", rules.policies.join("; "), paint(DIM, rules.origins.join(", ")));
+            }
             if endpoints.is_empty() {
                 text += &format!("  {}\n", paint(ERROR, "none: 503 no healthy upstream"));
             }

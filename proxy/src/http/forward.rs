@@ -269,6 +269,7 @@ impl Tries<'_> {
         if let Some(OutlierEvent::Ejected { cause, .. }) = endpoints.report(pick, outcome.report(), now) {
             let address = self.cluster.endpoint(pick).map_or("", |endpoint| &endpoint.address);
             tracing::info!(target: "upstream", cluster = &*self.cluster.name, address, cause = cause.name(), "an endpoint is ejected");
+            self.local.shard.borrow_mut().ejection(&self.cluster.metrics);
             endpoints.refresh(now);
         }
     }
@@ -293,6 +294,7 @@ impl Tries<'_> {
             match self.cluster.endpoints.cluster().try_retry() {
                 Ok(permit) => self.retry = Some(permit),
                 Err(_overflow) => {
+                    self.local.shard.borrow_mut().retry_overflow(&self.cluster.metrics);
                     exchange.record.flag(Flags::UPSTREAM_OVERFLOW);
                     return Ok(Next::Over(Verdict::Final));
                 }

@@ -138,7 +138,7 @@ fn hash_of(exchange: &mut Exchange, source: &HashSource) -> Option<u64> {
             let query = exchange.target.query(head).and_then(|query| std::str::from_utf8(query).ok())?;
             query_parameter_hash(query, name)
         }
-        HashSource::Cookie { name, path, ttl } => {
+        HashSource::Cookie { name, path, ttl, attributes } => {
             if let Some(value) = cookie_value(head.values_of(Name::Cookie), name) {
                 return Some(hash_bytes(value));
             }
@@ -146,7 +146,7 @@ fn hash_of(exchange: &mut Exchange, source: &HashSource) -> Option<u64> {
             let (peer, here) = (exchange.record.peer(), exchange.record.here());
             let value = made_cookie_value(peer, here);
             let hash = hash_bytes(value.as_bytes());
-            exchange.rare().cookie = Some(set_cookie(name, &value, path, ttl));
+            exchange.rare().cookie = Some(set_cookie(name, &value, path, ttl, attributes));
             Some(hash)
         }
     }

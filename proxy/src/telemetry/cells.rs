@@ -161,6 +161,8 @@ pub(super) struct ClusterCells {
     pub(super) connections_closed: Cell,
     pub(super) retries: Cell,
     pub(super) pending_overflow: Cell,
+    pub(super) retry_overflow: Cell,
+    pub(super) ejections: Cell,
 }
 
 /// What a worker counts for connections to a destination that are not read as HTTP.

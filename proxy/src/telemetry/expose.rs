@@ -53,6 +53,12 @@ const CLUSTER_REQUESTS: Family = counter("envoy_cluster_upstream_rq_total", "Tri
 const CLUSTER_RETRIES: Family = counter("envoy_cluster_upstream_rq_retry", "Tries that were not the first.");
 const CLUSTER_OVERFLOW: Family =
     counter("envoy_cluster_upstream_rq_pending_overflow", "Requests that a circuit breaker refused.");
+const CLUSTER_RETRY_OVERFLOW: Family =
+    counter("envoy_cluster_upstream_rq_retry_overflow", "Retries that the limit or the budget of retries refused.");
+const CLUSTER_EJECTIONS: Family = counter(
+    "envoy_cluster_outlier_detection_ejections_enforced_total",
+    "Endpoints that outlier detection has ejected.",
+);
 const CLUSTER_CONNECTIONS: Family = counter("envoy_cluster_upstream_cx_total", "Connections opened to the cluster.");
 const CLUSTER_ACTIVE: Family = gauge("envoy_cluster_upstream_cx_active", "Connections open to the cluster.");
 const CLUSTER_HEALTHY: Family =
@@ -273,28 +279,32 @@ fn outcome_labels(outcome: Outcome) -> [LabelPair; 5] {
     ]
 }
 
-fn clusters(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 6] {
+fn clusters(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 8] {
     let read = |slot: Slot, value: fn(&ClusterCells) -> u64| -> f64 {
         shards.iter().filter_map(|shard| lock(&shard.clusters).get(&slot).map(|cells| value(cells))).sum::<u64>() as f64
     };
-    let mut metrics: [Vec<Metric>; 6] = Default::default();
+    let mut metrics: [Vec<Metric>; 8] = Default::default();
     for (name, slot, endpoints) in cluster_names(state) {
         let labels = || vec![label("cluster_name", &name.0)];
-        let [requests, retries, overflow, connections, active, healthy] = &mut metrics;
+        let [requests, retries, overflow, refused, ejections, connections, active, healthy] = &mut metrics;
         let opened = read(slot, |cells| cells.connections_opened.get());
         let closed = read(slot, |cells| cells.connections_closed.get());
         requests.push(counter_metric(labels(), read(slot, |cells| cells.requests.get())));
         retries.push(counter_metric(labels(), read(slot, |cells| cells.retries.get())));
         overflow.push(counter_metric(labels(), read(slot, |cells| cells.pending_overflow.get())));
+        refused.push(counter_metric(labels(), read(slot, |cells| cells.retry_overflow.get())));
+        ejections.push(counter_metric(labels(), read(slot, |cells| cells.ejections.get())));
         connections.push(counter_metric(labels(), opened));
         active.push(gauge_metric(labels(), (opened - closed).max(0.0)));
         healthy.push(gauge_metric(labels(), endpoints as f64));
     }
-    let [requests, retries, overflow, connections, active, healthy] = metrics;
+    let [requests, retries, overflow, refused, ejections, connections, active, healthy] = metrics;
     [
         family(CLUSTER_REQUESTS, requests),
         family(CLUSTER_RETRIES, retries),
         family(CLUSTER_OVERFLOW, overflow),
+        family(CLUSTER_RETRY_OVERFLOW, refused),
+        family(CLUSTER_EJECTIONS, ejections),
         family(CLUSTER_CONNECTIONS, connections),
         family(CLUSTER_ACTIVE, active),
         family(CLUSTER_HEALTHY, healthy),

@@ -281,6 +281,16 @@ impl Shard {
         self.cluster(cluster, |cells| cells.pending_overflow.add(1));
     }
 
+    /// A retry that the cluster's limit or budget of retries refused: `envoy_cluster_upstream_rq_retry_overflow`.
+    pub fn retry_overflow(&mut self, cluster: &ClusterId) {
+        self.cluster(cluster, |cells| cells.retry_overflow.add(1));
+    }
+
+    /// An endpoint was ejected: `envoy_cluster_outlier_detection_ejections_enforced_total`.
+    pub fn ejection(&mut self, cluster: &ClusterId) {
+        self.cluster(cluster, |cells| cells.ejections.add(1));
+    }
+
     fn cluster(&mut self, id: &ClusterId, count: impl FnOnce(&ClusterCells)) {
         self.clusters.with(id.slot, &self.shared.clusters, count);
     }

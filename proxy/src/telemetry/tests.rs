@@ -348,6 +348,8 @@ fn a_cluster_shows_before_its_first_request() {
     other.upstream_connection_closed(&cluster);
     one.retry(&cluster);
     other.pending_overflow(&cluster);
+    one.retry_overflow(&cluster);
+    (0..2).for_each(|_| other.ejection(&cluster));
     let read = exposed(&metrics);
     for (name, value) in [
         ("envoy_cluster_upstream_rq_total", 3.0),
@@ -355,6 +357,8 @@ fn a_cluster_shows_before_its_first_request() {
         ("envoy_cluster_upstream_cx_total", 2.0),
         ("envoy_cluster_upstream_rq_retry", 1.0),
         ("envoy_cluster_upstream_rq_pending_overflow", 1.0),
+        ("envoy_cluster_upstream_rq_retry_overflow", 1.0),
+        ("envoy_cluster_outlier_detection_ejections_enforced_total", 2.0),
     ] {
         assert_eq!(read.value(name, &labels), value, "{name}");
     }

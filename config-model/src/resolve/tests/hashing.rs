@@ -33,12 +33,22 @@ fn of(hash: &str) -> Option<HashSource> {
 
 #[test]
 fn each_key_is_understood() {
-    let cookie = |path: &str, ttl| HashSource::Cookie { name: "c".into(), path: path.into(), ttl };
+    let made = |path: &str, ttl, attributes: &str| HashSource::Cookie {
+        name: "c".into(),
+        path: path.into(),
+        ttl,
+        attributes: attributes.into(),
+    };
+    let cookie = |path: &str, ttl| made(path, ttl, "");
     let table = [
         ("{httpHeaderName: X-User}", Some(HashSource::Header("x-user".into()))),
         ("{httpCookie: {name: c}}", Some(cookie("", None))),
         ("{httpCookie: {name: c, path: /a, ttl: 60s}}", Some(cookie("/a", Some(Duration::from_secs(60))))),
         ("{httpCookie: {name: c, ttl: 0s}}", Some(cookie("", Some(Duration::ZERO)))),
+        (
+            "{httpCookie: {name: c, ttl: 0s, attributes: [{name: SameSite, value: Lax}, {name: Secure}]}}",
+            Some(made("", Some(Duration::ZERO), "; SameSite=Lax; Secure")),
+        ),
         ("{useSourceIp: true}", Some(HashSource::SourceIp)),
         ("{useSourceIp: false}", None),
         ("{httpQueryParameterName: User}", Some(HashSource::QueryParameter("User".into()))),

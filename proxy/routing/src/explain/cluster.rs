@@ -1,13 +1,40 @@
-//! Policies of clusters in words, as the table of clusters prints them: a line for each thing that is set.
+//! Policies of clusters in words, as the table of clusters and explanations print them: a line for each thing that is set.
 
+use std::fmt;
 use std::num::NonZeroU32;
 
 use config_model::model::{
     Balancing, Cluster, ClusterPolicy, ConnectionPool, LocalityPolicy, OutlierDetection, UpstreamTls,
 };
+use serde::Serialize;
+
+/// What holds for a cluster, and who says so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClusterRules {
+    /// How endpoints are chosen, and whatever else is set: `LEAST_REQUEST`, `ejects after 5 errors, up to 10%`.
+    pub policies: Vec<String>,
+    /// The service, then the DestinationRule and subset: `reviews.yaml:8`.
+    pub origins: Vec<String>,
+}
+
+impl ClusterRules {
+    /// Those of `cluster`.
+    pub fn of(cluster: &Cluster) -> Self {
+        let mut origins: Vec<String> = cluster.origins.iter().map(ToString::to_string).collect();
+        origins.dedup();
+        Self { policies: cluster_policies(cluster), origins }
+    }
+}
+
+impl fmt::Display for ClusterRules {
+    /// `LEAST_REQUEST; ejects after 5 errors, up to 10%  services.yaml:2, reviews.yaml:8`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}  {}", self.policies.join("; "), self.origins.join(", "))
+    }
+}
 
 /// How endpoints are chosen, and whatever else is set.
-pub(crate) fn lines(cluster: &Cluster) -> Vec<String> {
+pub fn cluster_policies(cluster: &Cluster) -> Vec<String> {
     let ClusterPolicy { pool, outliers, warmup, locality, retry_budget } = cluster.policy();
     let mut lines = vec![balancing(cluster.balancing)];
     lines.extend(cluster.tls.as_deref().map(tls));
