@@ -11,7 +11,7 @@ mod route;
 mod route_policy;
 mod tls;
 
-pub use cluster::{Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery};
+pub use cluster::{BackEndProtocol, Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery};
 pub use cluster_policy::{
     Balancing, ClusterPolicy, ConnectionPool, Failover, Keepalive, LocalityPolicy, Nearness, OutlierDetection, Pings,
     RetryBudget, Warmup,

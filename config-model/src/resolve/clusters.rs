@@ -166,6 +166,7 @@ impl<'a> Clusters<'a> {
             port_name: port_name.into(),
             subset_labels: labels,
             balancing: blocks.balancing(discovery),
+            protocol: self.policies.protocol(service, name.port, blocks),
             connect_timeout: self.policies.connect_timeout(blocks),
             policy: self.policies.policy(blocks),
             tls,
