@@ -59,13 +59,49 @@ struct Bound<'a> {
 /// VirtualServices by namespace and name of the Gateways that they name, in the order in which they are merged.
 struct Bindings<'a> {
     bound: Vec<Bound<'a>>,
-    by_gateway: HashMap<(&'a str, &'a str), Vec<usize>>,
+    by_gateway: HashMap<(&'a str, &'a str), OfGateway>,
+}
+
+/// Places of the VirtualServices of a Gateway, in order; found by host, too, as a Gateway may have thousands of servers.
+#[derive(Default)]
+struct OfGateway {
+    all: Vec<usize>,
+    by_exact_host: HashMap<Arc<str>, Vec<usize>>,
+    /// Those with a wildcard among their hosts.
+    wide: Vec<usize>,
+}
+
+impl OfGateway {
+    fn add(&mut self, place: usize, hosts: &[HostPattern]) {
+        self.all.push(place);
+        for host in hosts {
+            let list = match host {
+                HostPattern::Exact(name) => self.by_exact_host.entry(name.clone()).or_default(),
+                HostPattern::Suffix(_) | HostPattern::Any => &mut self.wide,
+            };
+            if list.last() != Some(&place) {
+                list.push(place);
+            }
+        }
+    }
+
+    /// Those that may have something in common with a server of these hosts.
+    fn of_hosts<'h>(&self, hosts: impl Iterator<Item = ServerHost<'h>>) -> Vec<usize> {
+        let mut places = self.wide.clone();
+        for host in hosts {
+            let HostPattern::Exact(name) = &host.pattern else { return self.all.clone() };
+            places.extend(self.by_exact_host.get(name).into_iter().flatten());
+        }
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
 }
 
 impl<'a> Bindings<'a> {
     fn new(resources: &'a ResourceSet, proxy: &Proxy, gateways: &[Item<'a, Gateway>]) -> Self {
-        let mut by_gateway: HashMap<(&'a str, &'a str), Vec<usize>> =
-            gateways.iter().map(|gateway| ((gateway.namespace(), gateway.name()), Vec::new())).collect();
+        let mut by_gateway: HashMap<(&'a str, &'a str), OfGateway> =
+            gateways.iter().map(|gateway| ((gateway.namespace(), gateway.name()), OfGateway::default())).collect();
         let mut visible: Vec<_> = resources
             .by_age::<VirtualService>()
             .into_iter()
@@ -74,26 +110,24 @@ impl<'a> Bindings<'a> {
         visible.sort_by_key(|(rank, _)| *rank);
         let mut bound = Vec::new();
         for (_, item) in visible {
-            let index = bound.len();
-            let mut is_bound = false;
+            let place = bound.len();
+            let mut hosts = None;
             for gateway in &item.spec.gateways {
-                let indexes = by_gateway.get_mut(&names::gateway(&gateway.value, item.namespace()));
-                if let Some(indexes) = indexes.filter(|indexes| indexes.last() != Some(&index)) {
-                    indexes.push(index);
-                    is_bound = true;
+                let known = by_gateway.get_mut(&names::gateway(&gateway.value, item.namespace()));
+                if let Some(known) = known.filter(|known| known.all.last() != Some(&place)) {
+                    known.add(place, hosts.get_or_insert_with(|| answered_hosts(item)));
                 }
             }
-            if is_bound {
-                bound.push(Bound { item, hosts: answered_hosts(item) });
-            }
+            bound.extend(hosts.map(|hosts| Bound { item, hosts }));
         }
         Self { bound, by_gateway }
     }
 
-    /// The VirtualServices of a server's Gateway, in order.
+    /// The VirtualServices of a server's Gateway that may have a host of it, in order.
     fn of(&self, server: &GatewayServer<'a>) -> impl Iterator<Item = &Bound<'a>> {
-        let indexes = self.by_gateway.get(&server.name()).into_iter().flatten();
-        indexes.filter_map(|&index| self.bound.get(index))
+        let known = self.by_gateway.get(&server.name());
+        let places = known.map(|known| known.of_hosts(server_hosts(server))).unwrap_or_default();
+        places.into_iter().filter_map(|place| self.bound.get(place))
     }
 }
 
@@ -244,6 +278,13 @@ impl<'a> Build<'a> {
     }
 }
 
+/// About how many hosts `servers` have in common with so many VirtualServices.
+fn expected_hosts(servers: &[GatewayServer<'_>], virtual_services: usize) -> usize {
+    let hosts = servers.iter().flat_map(|server| &server.server.hosts);
+    let is_wide = hosts.clone().any(|host| host.contains('*'));
+    if is_wide { virtual_services } else { hosts.count().min(virtual_services) }
+}
+
 /// What a gateway listens on and serves.
 #[derive(Default)]
 pub(super) struct Served {
@@ -273,7 +314,7 @@ pub(super) fn serve<'a>(
     let mut sockets = listeners::Sockets::default();
     for socket in listeners::sockets(&gateways, diagnostics) {
         sockets.add(socket, proxy, diagnostics, |servers| {
-            let mut virtual_hosts = VirtualHosts::with_capacity(bindings.bound.len());
+            let mut virtual_hosts = VirtualHosts::with_capacity(expected_hosts(servers, bindings.bound.len()));
             for server in servers {
                 build.server(server, &bindings, &mut virtual_hosts);
             }
