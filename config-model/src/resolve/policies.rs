@@ -138,8 +138,17 @@ impl<'a> Policies<'a> {
     }
 
     /// Which version of HTTP `port` of `service` is spoken to in.
-    pub(super) fn protocol(&self, service: Service<'_>, port: u16, blocks: Blocks<'_>) -> BackEndProtocol {
-        back_end_protocol::of(service, port, blocks.connection_pool, self.mesh)
+    pub(super) fn protocol(
+        &self,
+        service: Service<'_>,
+        port: u16,
+        blocks: Blocks<'_>,
+        follows_clients: bool,
+    ) -> BackEndProtocol {
+        match back_end_protocol::of(service, port, blocks.connection_pool, self.mesh) {
+            BackEndProtocol::Http1 if follows_clients => BackEndProtocol::Clients,
+            protocol => protocol,
+        }
     }
 
     /// How long a connection may take.
@@ -182,6 +191,7 @@ impl<'a> Policies<'a> {
             requests_per_connection_max: of_http(|http| &http.max_requests_per_connection),
             streams_per_connection_max: of_http(|http| &http.max_concurrent_streams),
             idle_timeout: length(idle.or_else(|| tcp.and_then(|tcp| tcp.idle_timeout.as_ref()))),
+            tcp_idle_timeout: length(tcp.and_then(|tcp| tcp.idle_timeout.as_ref())),
             connection_duration_max: length(tcp.and_then(|tcp| tcp.max_connection_duration.as_ref())),
             keepalive: self.keepalive(tcp.and_then(|tcp| tcp.tcp_keepalive.as_ref())),
             pings: http.and_then(|http| http.http2_keep_alive.as_ref()).map(|pings| Pings {

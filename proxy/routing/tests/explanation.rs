@@ -42,7 +42,7 @@ fn shop() -> Model {
     let routes: Arc<[_]> = routes.into_iter().map(Arc::new).collect();
     let any = virtual_host(&["*"], []);
     let virtual_hosts = vec![virtual_host(&["shop.example"], routes), any];
-    model(vec![RouteConfiguration { name: "http.80".into(), port: 80, virtual_hosts }])
+    model(vec![RouteConfiguration { name: "http.80".into(), port: 80, virtual_hosts, compares_ports: false }])
 }
 
 #[test]

@@ -25,16 +25,44 @@ pub(crate) async fn connect(
     security: Option<&Security>,
 ) -> Result<Box<UpstreamConnection>, AttemptError> {
     let permit = permit(local, cluster).await?;
-    let stream = open(local, cluster, entry, security, Offer::Http1).await?;
+    establish(local, cluster, entry, security, permit).await
+}
+
+/// The same, but where the cluster has as many connections as it may have nobody waits for one.
+///
+/// # Errors
+/// As above.
+pub(crate) async fn connect_or_refuse(
+    local: &Rc<Local>,
+    cluster: &ClusterRuntime,
+    entry: &Entry,
+    security: Option<&Security>,
+) -> Result<Box<UpstreamConnection>, AttemptError> {
+    let gate = cluster.endpoints.cluster().connections();
+    let permit = match cluster.definition.policy().pool.connections_max {
+        Some(_) => Some(gate.try_acquire().ok_or(AttemptError::Overflow)?),
+        None => None,
+    };
+    establish(local, cluster, entry, security, permit).await
+}
+
+async fn establish(
+    local: &Rc<Local>,
+    cluster: &ClusterRuntime,
+    entry: &Entry,
+    security: Option<&Security>,
+    permit: Option<ConnectionPermit>,
+) -> Result<Box<UpstreamConnection>, AttemptError> {
+    let stream = open(cluster, entry, security, local, Offer::Http1).await?;
     Ok(UpstreamConnection::new(stream, Arc::clone(&entry.state), local, cluster, permit, security))
 }
 
 /// Connects within the cluster's limit of time. `offer` is what TLS tells of what will be spoken.
 pub(super) async fn open(
-    local: &Rc<Local>,
     cluster: &ClusterRuntime,
     entry: &Entry,
     security: Option<&Security>,
+    local: &Rc<Local>,
     offer: Offer,
 ) -> Result<Stream, AttemptError> {
     let limit = cluster.definition.connect_timeout;

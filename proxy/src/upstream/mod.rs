@@ -7,7 +7,7 @@ mod handshake;
 mod http2;
 mod pool;
 
-pub(crate) use connect::connect;
+pub(crate) use connect::{connect, connect_or_refuse};
 pub(crate) use connection::{Security, UpstreamConnection};
 pub(crate) use http2::{Http2Pool, Http2Stream, Lease, StreamFault, acquire};
 pub(crate) use pool::Pool;
