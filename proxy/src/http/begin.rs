@@ -8,7 +8,7 @@ use super::forward::{Tries, timed_out};
 use super::pump::Source;
 use super::record::Exchange;
 use super::{heads, policy};
-use crate::upstream::{Http2Stream, Upstream, acquire};
+use crate::upstream::{Http2Stream, Lease, Upstream, acquire};
 
 impl Tries<'_> {
     /// Whether the cluster's back ends are spoken to in HTTP/2.
@@ -20,25 +20,20 @@ impl Tries<'_> {
         }
     }
 
+    /// A place for a stream on a connection, which is opened if need be.
+    pub(super) async fn lease(&self, entry: &Entry, exchange: &mut Exchange) -> Result<Lease, AttemptEnd> {
+        let acquiring = acquire(&self.local, self.cluster, entry, self.security.as_deref());
+        let acquired = policy::in_time(exchange, acquiring).await;
+        acquired.unwrap_or_else(|| Err(timed_out(exchange))).map_err(AttemptEnd::Failed)
+    }
+
     /// Begins a try.
-    pub(super) async fn begin_http2<C: Client>(
+    pub(super) fn begin_http2<C: Client>(
         &mut self,
-        entry: &Entry,
+        lease: Lease,
         exchange: &mut Exchange,
         client: &mut C,
     ) -> Result<(Upstream, Upload), AttemptEnd> {
-        let security = self.security.as_deref();
-        let lease = match self.local.pool.http2.lease(&entry.state, security) {
-            Some(lease) => lease,
-            // Boxed, as it is rare.
-            None => {
-                let acquiring = acquire(&self.local, self.cluster, entry, security);
-                match Box::pin(policy::in_time(exchange, acquiring)).await {
-                    Some(acquired) => acquired.map_err(AttemptEnd::Failed)?,
-                    None => return Err(AttemptEnd::Failed(timed_out(exchange))),
-                }
-            }
-        };
         let scheme = exchange.record.scheme();
         let head = heads::request(exchange, self.target, self.state.attempt(), scheme).map_err(AttemptEnd::Failed)?;
         let framing = exchange.request.framing();

@@ -27,7 +27,7 @@ use super::rewrite::{rewrite_head, write_request};
 use super::{heads, mirror, response};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::Flags;
-use crate::upstream::{Security, Upstream, connect};
+use crate::upstream::{Security, Upstream, UpstreamConnection, connect};
 use crate::worker::{Local, Pinned};
 
 /// What was decided.
@@ -41,8 +41,6 @@ pub(super) struct Forwarding<'a> {
 pub(super) struct Relay {
     pub(super) upstream: Upstream,
     pub(super) response: Box<Message>,
-    /// How the back end has framed its body; nothing if it has none.
-    pub(super) framing: Framing,
     /// What is still to be sent of the request, if anything is.
     pub(super) upload: Option<Box<Upload>>,
     /// Whether the back end's connection can take another request afterwards.
@@ -116,7 +114,7 @@ pub(super) async fn forward<C: Client>(
     }
     match outcome {
         Ok((mut relay, took)) => {
-            let framing = relay.framing;
+            let framing = framing_of(&relay.upstream, &relay.response);
             let head = relay.response.head_mut();
             if head.status() >= 500 {
                 exchange.record.failed_attempt();
@@ -324,10 +322,26 @@ impl Tries<'_> {
         client: &mut C,
     ) -> Result<(Relay, Duration), AttemptEnd> {
         self.local.shard.borrow_mut().upstream_request(&self.cluster.metrics);
+        let security = self.security.as_deref();
+        // Boxed where it waits, as that is rare: the futures of idle connections would have to have room for it.
         let (upstream, upload) = if self.speaks_http2(exchange) {
-            self.begin_http2(entry, exchange, client).await?
+            let lease = match self.local.pool.http2.lease(&entry.state, security) {
+                Some(lease) => lease,
+                None => Box::pin(self.lease(entry, exchange)).await?,
+            };
+            self.begin_http2(lease, exchange, client)?
         } else {
-            self.begin_http1(entry, fresh, exchange).await?
+            let kept = if fresh { None } else { self.local.pool.reuse(&entry.state, security) };
+            let connection = match kept {
+                Some(connection) => connection,
+                None => {
+                    let connecting = connect(&self.local, self.cluster, entry, security);
+                    let connected = Box::pin(policy::in_time(exchange, connecting)).await;
+                    let connected = connected.unwrap_or_else(|| Err(timed_out(exchange)));
+                    connected.map_err(AttemptEnd::Failed)?
+                }
+            };
+            self.begin_http1(connection, exchange)
         };
         exchange.record.connected(upstream.local_address());
         if let Some(limit) = self.policy.per_try_timeout {
@@ -341,15 +355,11 @@ impl Tries<'_> {
                 let Attempt { upstream, upload, .. } = attempt;
                 let (upload, kept, out) = upload.unfinished(&self.local.memory);
                 self.kept = kept;
-                let (keeps, framing) = match &upstream {
-                    Upstream::Http1(_) => (keeps_connection(&response), response.framing()),
-                    Upstream::Http2(stream) if stream.has_ended() => (false, Framing::None),
-                    Upstream::Http2(_) => (false, response.framing()),
-                };
+                let keeps = matches!(upstream, Upstream::Http1(_)) && keeps_connection(&response);
                 let now = Instant::now();
                 let since_start = exchange.record.head_came(now);
                 let took = sent_at.map_or(since_start, |sent_at| now.saturating_duration_since(sent_at));
-                Ok((Relay { upstream, response, framing, upload, keeps, out }, took))
+                Ok((Relay { upstream, response, upload, keeps, out }, took))
             }
             Err(end) => {
                 self.kept = attempt.upload.into_kept(&self.local.memory);
@@ -358,31 +368,11 @@ impl Tries<'_> {
         }
     }
 
-    /// Begins a try over HTTP/1.1; over a new connection if `fresh`.
-    async fn begin_http1(
-        &mut self,
-        entry: &Entry,
-        fresh: bool,
-        exchange: &mut Exchange,
-    ) -> Result<(Upstream, Upload), AttemptEnd> {
-        let kept = if fresh { None } else { self.local.pool.reuse(&entry.state, self.security.as_deref()) };
-        let upstream = match kept {
-            Some(upstream) => upstream,
-            // Boxed, as it is rare: the futures of idle connections would have to have room for it.
-            None => match Box::pin(policy::in_time(
-                exchange,
-                connect(&self.local, self.cluster, entry, self.security.as_deref()),
-            ))
-            .await
-            {
-                Some(connected) => connected.map_err(AttemptEnd::Failed)?,
-                None => return Err(AttemptEnd::Failed(timed_out(exchange))),
-            },
-        };
+    fn begin_http1(&mut self, connection: Box<UpstreamConnection>, exchange: &Exchange) -> (Upstream, Upload) {
         let mut out = self.local.memory.out();
         write_request(exchange, self.target, self.state.attempt(), &mut out);
         let upload = Upload::new(out, exchange.request.framing(), std::mem::take(&mut self.kept));
-        Ok((Upstream::Http1(upstream), upload))
+        (Upstream::Http1(connection), upload)
     }
 
     /// Sends copies to those who mirror the route, if all of the request is here.
@@ -481,6 +471,14 @@ pub(super) fn keeps_connection(response: &Message) -> bool {
         _ if response.framing() == Framing::UntilClose => false,
         Version::Http11 => !options.any(|option| option.eq_ignore_ascii_case(b"close")),
         Version::Http10 => options.any(|option| option.eq_ignore_ascii_case(b"keep-alive")),
+    }
+}
+
+/// How a back end has framed an answer's body; nothing if it has none.
+pub(super) fn framing_of(upstream: &Upstream, response: &Message) -> Framing {
+    match upstream {
+        Upstream::Http2(stream) if stream.is_bodiless() => Framing::None,
+        _ => response.framing(),
     }
 }
 

@@ -8,7 +8,7 @@ use http1::Message;
 use super::attempt::{Client, Upload};
 use super::body::{Http2Body, StreamBody};
 use super::downstream::{Downstream, Next, next_after_stall};
-use super::forward::{Relay, framing_to_client};
+use super::forward::{Relay, framing_of, framing_to_client};
 use super::pump::{Pump, PumpError, Side};
 use super::record::Exchange;
 use crate::upstream::{Upstream, UpstreamConnection};
@@ -22,7 +22,8 @@ pub(super) async fn relay(
     head: Vec<u8>,
     closes: bool,
 ) -> Next {
-    let Relay { mut upstream, mut response, framing, upload, keeps, .. } = answered;
+    let Relay { mut upstream, mut response, upload, keeps, .. } = answered;
+    let framing = framing_to_client(framing_of(&upstream, &response));
     let local = Rc::clone(&client.connection.local);
     if response.head().status() == 101
         && let Upstream::Http1(connection) = upstream
@@ -30,7 +31,6 @@ pub(super) async fn relay(
         let pump = Pump::new(head, http1::Framing::UntilClose);
         return tunnel(client, (connection, response), pump, exchange, &local).await;
     }
-    let framing = framing_to_client(framing);
     let mut relaying = Relaying { download: Pump::new(head, framing), upload };
     let ended =
         std::future::poll_fn(|cx| relaying.poll(cx, client, &mut upstream, &mut response, exchange, &local)).await;

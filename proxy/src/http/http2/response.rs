@@ -15,7 +15,7 @@ use crate::http::answer::Made;
 use crate::http::attempt::Client as AttemptClient;
 use crate::http::attempt::Upload;
 use crate::http::body::StreamBody;
-use crate::http::forward::Relay;
+use crate::http::forward::{Relay, framing_of};
 use crate::http::heads;
 use crate::http::pump::{Source, SourceFault};
 use crate::http::record::Exchange;
@@ -59,7 +59,6 @@ enum Content {
 struct Download {
     upstream: Upstream,
     response: Box<Message>,
-    framing: Framing,
     upload: Option<Box<Upload>>,
     client: Client,
     keeps: bool,
@@ -79,10 +78,10 @@ impl ResponseBody {
 
     /// A back end's answer.
     pub(super) fn relay(relay: Relay, client: Client, exchange: Exchange, busy: Busy) -> Response<Self> {
-        let Relay { upstream, response, framing, upload, keeps, out } = relay;
+        let Relay { upstream, response, upload, keeps, out } = relay;
         exchange.record.local().memory.give_back_out(out);
         let head = into_parts(response.head());
-        let download = Download { upstream, response, framing, upload, client, keeps, silent: None };
+        let download = Download { upstream, response, upload, client, keeps, silent: None };
         let mut body =
             Self { content: Content::Relay(Box::new(download)), exchange: Some(Box::new(exchange)), busy, owed: false };
         body.end_if_complete();
@@ -286,7 +285,7 @@ impl Body for ResponseBody {
         match &self.content {
             Content::Ended => SizeHint::with_exact(0),
             Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Relay(download) => match download.framing {
+            Content::Relay(download) => match framing_of(&download.upstream, &download.response) {
                 Framing::None => SizeHint::with_exact(0),
                 _ => SizeHint::default(),
             },

@@ -21,6 +21,8 @@ pub(crate) struct Http2Stream {
     chunk: Bytes,
     trailers: Option<HeaderMap>,
     has_ended: bool,
+    /// Whether the answer had ended with its head.
+    is_bodiless: bool,
     lease: Lease,
 }
 
@@ -42,7 +44,15 @@ impl Http2Stream {
             _ => AttemptError::ClosedUnsent,
         })?;
         let answer = Answer::Awaited(answer);
-        Ok(Box::new(Self { sender, answer, chunk: Bytes::new(), trailers: None, has_ended: false, lease }))
+        Ok(Box::new(Self {
+            sender,
+            answer,
+            chunk: Bytes::new(),
+            trailers: None,
+            has_ended: false,
+            is_bodiless: false,
+            lease,
+        }))
     }
 
     /// Our end of its connection.
@@ -73,6 +83,7 @@ impl Http2Stream {
             Ok(response) => {
                 let (head, body) = response.into_parts();
                 self.has_ended = body.is_end_stream();
+                self.is_bodiless = self.has_ended;
                 self.answer = Answer::Begun(body);
                 Poll::Ready(Ok(Response::from_parts(head, ())))
             }
@@ -109,6 +120,11 @@ impl Http2Stream {
     /// Whether nothing follows what is here.
     pub(crate) fn has_ended(&self) -> bool {
         self.has_ended
+    }
+
+    /// Whether the answer had no body.
+    pub(crate) fn is_bodiless(&self) -> bool {
+        self.is_bodiless
     }
 
     /// The trailers, if the answer has ended with any.
