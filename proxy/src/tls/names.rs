@@ -67,6 +67,9 @@ impl Names {
                 _ => {}
             }
         }
+        for list in [&mut names.dns, &mut names.uris, &mut names.emails] {
+            list.shrink_to_fit();
+        }
         names
     }
 
