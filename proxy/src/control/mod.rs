@@ -184,7 +184,7 @@ impl Control {
         match self.access_log.reopen() {
             Ok(()) => tracing::info!(target: "telemetry", "the access log is open again"),
             Err(error) => {
-                tracing::error!(target: "telemetry", "the access log can't be opened again, and goes where it went: {error}")
+                tracing::error!(target: "telemetry", "the access log can't be opened again, and goes where it went: {error}");
             }
         }
     }
