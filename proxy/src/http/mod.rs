@@ -13,6 +13,7 @@ mod forward;
 mod head;
 mod http2;
 mod mirror;
+mod placement;
 mod policy;
 mod pump;
 mod record;
