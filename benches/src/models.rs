@@ -19,9 +19,10 @@ pub(crate) fn model(virtual_hosts: Vec<VirtualHost>) -> Model {
         root_namespace: "istio-system".to_owned(),
         trust_domain: "cluster.local".to_owned(),
     };
-    let configuration = RouteConfiguration { name: "http.8080".to_owned(), port: 8080, virtual_hosts };
+    let configuration =
+        RouteConfiguration { name: "http.8080".to_owned(), port: 8080, virtual_hosts, compares_ports: false };
     let (route_configurations, locality) = (vec![configuration], Locality::default());
-    Model { listeners: Vec::new(), route_configurations, clusters: Vec::new(), mesh, locality }
+    Model { listeners: Vec::new(), route_configurations, tcp_proxies: Vec::new(), clusters: Vec::new(), mesh, locality }
 }
 
 /// A virtual host of one domain.

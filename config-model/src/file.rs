@@ -1,7 +1,9 @@
 //! One file of a configuration folder: its documents, read and checked. Start at [`ParsedFile::parse`].
 
-use std::ops::Range;
+use std::hash::BuildHasher;
 use std::sync::Arc;
+
+use foldhash::quality::FixedState;
 
 use crate::decode::{Path, Report, Texts};
 use crate::diagnostic::{Code, Diagnostic, Level};
@@ -17,26 +19,31 @@ pub struct ParsedFile {
     /// What was found, in order.
     pub diagnostics: Vec<Diagnostic>,
     name: Arc<str>,
-    text: Arc<str>,
     sections: Box<[ParsedSection]>,
 }
 
 /// A document's place with what was made of it, to be used again while the same text stands there.
 #[derive(Debug, Clone)]
 struct ParsedSection {
-    /// Where its text is in the file's.
-    bytes: Range<usize>,
+    /// Tells its text from any other. The text itself is not kept: a folder may hold tens of megabytes of certificates.
+    fingerprint: Fingerprint,
     line: u32,
     ordinal: u32,
     found: Arc<Found>,
 }
 
 impl ParsedSection {
-    /// Whether `section` is this one, which is of `file`.
-    fn is_of(&self, file: &ParsedFile, section: Section<'_>, ordinal: u32) -> bool {
-        let text = file.text.get(self.bytes.clone());
-        self.line == section.line && self.ordinal == ordinal && text == Some(section.text)
+    /// Whether `section` is this one.
+    fn is(&self, section: Section<'_>, fingerprint: Fingerprint, ordinal: u32) -> bool {
+        self.line == section.line && self.ordinal == ordinal && self.fingerprint == fingerprint
     }
+}
+
+/// Length and 128 bits of hash: two texts that somebody writes by chance have different ones.
+type Fingerprint = (usize, [u64; 2]);
+
+fn fingerprint(text: &str) -> Fingerprint {
+    (text.len(), [1, 2].map(|seed| FixedState::with_seed(seed).hash_one(text)))
 }
 
 /// What a document holds.
@@ -47,31 +54,25 @@ struct Found {
 }
 
 impl ParsedFile {
-    /// As [`ParsedFile::read`], for a text that nobody shares.
-    pub fn parse(name: &str, text: &str, previous: Option<&Self>) -> Self {
-        Self::read(name, &Arc::from(text), previous)
-    }
-
-    /// Reads `text`, the contents of the file called `name`, and keeps it. Documents that `previous`, the same file as it was
+    /// Reads `text`, the contents of the file called `name`. Documents that `previous`, the same file as it was
     /// before, has in the same place are not read again, and their resources are the same `Arc`s.
-    pub fn read(name: &str, text: &Arc<str>, previous: Option<&Self>) -> Self {
+    pub fn parse(name: &str, text: &str, previous: Option<&Self>) -> Self {
         let empty = Self::default();
         let previous = previous.filter(|file| *file.name == *name).unwrap_or(&empty);
         let mut known = previous.sections.iter().peekable();
-        let mut file = Self { name: Arc::from(name), text: Arc::clone(text), ..Self::default() };
-        let (mut parsed, mut texts, mut begin) = (Vec::new(), Texts::default(), 0);
+        let mut file = Self { name: Arc::from(name), ..Self::default() };
+        let (mut parsed, mut texts) = (Vec::new(), Texts::default());
         for section in sections(text) {
             let ordinal = u32::try_from(file.resources.len()).unwrap_or(u32::MAX);
+            let fingerprint = fingerprint(section.text);
             while known.next_if(|known| known.line < section.line).is_some() {}
             let found = match known.peek() {
-                Some(known) if known.is_of(previous, section, ordinal) => Arc::clone(&known.found),
+                Some(known) if known.is(section, fingerprint, ordinal) => Arc::clone(&known.found),
                 _ => Arc::new(read_section(&file.name, section, ordinal, &mut texts)),
             };
             file.resources.extend(found.resources.iter().cloned());
             file.diagnostics.extend(found.diagnostics.iter().cloned());
-            let bytes = begin..begin + section.text.len();
-            begin = bytes.end;
-            parsed.push(ParsedSection { bytes, line: section.line, ordinal, found });
+            parsed.push(ParsedSection { fingerprint, line: section.line, ordinal, found });
         }
         file.sections = parsed.into();
         file.resources.shrink_to_fit();

@@ -843,14 +843,14 @@ fn the_scope_of_a_fault_is_the_request_or_the_attempt() {
 #[test]
 fn mesh_config_keeps_its_lines_within_the_config_map() {
     let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata:\n  mesh: |-\n    \
-        accessLogFile: /dev/stdout\n    pathNormalization: {normalization: BASS}\n    proxyListenPort: 1\n    \
+        accessLogFile: /dev/stdout\n    pathNormalization: {normalization: BASS}\n    ingressClass: x\n    \
         accessLogFormat: \"%BOGUS%\"\n  meshNetworks: 'x'\n";
     assert_eq!(
         lines(text),
         [
             "Error [IST0106] (ConfigMap istio-system/istio main.yaml:7:40) data.mesh.pathNormalization.normalization: unknown \
              value \"BASS\"; did you mean BASE?",
-            "Warning [TG0004] (ConfigMap istio-system/istio main.yaml:8:5) data.mesh.proxyListenPort: is not read here",
+            "Warning [TG0004] (ConfigMap istio-system/istio main.yaml:8:5) data.mesh.ingressClass: is not read here",
             "Error [IST0106] (ConfigMap istio-system/istio main.yaml:9:22) data.mesh.accessLogFormat: %BOGUS% is not a command \
              that is known here; write a percent sign that stands for itself as %%",
         ]

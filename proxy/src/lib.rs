@@ -10,6 +10,7 @@ mod net;
 pub mod process;
 pub mod snapshot;
 pub mod source;
+mod tcp;
 pub mod telemetry;
 mod tls;
 mod upstream;

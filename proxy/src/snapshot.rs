@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use balance::{EndpointSet, EntryIndex};
-use config_model::model::{Cluster, ClusterIndex, Model, NetworkFilter, RouteConfigurationIndex};
+use config_model::model::{Cluster, ClusterIndex, Model, NetworkFilter, RouteConfigurationIndex, TcpProxyIndex};
 use routing::Table;
 
 use crate::telemetry::{ClusterId, LineFormat, ListenerId, SeriesId, SplitDestinationId};
@@ -49,6 +49,8 @@ pub struct ListenerRuntime {
     pub address: SocketAddr,
     /// What becomes of its connections.
     pub(crate) accepts: Accepts,
+    /// Whether connections are redirected to it that were meant for others.
+    pub is_redirected: bool,
     /// Metric cells.
     pub metrics: ListenerId,
 }
@@ -59,6 +61,20 @@ pub(crate) enum Accepts {
     PlainText(NetworkFilter),
     /// The server name of their ClientHello tells.
     Tls(Box<Chains>),
+    /// Their first bytes tell.
+    Detected(Box<Detected>),
+}
+
+/// What becomes of connections that are told apart by their first bytes.
+pub(crate) struct Detected {
+    /// For TLS, which is passed on.
+    pub(crate) tls: Chains,
+    /// For HTTP in plain text.
+    pub(crate) http: Option<RouteConfigurationIndex>,
+    /// For all others.
+    pub(crate) other: TcpProxyIndex,
+    /// Whether a protocol was named for the port, so that a server that speaks first is not expected.
+    pub(crate) is_http_expected: bool,
 }
 
 impl ListenerRuntime {
@@ -66,14 +82,14 @@ impl ListenerRuntime {
     pub fn plain_routes(&self) -> Option<RouteConfigurationIndex> {
         match &self.accepts {
             Accepts::PlainText(filter) => filter.routes(),
-            Accepts::Tls(_) => None,
+            Accepts::Tls(_) | Accepts::Detected(_) => None,
         }
     }
 
     /// Its filter chains, if its connections are TLS.
     pub(crate) fn chains(&self) -> Option<&Chains> {
         match &self.accepts {
-            Accepts::PlainText(_) => None,
+            Accepts::PlainText(_) | Accepts::Detected(_) => None,
             Accepts::Tls(chains) => Some(chains),
         }
     }

@@ -22,6 +22,22 @@ pub enum Direction {
     Outbound,
     /// To the proxy's own workload.
     Inbound,
+    /// Wherever the client wanted to go: `PassthroughCluster`, the only cluster of this kind.
+    Passthrough,
+    /// Nowhere: `BlackHoleCluster`, the only cluster of this kind.
+    BlackHole,
+}
+
+impl ClusterName {
+    /// `PassthroughCluster`: unknown traffic goes where the client wanted it to go.
+    pub fn passthrough() -> Self {
+        Self { host: "PassthroughCluster".into(), port: 0, subset: "".into(), direction: Direction::Passthrough }
+    }
+
+    /// `BlackHoleCluster`: unknown traffic ends here.
+    pub fn black_hole() -> Self {
+        Self { host: "BlackHoleCluster".into(), port: 0, subset: "".into(), direction: Direction::BlackHole }
+    }
 }
 
 /// `outbound|9080|v1|reviews.default.svc.cluster.local`: a cluster's stable key, under which pools, ejections and counters
@@ -43,6 +59,7 @@ impl fmt::Display for ClusterName {
         let direction = match self.direction {
             Direction::Outbound => "outbound",
             Direction::Inbound => "inbound",
+            Direction::Passthrough | Direction::BlackHole => return f.write_str(&self.host),
         };
         write!(f, "{direction}|{}|{}|{}", self.port, self.subset, self.host)
     }

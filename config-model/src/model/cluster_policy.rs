@@ -91,6 +91,8 @@ pub struct ConnectionPool {
     pub streams_per_connection_max: Option<NonZeroU32>,
     /// `http.idleTimeout`, or `tcp.idleTimeout` for HTTP; none means our own default.
     pub idle_timeout: Option<Duration>,
+    /// `tcp.idleTimeout`, for connections that are not read as HTTP; zero: they may be idle for ever.
+    pub tcp_idle_timeout: Option<Duration>,
     /// `tcp.maxConnectionDuration`
     pub connection_duration_max: Option<Duration>,
     /// `tcp.tcpKeepalive`, each value of it else that of the mesh.
@@ -178,6 +180,7 @@ pub(super) static UNSET: ClusterPolicy = ClusterPolicy {
         requests_per_connection_max: None,
         streams_per_connection_max: None,
         idle_timeout: None,
+        tcp_idle_timeout: None,
         connection_duration_max: None,
         keepalive: None,
         pings: None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{DownstreamTls, Route};
+use super::{DownstreamTls, Route, TcpProxyIndex};
 use crate::name::HostPattern;
 use crate::origin::Origin;
 
@@ -18,10 +18,24 @@ pub struct RouteConfigurationIndex(pub u32);
 pub struct Listener {
     /// Address and port as the Gateway says (a port map of the command line comes later). `0.0.0.0` unless `bind` is set.
     pub address: SocketAddr,
+    /// How connections get here.
+    pub binding: Binding,
     /// How its connections are taken.
     pub chains: FilterChains,
-    /// The Gateway servers that asked for this listener.
+    /// The Gateway servers, or the entries of a Sidecar and the services, that asked for this listener.
     pub origins: Vec<Origin>,
+}
+
+/// How connections get to a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Binding {
+    /// A socket is bound for it.
+    Bound,
+    /// A socket is bound, and what was redirected to it goes to the listener of the address that the client wanted, if there
+    /// is one. Envoy: `use_original_dst`.
+    Redirected,
+    /// By [`Binding::Redirected`] only. `0.0.0.0` stands for every address of the port. Envoy: `bind_to_port: false`.
+    Unbound,
 }
 
 /// What becomes of the connections of a listener.
@@ -32,6 +46,23 @@ pub enum FilterChains {
     /// They begin with a TLS ClientHello, whose server name picks the chain. Where none fits, the handshake is refused.
     /// Envoy: the listener filter `tls_inspector`.
     Tls(Vec<FilterChain>),
+    /// They may be TLS, HTTP or neither, which their first bytes tell. Envoy: the listener filters `tls_inspector` and
+    /// `http_inspector`.
+    Detected(Detection),
+}
+
+/// What becomes of connections that are told apart by their first bytes. Where it is the server that speaks first, its bytes
+/// tell as much.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Detection {
+    /// For those that begin with a TLS ClientHello, by its server name.
+    pub tls: Vec<FilterChain>,
+    /// For HTTP in plain text.
+    pub http: Option<RouteConfigurationIndex>,
+    /// For all others. Envoy: `default_filter_chain`.
+    pub other: TcpProxyIndex,
+    /// Whether a protocol was named for the port, so that a server that speaks first is not expected.
+    pub is_http_expected: bool,
 }
 
 /// What becomes of the connections with certain server names. Envoy: `FilterChain`.
@@ -56,6 +87,8 @@ pub enum TransportSocket {
         /// What is in it.
         filter: NetworkFilter,
     },
+    /// Whoever is behind the filter: the bytes go on as they are. Envoy: no transport socket.
+    Raw(NetworkFilter),
 }
 
 /// What is made of the bytes of a connection. Envoy: the filters of a `FilterChain`.
@@ -63,23 +96,51 @@ pub enum TransportSocket {
 pub enum NetworkFilter {
     /// HTTP/1.1 or HTTP/2: told by ALPN, else by the first bytes. Envoy: `HttpConnectionManager`.
     Http(RouteConfigurationIndex),
+    /// Any bytes. Envoy: `TcpProxy`.
+    Tcp(TcpProxyIndex),
 }
 
 impl Listener {
     /// The route configurations that its connections may come to, in order.
     pub fn route_configurations(&self) -> impl Iterator<Item = RouteConfigurationIndex> {
+        let detected = if let FilterChains::Detected(detection) = &self.chains { detection.http } else { None };
+        self.filters().filter_map(NetworkFilter::routes).chain(detected)
+    }
+
+    /// The TCP proxies that its connections may come to, in order.
+    pub fn tcp_proxies(&self) -> impl Iterator<Item = TcpProxyIndex> {
+        let detected = if let FilterChains::Detected(detection) = &self.chains { Some(detection.other) } else { None };
+        self.filters().filter_map(NetworkFilter::tcp).chain(detected)
+    }
+
+    fn filters(&self) -> impl Iterator<Item = &NetworkFilter> {
         let (plain, chains) = match &self.chains {
             FilterChains::PlainText(filter) => (Some(filter), &[][..]),
             FilterChains::Tls(chains) => (None, &chains[..]),
+            FilterChains::Detected(detection) => (None, &detection.tls[..]),
         };
-        plain.into_iter().chain(chains.iter().filter_map(FilterChain::filter)).filter_map(NetworkFilter::routes)
+        plain.into_iter().chain(chains.iter().map(FilterChain::filter))
     }
 
     /// The routes of HTTP requests that come in here on a connection for `server_name`, in lower case.
     pub fn routes_for(&self, server_name: Option<&str>) -> Option<RouteConfigurationIndex> {
         match &self.chains {
             FilterChains::PlainText(filter) => filter.routes(),
-            FilterChains::Tls(chains) => chain_for(chains, server_name)?.filter()?.routes(),
+            FilterChains::Tls(chains) => chain_for(chains, server_name)?.filter().routes(),
+            FilterChains::Detected(detection) => detection.http,
+        }
+    }
+
+    /// What becomes of the bytes of a connection that begins with a TLS ClientHello for `server_name`, in lower case; or of
+    /// one that is neither TLS nor HTTP, if no name is given and the listener takes such.
+    pub fn tcp_for(&self, server_name: Option<&str>) -> Option<TcpProxyIndex> {
+        match &self.chains {
+            FilterChains::PlainText(filter) => filter.tcp(),
+            FilterChains::Tls(chains) => chain_for(chains, server_name)?.filter().tcp(),
+            FilterChains::Detected(detection) => {
+                let named = server_name.and_then(|name| chain_for(&detection.tls, Some(name)));
+                named.map_or(Some(detection.other), |chain| chain.filter().tcp())
+            }
         }
     }
 
@@ -87,26 +148,36 @@ impl Listener {
     pub fn is_tls(&self) -> bool {
         matches!(self.chains, FilterChains::Tls(_))
     }
+
+    /// Whether a socket is bound for it.
+    pub fn is_bound(&self) -> bool {
+        self.binding != Binding::Unbound
+    }
 }
 
 impl FilterChain {
-    /// What is made of the bytes that were in TLS; nothing if it isn't us who end it.
-    pub fn filter(&self) -> Option<&NetworkFilter> {
-        let TransportSocket::Tls { filter, .. } = &self.transport;
-        Some(filter)
+    /// What is made of the bytes: of those that were in TLS, if it is us who end it.
+    pub fn filter(&self) -> &NetworkFilter {
+        match &self.transport {
+            TransportSocket::Tls { filter, .. } | TransportSocket::Raw(filter) => filter,
+        }
     }
 }
 
 impl NetworkFilter {
     /// The routes, if it is HTTP.
     pub fn routes(&self) -> Option<RouteConfigurationIndex> {
-        let Self::Http(routes) = self;
-        Some(*routes)
+        if let Self::Http(routes) = self { Some(*routes) } else { None }
+    }
+
+    /// Where its connections go, if it isn't HTTP.
+    pub fn tcp(&self) -> Option<TcpProxyIndex> {
+        if let Self::Tcp(proxy) = self { Some(*proxy) } else { None }
     }
 }
 
 /// The chain for `server_name`: of an exact name, else of the longest wildcard, else of `*`.
-fn chain_for<'c>(chains: &'c [FilterChain], server_name: Option<&str>) -> Option<&'c FilterChain> {
+pub fn chain_for<'c>(chains: &'c [FilterChain], server_name: Option<&str>) -> Option<&'c FilterChain> {
     let rank = |pattern: &HostPattern| match (pattern, server_name) {
         (HostPattern::Any, _) => Some(0),
         (HostPattern::Exact(_), Some(name)) => pattern.matches(name).then_some(usize::MAX),
@@ -126,6 +197,9 @@ pub struct RouteConfiguration {
     pub port: u16,
     /// No host pattern appears twice.
     pub virtual_hosts: Vec<VirtualHost>,
+    /// Whether the port in a request's Host counts: the listener is an HTTP proxy, where services of any port are asked for.
+    /// Envoy: not `ignore_port_in_host_matching`.
+    pub compares_ports: bool,
 }
 
 /// A set of host names and the routes that are tried for them, in order. Envoy: `VirtualHost`.

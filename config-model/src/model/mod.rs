@@ -9,6 +9,7 @@ mod format;
 mod listener;
 mod route;
 mod route_policy;
+mod tcp;
 mod tls;
 
 pub use cluster::{Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery};
@@ -19,8 +20,8 @@ pub use cluster_policy::{
 pub use endpoint::{Endpoint, EndpointAddress, Health, Locality, Workload};
 pub use format::{Command, Format, FormatError, Piece};
 pub use listener::{
-    FilterChain, FilterChains, Listener, NetworkFilter, RouteConfiguration, RouteConfigurationIndex, TransportSocket,
-    VirtualHost,
+    Binding, Detection, FilterChain, FilterChains, Listener, NetworkFilter, RouteConfiguration,
+    RouteConfigurationIndex, TransportSocket, VirtualHost, chain_for,
 };
 pub use route::{
     Action, Condition, Destination, DirectResponse, Forward, HeaderAddition, HeaderMutation, HeaderOperations,
@@ -31,6 +32,7 @@ pub use route_policy::{
     AbortStatus, CorsPolicy, Fault, FaultAbort, FaultDelay, Fraction, GRPC_STATUS_NAMES, HashSource, Mirror,
     RetryConditions, RetryOn, RetryPolicy, RoutePolicy, SplitPolicy,
 };
+pub use tcp::{TcpProxy, TcpProxyIndex, TcpRoute, WeightedCluster};
 pub use tls::{
     AuthoritySource, CertificateSource, CipherSuite, ClientCertificates, Credential, DownstreamTls, PeerValidation,
     SecretName, TlsVersion, TlsVersions, UpstreamTls,
@@ -95,6 +97,8 @@ pub struct Model {
     pub listeners: Vec<Listener>,
     /// Route tables, named by the listeners.
     pub route_configurations: Vec<RouteConfiguration>,
+    /// Routes of connections, named by the listeners.
+    pub tcp_proxies: Vec<TcpProxy>,
     /// Every cluster that exists, ordered by name. Their endpoints are looked up apart, so that a pod that comes or goes
     /// leaves this model as it is.
     pub clusters: Vec<Cluster>,

@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
 
-use crate::model::{Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, HashSource, Route};
+use crate::model::{
+    Balancing, Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery, HashSource, Route, TcpProxy,
+};
 use crate::name::Labels;
 use crate::resource;
 
-use super::Proxy;
 use super::destination_rules::{DestinationRules, Merged};
 use super::names;
 use super::policies::{Blocks, Policies};
 use super::services::{self, Port, Service};
 use super::set::ResourceSet;
-use super::upstream_tls;
+use super::{Proxy, Role, upstream_tls};
 
 /// A destination as written, which many routes share.
 #[derive(PartialEq, Eq, Hash)]
@@ -87,6 +88,50 @@ impl<'a> Clusters<'a> {
         resolved
     }
 
+    /// The cluster of that name, which belongs to `service`.
+    pub(super) fn target(&mut self, service: Service<'a>, name: ClusterName) -> ClusterTarget {
+        let ports = service.ports();
+        self.cluster(service, &name, &ports).map_or(ClusterTarget::Missing(name), ClusterTarget::Known)
+    }
+
+    /// Where unknown traffic goes that is passed on.
+    pub(super) fn passthrough(&mut self) -> ClusterTarget {
+        self.special(ClusterName::passthrough(), Discovery::None)
+    }
+
+    /// Where unknown traffic goes that is refused.
+    pub(super) fn black_hole(&mut self) -> ClusterTarget {
+        self.special(ClusterName::black_hole(), Discovery::Static)
+    }
+
+    fn special(&mut self, name: ClusterName, discovery: Discovery) -> ClusterTarget {
+        let cluster = Cluster {
+            service_name: Arc::clone(&name.host),
+            service_namespace: "unknown".into(),
+            port_name: "".into(),
+            subset_labels: Labels::new(),
+            balancing: Balancing::RoundRobin,
+            connect_timeout: self.policies.connect_timeout(Blocks::default()),
+            policy: None,
+            tls: None,
+            discovery,
+            origins: Vec::new(),
+            name: name.clone(),
+        };
+        let index = ClusterIndex(u32::try_from(self.clusters.len()).unwrap_or(u32::MAX));
+        let known = *self.indexes.entry(name).or_insert(index);
+        if known == index {
+            self.clusters.push(cluster);
+        }
+        ClusterTarget::Known(known)
+    }
+
+    /// Subsets that DestinationRules define for a host, in order.
+    pub(super) fn subset_names(&mut self, host: &Arc<str>, service_namespace: &'a str) -> Vec<Arc<str>> {
+        let merged = self.rules_for(host, service_namespace);
+        merged.subsets().map(|(_, subset)| Arc::clone(&subset.name.value)).collect()
+    }
+
     fn look_up(&mut self, key: &Key<'a>) -> (ClusterTarget, bool) {
         let (host, service) = self.service(key.host, key.namespace);
         let ports = service.map(Service::ports).unwrap_or_default();
@@ -153,7 +198,9 @@ impl<'a> Clusters<'a> {
         };
         let of_subset = subset.and_then(|(_, subset)| subset.traffic_policy.as_deref());
         let blocks = Blocks::of(merged.policy(), of_subset, name.port);
-        let discovery = blocks.discovery(service.discovery());
+        // Whoever asks for a pod by its own address means that one; at a gateway nobody can.
+        let is_direct = self.proxy.role == Role::Sidecar && service.is_headless();
+        let discovery = if is_direct { Discovery::None } else { blocks.discovery(service.discovery()) };
         let names = (name, service.certificate_names());
         let tls = blocks.tls().and_then(|tls| upstream_tls::context(tls, &merged, names, &self.proxy.namespace));
         let tls = tls.map(Arc::new);
@@ -180,8 +227,9 @@ impl<'a> Clusters<'a> {
         self.merged.entry(key).or_insert_with(find).clone()
     }
 
-    /// The clusters ordered by name; `blocks` of routes, not shared yet, are made to use their places in that order.
-    pub(super) fn finish(self, blocks: &mut [Vec<Arc<Route>>]) -> Vec<Cluster> {
+    /// The clusters ordered by name; `blocks` of routes, not shared yet, and routes of connections are made to use their
+    /// places in that order.
+    pub(super) fn finish(self, blocks: &mut [Vec<Arc<Route>>], proxies: &mut [TcpProxy]) -> Vec<Cluster> {
         let mut numbered: Vec<(usize, Cluster)> = self.clusters.into_iter().enumerate().collect();
         numbered.sort_by(|(_, left), (_, right)| left.name.cmp(&right.name));
         let mut places = vec![ClusterIndex(0); numbered.len()];
@@ -190,13 +238,16 @@ impl<'a> Clusters<'a> {
                 *entry = ClusterIndex(place);
             }
         }
-        for route in blocks.iter_mut().flatten().filter_map(Arc::get_mut) {
-            for target in route.targets_mut() {
-                if let ClusterTarget::Known(index) = target {
-                    *index = places.get(index.0 as usize).copied().unwrap_or(*index);
-                }
+        let settle = |target: &mut ClusterTarget| {
+            if let ClusterTarget::Known(index) = target {
+                *index = places.get(index.0 as usize).copied().unwrap_or(*index);
             }
-        }
+        };
+        let routes = blocks.iter_mut().flatten().filter_map(Arc::get_mut);
+        routes.flat_map(Route::targets_mut).for_each(settle);
+        let destinations =
+            proxies.iter_mut().flat_map(|proxy| &mut proxy.routes).flat_map(|route| &mut route.destinations);
+        destinations.map(|destination| &mut destination.cluster).for_each(settle);
         numbered.into_iter().map(|(_, cluster)| cluster).collect()
     }
 }

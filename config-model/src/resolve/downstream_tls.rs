@@ -13,11 +13,6 @@ use crate::resource::{ServerTlsMode, ServerTlsSettings, Text, TlsProtocol};
 use super::findings;
 use super::gateway::GatewayServer;
 
-/// Whether TLS of `mode` ends here.
-pub(super) fn is_terminated(mode: ServerTlsMode) -> bool {
-    !matches!(mode, ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough)
-}
-
 /// The rules of the handshake of a server; nothing, with a diagnostic, if it allows no version that is spoken here.
 pub(super) fn context(
     server: &GatewayServer<'_>,

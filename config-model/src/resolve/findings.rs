@@ -3,7 +3,7 @@
 use crate::diagnostic::{Code, Diagnostic, Level};
 use crate::name::HostPattern;
 use crate::origin::Origin;
-use crate::resource::{Resource, VirtualService};
+use crate::resource::{Resource, TlsMatchAttributes, VirtualService};
 
 use super::gateway::GatewayServer;
 use super::rule::Source;
@@ -118,4 +118,33 @@ pub(super) fn no_tls_version(origin: &Origin, field: &str) -> Diagnostic {
         hint: Some("allow TLSV1_2 or TLSV1_3".to_owned()),
         ..Diagnostic::new(Code::NotHonoured, Level::Warning, origin, message)
     }
+}
+
+/// A server for connections that no VirtualService has a rule for.
+pub(super) fn no_tcp_route(server: &GatewayServer<'_>) -> Diagnostic {
+    let message = format!("no VirtualService has a rule for connections to port {}: it is not served", server.port);
+    Diagnostic {
+        field: Some(format!("spec.servers[{}]", server.index)),
+        hint: Some("write a VirtualService for this Gateway with a rule under tcp".to_owned()),
+        ..Diagnostic::new(Code::NotHonoured, Level::Warning, &server.origin(), message)
+    }
+}
+
+/// A match of a TLS route whose server name an earlier one has.
+pub(super) fn tls_route_shadowed(
+    item: Item<'_, VirtualService>,
+    entry: &TlsMatchAttributes,
+    name: &HostPattern,
+) -> Diagnostic {
+    let message = format!("{name} is taken by an earlier match on this port; this match is left out");
+    let hint = Some("name each server name once".to_owned());
+    Diagnostic { hint, ..Diagnostic::new(Code::UnreachableRule, Level::Warning, &item.origin(entry.position), message) }
+}
+
+/// Conditions on addresses and sources, which a gateway does not look at.
+pub(super) fn ignored_at_gateway(origin: &Origin) -> Diagnostic {
+    let message =
+        "subnets and sources of a match for connections are not looked at by a gateway, as in Istio".to_owned();
+    let hint = Some("match by port, gateways or sniHosts".to_owned());
+    Diagnostic { hint, ..Diagnostic::new(Code::NotHonoured, Level::Warning, origin, message) }
 }

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt};
 
 use crate::diagnostic::Diagnostic;
-use crate::model::{Cluster, Listener, Route, RouteConfiguration};
+use crate::model::{Cluster, Listener, RouteConfiguration, TcpProxy};
 use crate::name::{self, HostPattern};
 use crate::origin::Origin;
 use crate::resource::{Gateway, Server, VirtualService};
 
+use super::build::{Build, Built};
 use super::clusters::Clusters;
 use super::names::{self, ServerHost};
-use super::retries::Retries;
-use super::routes::{self, Shared};
 use super::set::{Item, ResourceSet};
-use super::virtual_hosts::{Block, BlockIndex, VirtualHosts};
+use super::virtual_hosts::VirtualHosts;
 use super::visibility::Visibility;
 use super::{Place, Proxy, listeners};
 
@@ -57,15 +56,51 @@ struct Bound<'a> {
 }
 
 /// VirtualServices by namespace and name of the Gateways that they name, in the order in which they are merged.
-struct Bindings<'a> {
+pub(super) struct Bindings<'a> {
     bound: Vec<Bound<'a>>,
-    by_gateway: HashMap<(&'a str, &'a str), Vec<usize>>,
+    by_gateway: HashMap<(&'a str, &'a str), OfGateway>,
+}
+
+/// Places of the VirtualServices of a Gateway, in order; found by host, too, as a Gateway may have thousands of servers.
+#[derive(Default)]
+struct OfGateway {
+    all: Vec<usize>,
+    by_exact_host: HashMap<Arc<str>, Vec<usize>>,
+    /// Those with a wildcard among their hosts.
+    wide: Vec<usize>,
+}
+
+impl OfGateway {
+    fn add(&mut self, place: usize, hosts: &[HostPattern]) {
+        self.all.push(place);
+        for host in hosts {
+            let list = match host {
+                HostPattern::Exact(name) => self.by_exact_host.entry(name.clone()).or_default(),
+                HostPattern::Suffix(_) | HostPattern::Any => &mut self.wide,
+            };
+            if list.last() != Some(&place) {
+                list.push(place);
+            }
+        }
+    }
+
+    /// Those that may have something in common with a server of these hosts.
+    fn of_hosts<'h>(&self, hosts: impl Iterator<Item = ServerHost<'h>>) -> Vec<usize> {
+        let mut places = self.wide.clone();
+        for host in hosts {
+            let HostPattern::Exact(name) = &host.pattern else { return self.all.clone() };
+            places.extend(self.by_exact_host.get(name).into_iter().flatten());
+        }
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
 }
 
 impl<'a> Bindings<'a> {
     fn new(resources: &'a ResourceSet, proxy: &Proxy, gateways: &[Item<'a, Gateway>]) -> Self {
-        let mut by_gateway: HashMap<(&'a str, &'a str), Vec<usize>> =
-            gateways.iter().map(|gateway| ((gateway.namespace(), gateway.name()), Vec::new())).collect();
+        let mut by_gateway: HashMap<(&'a str, &'a str), OfGateway> =
+            gateways.iter().map(|gateway| ((gateway.namespace(), gateway.name()), OfGateway::default())).collect();
         let mut visible: Vec<_> = resources
             .by_age::<VirtualService>()
             .into_iter()
@@ -74,26 +109,24 @@ impl<'a> Bindings<'a> {
         visible.sort_by_key(|(rank, _)| *rank);
         let mut bound = Vec::new();
         for (_, item) in visible {
-            let index = bound.len();
-            let mut is_bound = false;
+            let place = bound.len();
+            let mut hosts = None;
             for gateway in &item.spec.gateways {
-                let indexes = by_gateway.get_mut(&names::gateway(&gateway.value, item.namespace()));
-                if let Some(indexes) = indexes.filter(|indexes| indexes.last() != Some(&index)) {
-                    indexes.push(index);
-                    is_bound = true;
+                let known = by_gateway.get_mut(&names::gateway(&gateway.value, item.namespace()));
+                if let Some(known) = known.filter(|known| known.all.last() != Some(&place)) {
+                    known.add(place, hosts.get_or_insert_with(|| answered_hosts(item)));
                 }
             }
-            if is_bound {
-                bound.push(Bound { item, hosts: answered_hosts(item) });
-            }
+            bound.extend(hosts.map(|hosts| Bound { item, hosts }));
         }
         Self { bound, by_gateway }
     }
 
-    /// The VirtualServices of a server's Gateway, in order.
+    /// The VirtualServices of a server's Gateway that may have a host of it, in order.
     fn of(&self, server: &GatewayServer<'a>) -> impl Iterator<Item = &Bound<'a>> {
-        let indexes = self.by_gateway.get(&server.name()).into_iter().flatten();
-        indexes.filter_map(|&index| self.bound.get(index))
+        let known = self.by_gateway.get(&server.name());
+        let places = known.map(|known| known.of_hosts(server_hosts(server))).unwrap_or_default();
+        places.into_iter().filter_map(|place| self.bound.get(place))
     }
 }
 
@@ -113,7 +146,7 @@ fn answered_hosts(item: Item<'_, VirtualService>) -> Vec<HostPattern> {
 
 /// How a VirtualService stands among others for a proxy of `namespace`: those that only its own namespace sees go first,
 /// then those exported to it by name, then those for all; `None` if it is none of these, or a delegate.
-fn precedence(resources: &ResourceSet, item: Item<'_, VirtualService>, namespace: &str) -> Option<u8> {
+pub(super) fn precedence(resources: &ResourceSet, item: Item<'_, VirtualService>, namespace: &str) -> Option<u8> {
     if item.spec.hosts.is_empty() {
         return None;
     }
@@ -168,31 +201,31 @@ pub(crate) fn server_hosts<'a>(server: &GatewayServer<'a>) -> impl Iterator<Item
     server.server.hosts.iter().map(move |host| ServerHost::parse(&host.value, namespace))
 }
 
-/// The routes of a VirtualService, and the port and the Gateway that they are for where these make a difference.
-struct Known<'a> {
-    port: Option<u16>,
-    gateway: Option<(&'a str, &'a str)>,
-    /// `None` if there are none.
-    block: Option<BlockIndex>,
+/// What servers of a gateway serve, as it is put together.
+pub(super) struct Serving<'s, 'a> {
+    pub(super) build: &'s mut Build<'a>,
+    pub(super) bindings: &'s Bindings<'a>,
 }
 
-impl Known<'_> {
-    fn fits(&self, place: &Place<'_>) -> bool {
-        self.port.is_none_or(|port| port == place.port) && self.gateway.is_none_or(|gateway| gateway == place.gateway)
+impl<'a> Serving<'_, 'a> {
+    /// The hosts that `servers` serve together.
+    pub(super) fn hosts(&mut self, servers: &[GatewayServer<'a>]) -> VirtualHosts {
+        let mut virtual_hosts = VirtualHosts::with_capacity(expected_hosts(servers, self.bindings.bound.len()));
+        for server in servers {
+            self.build.server(server, self.bindings, &mut virtual_hosts);
+        }
+        virtual_hosts
     }
-}
 
-/// Routes as they are built, each VirtualService's once for all places where they are the same.
-struct Build<'a> {
-    resources: &'a ResourceSet,
-    proxy: &'a Proxy,
-    clusters: Clusters<'a>,
-    retries: Retries,
-    routes: Vec<Vec<Arc<Route>>>,
-    origins: Vec<Origin>,
-    by_virtual_service: HashMap<u32, Vec<Known<'a>>>,
-    /// Delegates that could not be used.
-    diagnostics: Vec<Diagnostic>,
+    /// The VirtualServices of a server's Gateway that have a host of it, in order.
+    pub(super) fn virtual_services(&self, server: &GatewayServer<'a>) -> Vec<Item<'a, VirtualService>> {
+        let server_hosts = ServerHosts::new(server);
+        let serves = |bound: &&Bound<'a>| {
+            let namespace = bound.item.namespace();
+            bound.hosts.iter().any(|host| server_hosts.intersections(host, namespace).next().is_some())
+        };
+        self.bindings.of(server).filter(serves).map(|bound| bound.item).collect()
+    }
 }
 
 impl<'a> Build<'a> {
@@ -214,41 +247,20 @@ impl<'a> Build<'a> {
             virtual_hosts.redirect(host.pattern, server.origin());
         }
     }
+}
 
-    /// The routes of `item` at `place`; `None` if it has none there.
-    fn block(&mut self, item: Item<'a, VirtualService>, place: &Place<'a>) -> Option<BlockIndex> {
-        let known = self.by_virtual_service.entry(item.index).or_insert_with(|| Vec::with_capacity(1));
-        if let Some(known) = known.iter().find(|known| known.fits(place)) {
-            return known.block;
-        }
-        if known.is_empty() {
-            self.diagnostics.append(&mut routes::delegate_findings(self.resources, item));
-        }
-        let shared = Shared { clusters: &mut self.clusters, retries: &mut self.retries };
-        let translated = routes::translate(self.resources, item, place, self.proxy, shared);
-        let block = (!translated.routes.is_empty()).then_some(BlockIndex(self.routes.len()));
-        let port = translated.depends_on_port.then_some(place.port);
-        let gateway = translated.depends_on_gateway.then_some(place.gateway);
-        known.push(Known { port, gateway, block });
-        if block.is_some() {
-            self.routes.push(translated.routes);
-            self.origins.push(item.own_origin());
-        }
-        block
-    }
-
-    fn finish(mut self) -> (Vec<Block>, Vec<Cluster>) {
-        let clusters = self.clusters.finish(&mut self.routes);
-        let routes = self.routes.into_iter().zip(self.origins);
-        (routes.map(|(routes, origin)| Block { routes: routes.into(), origin }).collect(), clusters)
-    }
+/// About how many hosts `servers` have in common with so many VirtualServices.
+fn expected_hosts(servers: &[GatewayServer<'_>], virtual_services: usize) -> usize {
+    let hosts = servers.iter().flat_map(|server| &server.server.hosts);
+    let is_wide = hosts.clone().any(|host| host.contains('*'));
+    if is_wide { virtual_services } else { hosts.count().min(virtual_services) }
 }
 
 /// What a gateway listens on and serves.
-#[derive(Default)]
 pub(super) struct Served {
     pub(super) listeners: Vec<Listener>,
     pub(super) route_configurations: Vec<RouteConfiguration>,
+    pub(super) tcp_proxies: Vec<TcpProxy>,
 }
 
 /// The listeners and virtual hosts of a gateway, and the clusters that its routes need.
@@ -260,27 +272,12 @@ pub(super) fn serve<'a>(
 ) -> (Served, Vec<Cluster>) {
     let gateways = selected(resources, proxy);
     let bindings = Bindings::new(resources, proxy, &gateways);
-    let mut build = Build {
-        resources,
-        proxy,
-        clusters,
-        retries: Retries::new(resources),
-        routes: Vec::with_capacity(bindings.bound.len()),
-        origins: Vec::with_capacity(bindings.bound.len()),
-        by_virtual_service: HashMap::with_capacity(bindings.bound.len()),
-        diagnostics: Vec::new(),
-    };
+    let mut build = Build::new(resources, proxy, clusters, bindings.bound.len());
     let mut sockets = listeners::Sockets::default();
     for socket in listeners::sockets(&gateways, diagnostics) {
-        sockets.add(socket, proxy, diagnostics, |servers| {
-            let mut virtual_hosts = VirtualHosts::with_capacity(bindings.bound.len());
-            for server in servers {
-                build.server(server, &bindings, &mut virtual_hosts);
-            }
-            virtual_hosts
-        });
+        sockets.add(socket, &mut Serving { build: &mut build, bindings: &bindings }, diagnostics);
     }
     diagnostics.append(&mut build.diagnostics);
-    let (blocks, clusters) = build.finish();
-    (sockets.finish(&blocks), clusters)
+    let Built { blocks, tcp_proxies, clusters } = build.finish();
+    (sockets.finish(&blocks, tcp_proxies), clusters)
 }

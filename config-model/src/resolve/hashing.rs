@@ -8,6 +8,7 @@ use crate::model::HashSource;
 use crate::resource::{self, ConsistentHashLb, LoadBalancerSettings, TrafficPolicy};
 
 use super::clusters::Clusters;
+use super::services::Service;
 
 impl<'a> Clusters<'a> {
     /// What requests to `destination`, written in a resource of `namespace`, are hashed by: the first that there is among the
@@ -24,6 +25,12 @@ impl<'a> Clusters<'a> {
         let subset = merged.subset(&destination.subset).and_then(|(_, subset)| subset.traffic_policy.as_deref());
         let found = [subset, merged.policy()].into_iter().flatten().find_map(|policy| hash(policy, port));
         found.and_then(source)
+    }
+
+    /// What requests to a service itself are hashed by, on its port.
+    pub(super) fn default_hash(&mut self, service: Service<'a>, host: &Arc<str>, port: u16) -> Option<HashSource> {
+        let merged = self.rules_for(host, service.namespace());
+        merged.policy().and_then(|policy| hash(policy, Some(port))).and_then(source)
     }
 }
 

@@ -9,25 +9,27 @@ use foldhash::{HashMap, HashMapExt, HashSet};
 
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    DownstreamTls, FilterChain, FilterChains, Listener, NetworkFilter, RouteConfiguration, RouteConfigurationIndex,
-    TransportSocket,
+    Binding, DownstreamTls, FilterChain, FilterChains, Listener, NetworkFilter, RouteConfiguration,
+    RouteConfigurationIndex, TcpProxy, TransportSocket,
 };
 use crate::name::HostPattern;
-use crate::resource::{Gateway, Server, ServerTlsSettings};
+use crate::resource::{Gateway, Server, ServerTlsMode, ServerTlsSettings};
 
 use super::downstream_tls;
-use super::gateway::{self, GatewayServer, Served};
+use super::gateway::{self, GatewayServer, Served, Serving};
 use super::set::Item;
 use super::virtual_hosts::{Block, VirtualHosts};
-use super::{Proxy, findings};
+use super::{Proxy, connections, findings};
 
 /// What a server does with its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// HTTP in plain text.
     PlainHttp,
-    /// HTTP in TLS that ends here.
-    Https,
+    /// Whatever it is, in plain text.
+    PlainTcp,
+    /// TLS, which ends here or behind us, with HTTP or anything else in it.
+    Tls,
 }
 
 /// The servers that share a listener, all of one kind.
@@ -37,14 +39,12 @@ pub(super) struct Socket<'a> {
     servers: Vec<GatewayServer<'a>>,
 }
 
-/// Nothing for what is not served yet.
 fn kind(server: &Server) -> Option<Kind> {
     let protocol = &*server.port.as_ref()?.protocol;
     if ["HTTP", "HTTP2", "GRPC", "GRPC-WEB"].iter().any(|http| protocol.eq_ignore_ascii_case(http)) {
         return Some(Kind::PlainHttp);
     }
-    let ends_here = server.tls.as_ref().is_some_and(|tls| downstream_tls::is_terminated(tls.mode.value));
-    (protocol.eq_ignore_ascii_case("HTTPS") && ends_here).then_some(Kind::Https)
+    Some(if server.tls.is_some() { Kind::Tls } else { Kind::PlainTcp })
 }
 
 /// The servers of `gateways` by the socket that they share, in the order of ports and addresses. The first server decides what
@@ -90,37 +90,68 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// Adds a listener. `hosts` yields what some of its servers serve together.
+    /// Adds the listener of `socket`, if it serves anything.
     pub(super) fn add<'a>(
         &mut self,
         socket: Socket<'a>,
-        proxy: &Proxy,
+        serving: &mut Serving<'_, 'a>,
         diagnostics: &mut Vec<Diagnostic>,
-        mut hosts: impl FnMut(&[GatewayServer<'a>]) -> VirtualHosts,
     ) {
         let Socket { address, kind, servers } = socket;
         let chains = match kind {
             Kind::PlainHttp => {
-                let routes = self.configuration(plain_name(address), address.port(), hosts(&servers));
+                let routes = self.configuration(plain_name(address), address.port(), serving.hosts(&servers));
                 FilterChains::PlainText(NetworkFilter::Http(routes))
             }
-            Kind::Https => {
-                let mut taken = HashSet::default();
+            Kind::PlainTcp => match servers.iter().find_map(|server| connections::plain(server, serving)) {
+                Some(proxy) => FilterChains::PlainText(NetworkFilter::Tcp(proxy)),
+                None => return diagnostics.extend(servers.iter().map(findings::no_tcp_route)),
+            },
+            Kind::Tls => {
                 let mut chains = Vec::with_capacity(servers.len());
+                let mut taken = HashSet::default();
                 for server in &servers {
-                    let Some((server_names, context)) = terminated(server, proxy, &mut taken, diagnostics) else {
-                        continue;
-                    };
-                    let own = hosts(std::slice::from_ref(server));
-                    let routes = self.configuration(tls_name(server), address.port(), own);
-                    let transport = TransportSocket::Tls { context, filter: NetworkFilter::Http(routes) };
-                    chains.push(FilterChain { server_names, transport, origin: server.origin() });
+                    self.tls_chains(server, serving, (&mut chains, &mut taken), diagnostics);
                 }
                 FilterChains::Tls(chains)
             }
         };
         let origins = servers.iter().map(GatewayServer::origin).collect();
-        self.listeners.push(Listener { address, chains, origins });
+        self.listeners.push(Listener { address, binding: Binding::Bound, chains, origins });
+    }
+
+    /// Adds the chains of a server that speaks TLS.
+    fn tls_chains<'a>(
+        &mut self,
+        server: &GatewayServer<'a>,
+        serving: &mut Serving<'_, 'a>,
+        (chains, taken): (&mut Vec<FilterChain>, &mut HashSet<HostPattern>),
+        diagnostics: &mut Vec<Diagnostic>,
+    ) {
+        match server.server.tls.as_ref().map(|tls| tls.mode.value) {
+            Some(ServerTlsMode::Passthrough) => {
+                return chains.extend(connections::passed_through(server, serving, taken, diagnostics));
+            }
+            Some(ServerTlsMode::AutoPassthrough) => {
+                return chains.extend(connections::automatic(server, serving, taken));
+            }
+            _ => {}
+        }
+        let is_http = server.server.port.as_ref().is_some_and(|port| port.protocol.eq_ignore_ascii_case("HTTPS"));
+        let proxy = if is_http { None } else { connections::plain(server, serving) };
+        if !is_http && proxy.is_none() {
+            return diagnostics.push(findings::no_tcp_route(server));
+        }
+        let Some((server_names, context)) = terminated(server, serving.build.proxy, taken, diagnostics) else { return };
+        let filter = match proxy {
+            Some(proxy) => NetworkFilter::Tcp(proxy),
+            None => {
+                let own = serving.hosts(std::slice::from_ref(server));
+                NetworkFilter::Http(self.configuration(tls_name(server), server.port, own))
+            }
+        };
+        let transport = TransportSocket::Tls { context, filter };
+        chains.push(FilterChain { server_names, transport, origin: server.origin() });
     }
 
     fn configuration(&mut self, name: String, port: u16, hosts: VirtualHosts) -> RouteConfigurationIndex {
@@ -130,15 +161,17 @@ impl Sockets {
     }
 
     /// All of it, once routes are known.
-    pub(super) fn finish(self, blocks: &[Block]) -> Served {
+    pub(super) fn finish(self, blocks: &[Block], tcp_proxies: Vec<TcpProxy>) -> Served {
         let finished = |Unfinished { name, port, hosts }| RouteConfiguration {
             name,
             port,
             virtual_hosts: hosts.finish(port, blocks),
+            compares_ports: false,
         };
         Served {
             listeners: self.listeners,
             route_configurations: self.configurations.into_iter().map(finished).collect(),
+            tcp_proxies,
         }
     }
 }

@@ -4,8 +4,10 @@
 //! cluster keeps the place where it was written.
 
 mod action;
+mod build;
 mod change;
 mod clusters;
+mod connections;
 mod destination_rules;
 mod downstream_tls;
 mod endpoints;
@@ -18,12 +20,14 @@ mod matching;
 mod mesh;
 pub(crate) mod names;
 mod policies;
+mod protocol;
 mod retries;
 mod route_policies;
 pub(crate) mod routes;
 mod rule;
 pub(crate) mod services;
 pub(crate) mod set;
+mod sidecar;
 mod upstream_tls;
 mod virtual_hosts;
 pub(crate) mod visibility;
@@ -70,7 +74,7 @@ pub struct Resolution {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Where routes are for: a port of a Gateway.
+/// Where routes are for: a port of a Gateway, or of the mesh.
 #[derive(Debug, Clone, Copy)]
 struct Place<'a> {
     port: u16,
@@ -85,11 +89,11 @@ pub fn resolve(resources: &ResourceSet, proxy: &Proxy) -> Resolution {
     let clusters = Clusters::new(resources, proxy, &mesh.root_namespace);
     let (served, clusters) = match proxy.role {
         Role::Gateway => gateway::serve(resources, proxy, clusters, &mut diagnostics),
-        Role::Sidecar => (gateway::Served::default(), Vec::new()),
+        Role::Sidecar => sidecar::serve(resources, proxy, clusters, &mesh.root_namespace, &mut diagnostics),
     };
-    let gateway::Served { listeners, route_configurations } = served;
+    let gateway::Served { listeners, route_configurations, tcp_proxies } = served;
     let locality = locality::of_pod(&proxy.labels);
-    Resolution { model: Model { listeners, route_configurations, clusters, mesh, locality }, diagnostics }
+    Resolution { model: Model { listeners, route_configurations, tcp_proxies, clusters, mesh, locality }, diagnostics }
 }
 
 #[cfg(test)]

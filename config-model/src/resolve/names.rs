@@ -9,6 +9,9 @@ use crate::name::HostPattern;
 /// Domain of services, as every cluster has it unless its kubelet says otherwise.
 pub(crate) const CLUSTER_DOMAIN: &str = "svc.cluster.local";
 
+/// The reserved name of the mesh's own sidecars among gateways.
+pub(crate) const MESH: &str = "mesh";
+
 /// `host` in lower case; one without a dot is completed with `namespace`, that of the resource that names it.
 pub(crate) fn full_host(host: &str, namespace: &str) -> Arc<str> {
     if host.contains('.') || host == "*" || host.parse::<IpAddr>().is_ok() {
@@ -38,6 +41,9 @@ pub(crate) fn kubernetes_service(host: &str) -> Option<(&str, &str)> {
 /// Namespace and name of the Gateway that `reference` means in a resource of `namespace`. Besides `NAME` and
 /// `NAMESPACE/NAME` there is the old form `NAME.NAMESPACE.svc.cluster.local`.
 pub(crate) fn gateway<'a>(reference: &'a str, namespace: &'a str) -> (&'a str, &'a str) {
+    if reference == MESH {
+        return ("", MESH);
+    }
     if let Some((of, name)) = reference.split_once('/') {
         return (if of == "." { namespace } else { of }, name);
     }

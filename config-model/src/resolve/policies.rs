@@ -175,6 +175,7 @@ impl<'a> Policies<'a> {
             requests_per_connection_max: of_http(|http| &http.max_requests_per_connection),
             streams_per_connection_max: of_http(|http| &http.max_concurrent_streams),
             idle_timeout: length(idle.or_else(|| tcp.and_then(|tcp| tcp.idle_timeout.as_ref()))),
+            tcp_idle_timeout: length(tcp.and_then(|tcp| tcp.idle_timeout.as_ref())),
             connection_duration_max: length(tcp.and_then(|tcp| tcp.max_connection_duration.as_ref())),
             keepalive: self.keepalive(tcp.and_then(|tcp| tcp.tcp_keepalive.as_ref())),
             pings: http.and_then(|http| http.http2_keep_alive.as_ref()).map(|pings| Pings {

@@ -1,10 +1,14 @@
 //! Services, whether from Kubernetes or from a ServiceEntry, and which one a name means.
 //! Source: Istio's service registry: a Kubernetes Service goes before a ServiceEntry of the same host, then the older one.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use crate::model::Discovery;
-use crate::resource::{Located, Resolution, Service as KubernetesService, ServiceEntry, TargetPort};
+use crate::resource::{Located, Location, Resolution, Service as KubernetesService, ServiceEntry, TargetPort};
 
 use super::names;
+use super::protocol::Protocol;
 use super::set::{Item, ResourceSet};
 use super::visibility::Visibility;
 
@@ -29,6 +33,8 @@ pub(crate) struct Port<'a> {
     pub(crate) target: Target<'a>,
     /// Whether this is a port of UDP or SCTP, which no HTTP goes to.
     pub(crate) datagram: bool,
+    /// What it carries.
+    pub(crate) protocol: Protocol,
 }
 
 /// The port of an endpoint.
@@ -66,6 +72,34 @@ impl<'a> Service<'a> {
         match self {
             Self::Kubernetes(item) => item.spec.spec.iter().flat_map(|spec| &spec.ports).map(kubernetes_port).collect(),
             Self::Entry(item) => item.spec.ports.iter().map(entry_port).collect(),
+        }
+    }
+
+    /// Its virtual addresses, or blocks of them, as written.
+    pub(crate) fn addresses(self) -> impl Iterator<Item = &'a str> {
+        let (kubernetes, entry) = match self {
+            Self::Kubernetes(item) => (item.spec.spec.as_ref(), None),
+            Self::Entry(item) => (None, Some(&item.spec.addresses)),
+        };
+        let of_kubernetes = kubernetes.into_iter().flat_map(|spec| {
+            let all: &[crate::resource::Text] =
+                if spec.cluster_ips.is_empty() { std::slice::from_ref(&spec.cluster_ip) } else { &spec.cluster_ips };
+            all.iter()
+        });
+        of_kubernetes.chain(entry.into_iter().flatten()).map(|text| &*text.value)
+    }
+
+    /// Whether clients connect to its pods by their own addresses: a Service without an address of its own.
+    pub(crate) fn is_headless(self) -> bool {
+        let Self::Kubernetes(item) = self else { return false };
+        item.spec.spec.as_ref().is_some_and(|spec| *spec.cluster_ip.value == *"None")
+    }
+
+    /// Whether it is not part of the mesh.
+    pub(crate) fn is_external(self) -> bool {
+        match self {
+            Self::Kubernetes(_) => self.external_name().is_some(),
+            Self::Entry(item) => *item.spec.location == Location::MeshExternal,
         }
     }
 
@@ -124,13 +158,15 @@ fn kubernetes_port(port: &crate::resource::KubernetesServicePort) -> Port<'_> {
         _ => Target::Number(*port.port),
     };
     let datagram = matches!(&*port.protocol.value, "UDP" | "SCTP");
-    Port { number: *port.port, name: &port.name.value, target, datagram }
+    let protocol = Protocol::of_kubernetes(*port.port, &port.name, &port.protocol, &port.app_protocol);
+    Port { number: *port.port, name: &port.name.value, target, datagram, protocol }
 }
 
 fn entry_port(port: &crate::resource::ServicePort) -> Port<'_> {
     let target = if *port.target_port == 0 { *port.number } else { *port.target_port };
     let datagram = port.protocol.eq_ignore_ascii_case("udp");
-    Port { number: *port.number, name: &port.name.value, target: Target::Number(target), datagram }
+    let protocol = if port.protocol.is_empty() { Protocol::Tcp } else { Protocol::of_name(&port.protocol) };
+    Port { number: *port.number, name: &port.name.value, target: Target::Number(target), datagram, protocol }
 }
 
 /// All services of `host`, which is in lower case: the Kubernetes Service first, then ServiceEntries.
@@ -139,6 +175,26 @@ pub(crate) fn of_host<'a>(resources: &'a ResourceSet, host: &str) -> impl Iterat
         .and_then(|(name, namespace)| resources.find::<KubernetesService>(namespace, name))
         .map(Service::Kubernetes);
     kubernetes.into_iter().chain(resources.entries(host).map(Service::Entry))
+}
+
+/// Every host that a service has, in lower case and in order.
+pub(crate) fn hosts(resources: &ResourceSet) -> BTreeSet<Arc<str>> {
+    let mut hosts: BTreeSet<Arc<str>> = BTreeSet::new();
+    for service in resources.all::<KubernetesService>() {
+        hosts.insert(names::full_host(service.name(), service.namespace()));
+    }
+    hosts.extend(resources.all::<ServiceEntry>().flat_map(|entry| &entry.spec.hosts).map(|host| names::lower(host)));
+    hosts
+}
+
+/// Every service that a proxy of `namespace` sees, by host: of several with one host the proxy's own, else the first that
+/// [`of_host`] names.
+pub(crate) fn visible<'a>(resources: &'a ResourceSet, namespace: &str) -> Vec<(Arc<str>, Service<'a>)> {
+    let found = hosts(resources).into_iter().filter_map(|host| {
+        let service = find(resources, &host, namespace, namespace)?;
+        Some((host, service))
+    });
+    found.collect()
 }
 
 /// The service that `host` means in a VirtualService of `namespace`, for a proxy of `proxy_namespace`.

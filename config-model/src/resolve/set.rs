@@ -12,8 +12,8 @@ use crate::diagnostic::Diagnostic;
 use crate::name::Labels;
 use crate::origin::{Origin, Position};
 use crate::resource::{
-    DestinationRule, EndpointSlice, Endpoints, Gateway, MeshConfig, Pod, Resource, Secret, Service, ServiceEntry, Spec,
-    VirtualService, WorkloadEntry,
+    DestinationRule, EndpointSlice, Endpoints, Gateway, MeshConfig, Pod, Resource, Secret, Service, ServiceEntry,
+    Sidecar, Spec, VirtualService, WorkloadEntry,
 };
 
 use super::findings;
@@ -120,7 +120,8 @@ kinds!(
     EndpointSlice,
     Endpoints,
     Pod,
-    Secret
+    Secret,
+    Sidecar
 );
 
 impl ResourceSet {

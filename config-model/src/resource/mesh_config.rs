@@ -1,10 +1,13 @@
 //! `MeshConfig`, from the ConfigMap `istio`, key `mesh`, as far as it concerns a data plane.
 //! Source: `mesh/v1alpha1/config.proto`.
 
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
 use super::{HttpRetry, LocalityLoadBalancerSetting, TcpKeepalive};
-use crate::decode::{Duration, Field, Located, Path, Report, Text, choice, object};
+use crate::decode::{Decode, Duration, Field, Located, Path, Report, Text, Unknown, choice, object};
 use crate::diagnostic::{Code, Level};
-use crate::document::{Section, parse};
+use crate::document::{Node, Section, parse};
 use crate::origin::Position;
 
 /// Reads the text under `data.mesh`, which is YAML by itself. `section` is the document that it is part of.
@@ -64,7 +67,13 @@ object! {
         /// `exportTo` of DestinationRules that have none.
         default_destination_rule_export_to: Vec<Text> = "defaultDestinationRuleExportTo",
         /// What is done with unknown hosts.
-        outbound_traffic_policy: Option<MeshOutboundTrafficPolicy> = "outboundTrafficPolicy" later,
+        outbound_traffic_policy: Option<MeshOutboundTrafficPolicy> = "outboundTrafficPolicy",
+        /// Where redirected connections come in; 15001 if 0.
+        proxy_listen_port: Located<u16> = "proxyListenPort",
+        /// Where a sidecar is an HTTP proxy; nowhere if 0.
+        proxy_http_port: Located<u16> = "proxyHttpPort",
+        /// Settings of each proxy.
+        default_config: Option<ProxyConfig> = "defaultConfig",
         /// Until a connection is there.
         connect_timeout: Option<Located<Duration>> = "connectTimeout",
         /// Probes on idle connections.
@@ -81,6 +90,55 @@ object! {
         enable_auto_mtls: Option<Located<bool>> = "enableAutoMtls" later,
         /// Whether traces are sent.
         enable_tracing: Located<bool> = "enableTracing" later,
+    }
+}
+
+object! {
+    /// Settings of a proxy.
+    ProxyConfig (Warn) {
+        /// How connections get to a sidecar.
+        interception_mode: Located<InterceptionMode> = "interceptionMode",
+        /// What stands in front of a gateway.
+        gateway_topology: Option<Topology> = "gatewayTopology",
+    }
+}
+
+choice! {
+    /// How connections get to a sidecar.
+    InterceptionMode {
+        /// They are redirected, and their destination is looked up.
+        Redirect = "REDIRECT",
+        /// They keep their addresses.
+        Tproxy = "TPROXY",
+        /// Clients connect to its ports.
+        None = "NONE",
+    }
+}
+
+object! {
+    /// What stands in front of a gateway.
+    Topology (Warn) {
+        /// Whether connections begin with a header of the PROXY protocol: an object without fields.
+        proxy_protocol: Option<NoFields> = "proxyProtocol",
+    }
+}
+
+/// A message whose presence is all that it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoFields;
+
+impl Decode for NoFields {
+    fn decode(node: &Node<'_>, at: &Path<'_>, report: &mut Report) -> Option<Self> {
+        for (key, _) in report.mapping(node, at)? {
+            report.unknown_field(key, at, &[], Unknown::Warn);
+        }
+        Some(Self)
+    }
+}
+
+impl Serialize for NoFields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_map(Some(0))?.end()
     }
 }
 

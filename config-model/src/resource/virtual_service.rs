@@ -20,9 +20,9 @@ object! {
         /// Rules for HTTP; the first that matches is used.
         http: Vec<HttpRoute> = "http",
         /// Rules for TLS that is passed through.
-        tls: Vec<TlsRoute> = "tls" later,
+        tls: Vec<TlsRoute> = "tls",
         /// Rules for other connections.
-        tcp: Vec<TcpRoute> = "tcp" later,
+        tcp: Vec<TcpRoute> = "tcp",
         /// `.`, `*` or namespaces; none means the default of the mesh.
         export_to: Vec<Text> = "exportTo",
     }

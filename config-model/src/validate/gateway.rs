@@ -100,13 +100,4 @@ fn protocol(protocol: names::Protocol, port: &Port, server: &Server, at: &Path<'
         }
         _ => {}
     }
-    let ends_tls = port.protocol.value.eq_ignore_ascii_case("HTTPS")
-        && server
-            .tls
-            .as_ref()
-            .is_some_and(|tls| !matches!(tls.mode.value, ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough));
-    if protocol != names::Protocol::Http && !ends_tls {
-        let what = format!("a server of protocol {}", port.protocol.value);
-        report.not_honoured(port.protocol.position, &at.field("port").field("protocol"), what);
-    }
 }

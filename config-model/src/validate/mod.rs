@@ -33,7 +33,7 @@ pub fn validate(resource: &Resource, report: &mut Report) {
         Spec::DestinationRule(rule) => destination_rule::check(rule, &resource.id, &spec, report),
         Spec::ServiceEntry(entry) => service_entry::check(entry, &resource.id, &spec, report),
         Spec::WorkloadEntry(entry) => service_entry::check_workload(entry, None, true, &spec, report),
-        Spec::Sidecar(sidecar) => sidecar::check(sidecar, &resource.id, &spec, report),
+        Spec::Sidecar(sidecar) => sidecar::check(sidecar, &spec, report),
         Spec::MeshConfig(config) => mesh_config::check(config, report),
         Spec::Service(_)
         | Spec::Endpoints(_)

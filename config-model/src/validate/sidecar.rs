@@ -1,17 +1,22 @@
-//! Rules for `Sidecar`. Nothing of it is honoured yet.
+//! Rules for `Sidecar`. What it says of traffic to the workload is not honoured yet.
 
 use std::collections::HashSet;
 
 use super::{destination_rule, names, tls, values};
 use crate::decode::{Path, Report, Text};
-use crate::origin::{Position, ResourceId};
+use crate::origin::Position;
 use crate::resource::{
     CaptureMode, IstioEgressListener, IstioIngressListener, OutboundTrafficPolicyMode, ServerTlsMode, Sidecar,
     SidecarPort,
 };
 
-pub(super) fn check(sidecar: &Sidecar, id: &ResourceId, at: &Path<'_>, report: &mut Report) {
-    report.not_honoured(sidecar.position, at, format_args!("{} {}", id.kind, id.name));
+pub(super) fn check(sidecar: &Sidecar, at: &Path<'_>, report: &mut Report) {
+    if let Some(first) = sidecar.ingress.first() {
+        report.not_honoured(first.position, &at.field("ingress"), "traffic to the workload");
+    }
+    if let Some(pool) = &sidecar.inbound_connection_pool {
+        report.not_honoured(pool.position, &at.field("inboundConnectionPool"), "traffic to the workload");
+    }
     values::workloads(sidecar.workload_selector.as_ref(), at, report);
     let nothing = sidecar.egress.is_empty()
         && sidecar.ingress.is_empty()

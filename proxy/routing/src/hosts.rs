@@ -1,4 +1,5 @@
-//! From a Host to a virtual host: the exact name, else the longest wildcard, else `*`; ports and case don't count.
+//! From a Host to a virtual host: the exact name, else the longest wildcard, else `*`; case doesn't count, nor does the port
+//! unless the listener is an HTTP proxy.
 //! Source: Istio's host binding and Envoy's virtual host search.
 
 use std::borrow::Borrow;
@@ -38,12 +39,13 @@ pub(crate) struct HostTable {
     /// Suffixes, read backwards.
     suffixes: Trie,
     any: Option<u32>,
+    compares_ports: bool,
 }
 
 impl HostTable {
     /// Indexes `virtual_hosts`, the first of which has number `first`.
-    pub(crate) fn build(virtual_hosts: &[VirtualHost], first: u32) -> Self {
-        let mut table = Self::default();
+    pub(crate) fn build(virtual_hosts: &[VirtualHost], first: u32, compares_ports: bool) -> Self {
+        let mut table = Self { compares_ports, ..Self::default() };
         let mut suffixes: Vec<(Vec<u8>, u32)> = Vec::new();
         for (number, virtual_host) in (first..).zip(virtual_hosts) {
             for domain in &virtual_host.domains {
@@ -70,7 +72,8 @@ impl HostTable {
         {
             return Some(number);
         }
-        let mut host: SmallVec<[u8; 256]> = SmallVec::from_slice(split_port(authority).host);
+        let compared = if self.compares_ports { authority } else { split_port(authority).host };
+        let mut host: SmallVec<[u8; 256]> = SmallVec::from_slice(compared);
         host.make_ascii_lowercase();
         self.exact.get(&host[..]).copied().or_else(|| {
             host.reverse();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use config_model::model::{
     Action, ClusterTarget, Destination, DirectResponse, Forward, Model, PathMatch, Redirect, Route,
-    RouteConfigurationIndex, VirtualHost,
+    RouteConfigurationIndex, TcpProxy, TcpProxyIndex, TcpRoute, VirtualHost,
 };
 use config_model::origin::Origin;
 use foldhash::fast::FixedState;
@@ -16,6 +16,7 @@ use crate::headers::{Mutation, Template};
 use crate::hosts::HostTable;
 use crate::rules::RuleSet;
 use crate::split::Split;
+use crate::tcp::{TcpDestinationEntry, TcpEntry, TcpRouteEntry};
 
 /// Number of a route, dense over the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -35,6 +36,7 @@ pub struct Table {
     configurations: Box<[Configuration]>,
     virtual_hosts: Box<[VirtualHostEntry]>,
     routes: Box<[RouteEntry]>,
+    tcp_proxies: Box<[TcpEntry]>,
     splits: u32,
     destinations: u32,
 }
@@ -164,11 +166,13 @@ impl Table {
         let mut configurations = Vec::with_capacity(model.route_configurations.len());
         for configuration in &model.route_configurations {
             let first = compiler.virtual_hosts.len() as u32;
-            let hosts = HostTable::build(&configuration.virtual_hosts, first);
+            let hosts = HostTable::build(&configuration.virtual_hosts, first, configuration.compares_ports);
             configuration.virtual_hosts.iter().for_each(|virtual_host| compiler.add(virtual_host));
             configurations.push(Configuration { port: configuration.port, hosts });
         }
+        let tcp_proxies = model.tcp_proxies.iter().map(|proxy| compiler.tcp_proxy(proxy)).collect();
         Self {
+            tcp_proxies,
             configurations: configurations.into(),
             virtual_hosts: compiler.virtual_hosts.into(),
             routes: compiler.routes.into(),
@@ -204,6 +208,16 @@ impl Table {
     /// The port that redirects of `configuration` name: the Gateway's. Zero for a configuration that is none.
     pub fn port(&self, configuration: RouteConfigurationIndex) -> u16 {
         self.configurations.get(configuration.0 as usize).map_or(0, |configuration| configuration.port)
+    }
+
+    /// The routes of connections that come in at `proxy`.
+    pub fn tcp(&self, proxy: TcpProxyIndex) -> Option<&TcpEntry> {
+        self.tcp_proxies.get(proxy.0 as usize)
+    }
+
+    /// All routes of connections.
+    pub fn tcp_routes(&self) -> impl Iterator<Item = &TcpRouteEntry> {
+        self.tcp_proxies.iter().flat_map(TcpEntry::routes)
     }
 
     /// All routes, each at its [`RouteIndex`].
@@ -334,14 +348,34 @@ impl Compiler {
     fn forward(&mut self, forward: &Forward, authority: Option<&Template>) -> ActionEntry {
         let destinations =
             forward.destinations.iter().map(|destination| self.destination(destination, authority)).collect();
-        let choice = forward.destinations.len() > 1;
-        let split = choice.then(|| Split::from_weights(forward.destinations.iter().map(|to| to.weight))).flatten();
-        let split = split.map(|split| {
-            let index = SplitIndex(self.splits);
-            self.splits += 1;
-            (index, split)
-        });
+        let split = self.split(forward.destinations.iter().map(|to| to.weight));
         ActionEntry::Forward { destinations, split }
+    }
+
+    /// A split, if there is a choice.
+    fn split(&mut self, weights: impl ExactSizeIterator<Item = u32>) -> Option<(SplitIndex, Split)> {
+        if weights.len() < 2 {
+            return None;
+        }
+        let split = Split::from_weights(weights)?;
+        let index = SplitIndex(self.splits);
+        self.splits += 1;
+        Some((index, split))
+    }
+
+    fn tcp_proxy(&mut self, proxy: &TcpProxy) -> TcpEntry {
+        TcpEntry::new(proxy.routes.iter().map(|route| self.tcp_route(route)).collect())
+    }
+
+    fn tcp_route(&mut self, route: &TcpRoute) -> TcpRouteEntry {
+        let mut destination = |target: &ClusterTarget| {
+            let index = DestinationIndex(self.destinations);
+            self.destinations += 1;
+            TcpDestinationEntry { index, target: target.clone() }
+        };
+        let destinations = route.destinations.iter().map(|to| destination(&to.cluster)).collect();
+        let split = self.split(route.destinations.iter().map(|to| to.weight));
+        TcpRouteEntry { route: route.clone(), destinations, split }
     }
 
     fn destination(&mut self, destination: &Destination, authority: Option<&Template>) -> DestinationEntry {

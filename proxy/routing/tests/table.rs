@@ -14,7 +14,7 @@ use routing::{Decision, SplitIndex, Table};
 const PORT_80: RouteConfigurationIndex = RouteConfigurationIndex(0);
 
 fn of(virtual_hosts: Vec<VirtualHost>) -> Model {
-    model(vec![RouteConfiguration { name: "http.80".into(), port: 80, virtual_hosts }])
+    model(vec![RouteConfiguration { name: "http.80".into(), port: 80, virtual_hosts, compares_ports: false }])
 }
 
 /// One host whose rules are named by their positions.
@@ -138,7 +138,12 @@ fn the_draw_is_asked_for_only_where_there_is_a_choice() {
 fn what_hosts_and_ports_share_is_compiled_once() {
     let routes: Arc<[_]> = vec![Arc::new(route("0", PathMatch::Any, &[1, 1]))].into();
     let hosts = |name: &str| vec![virtual_host(&[name], routes.clone())];
-    let configuration = |port, name| RouteConfiguration { name: String::new(), port, virtual_hosts: hosts(name) };
+    let configuration = |port, name| RouteConfiguration {
+        name: String::new(),
+        port,
+        virtual_hosts: hosts(name),
+        compares_ports: false,
+    };
     let table = Table::compile(&model(vec![configuration(80, "a.example"), configuration(8080, "b.example")]));
     assert_eq!((table.routes().len(), table.split_count(), table.destination_count()), (1, 1, 2));
     assert_eq!(table.port(RouteConfigurationIndex(1)), 8080);

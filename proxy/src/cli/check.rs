@@ -84,7 +84,7 @@ impl CheckArguments {
 
 /// What is wrong with single files, what can't be resolved, and what resources say about each other.
 fn found(files: &Files, configuration: &ConfigurationArguments) -> Vec<Diagnostic> {
-    let proxy = files.proxy(&configuration.namespace, configuration.labels.clone());
+    let proxy = files.proxy(configuration.role, &configuration.namespace, configuration.labels.clone());
     let resolution = resolve(&files.resources, &proxy);
     // A proxy that nobody named has no workload whose labels could count.
     let named = configuration.labels.as_ref().map(|_| &proxy);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use config_model::diagnostic::{Diagnostic, Level};
 use config_model::file::ParsedFile;
 use config_model::model::{Endpoint, Model};
@@ -27,9 +27,31 @@ pub(crate) struct ConfigurationArguments {
     /// The proxy's namespace
     #[arg(long, default_value = "default", env = "TIDEGATE_NAMESPACE", value_name = "NS")]
     pub(crate) namespace: String,
-    /// The proxy's labels, which Gateways select; those of all Gateways if not given
+    /// What the proxy does: whether it stands at the mesh's edge or beside a workload
+    #[arg(long, value_enum, default_value = "gateway", env = "TIDEGATE_ROLE")]
+    pub(crate) role: RoleArgument,
+    /// The proxy's labels, which Gateways and Sidecars select; those of all Gateways if not given
     #[arg(long, value_parser = value::labels, env = "TIDEGATE_LABELS", value_name = "K=V,...")]
     pub(crate) labels: Option<Labels>,
+}
+
+/// What a proxy does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum RoleArgument {
+    /// Gateways and the VirtualServices bound to them.
+    #[default]
+    Gateway,
+    /// The outbound traffic of a workload.
+    Sidecar,
+}
+
+impl From<RoleArgument> for Role {
+    fn from(role: RoleArgument) -> Self {
+        match role {
+            RoleArgument::Gateway => Self::Gateway,
+            RoleArgument::Sidecar => Self::Sidecar,
+        }
+    }
 }
 
 /// What a configuration comes to for a proxy.
@@ -92,14 +114,17 @@ impl Files {
     }
 
     /// The proxy of these labels, or of those that its Gateways select.
-    pub(crate) fn proxy(&self, namespace: &str, labels: Option<Labels>) -> Proxy {
-        let labels = labels.unwrap_or_else(|| selected_labels(&self.resources));
-        Proxy { role: Role::Gateway, namespace: namespace.into(), labels }
+    pub(crate) fn proxy(&self, role: RoleArgument, namespace: &str, labels: Option<Labels>) -> Proxy {
+        let labels = labels.unwrap_or_else(|| match role {
+            RoleArgument::Gateway => selected_labels(&self.resources),
+            RoleArgument::Sidecar => Labels::new(),
+        });
+        Proxy { role: role.into(), namespace: namespace.into(), labels }
     }
 
     /// What all of it comes to for that proxy.
-    pub(crate) fn understand(&self, namespace: &str, labels: Option<Labels>) -> Understood {
-        let model = resolve(&self.resources, &self.proxy(namespace, labels)).model;
+    pub(crate) fn understand(&self, role: RoleArgument, namespace: &str, labels: Option<Labels>) -> Understood {
+        let model = resolve(&self.resources, &self.proxy(role, namespace, labels)).model;
         let index = EndpointIndex::new(&self.resources);
         let endpoints = model.clusters.iter().map(|cluster| index.endpoints(cluster)).collect();
         Understood { model, endpoints }
@@ -133,7 +158,7 @@ impl ConfigurationArguments {
             let text = Findings::new(errors, &[]).text(&files.texts);
             return Err(Failure(format!("the configuration can't be used\n\n{}", text.trim_end())));
         }
-        Ok(files.understand(&self.namespace, self.labels.clone()))
+        Ok(files.understand(self.role, &self.namespace, self.labels.clone()))
     }
 }
 

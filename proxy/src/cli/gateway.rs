@@ -1,4 +1,4 @@
-//! `gateway`: the arguments of the data plane at the mesh's edge.
+//! `gateway` and `sidecar`: the arguments of the data plane, at the mesh's edge or beside a workload.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use config_model::name::Labels;
+use config_model::resolve::Role;
 
 use super::value::{self, PortMapping};
 use super::{Failure, VERSION};
@@ -29,15 +30,40 @@ Examples:
   tidegate gateway --config ./config --labels istio=egressgateway --admin 127.0.0.1:15000 --workers 2
   tidegate gateway --config ./config --access-log off --drain 30s")]
 pub(crate) struct GatewayArguments {
+    /// The proxy's labels, which Gateways select
+    #[arg(long, env = "TIDEGATE_LABELS", value_name = "K=V,...", default_value = "istio=ingressgateway", value_parser = value::labels)]
+    labels: Labels,
+    #[command(flatten)]
+    proxy: ProxyArguments,
+}
+
+/// Routes the outbound traffic of the workload beside it
+///
+/// Serves what the Sidecar resource says that holds for these labels: ports that clients connect to (captureMode NONE), and
+/// connections that are redirected to port 15001, wherever they were meant to go. VirtualServices of the mesh hold, and services are
+/// known by all their names. Changes, signals and the exit status are as with `tidegate gateway`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidegate sidecar --config ./config --namespace default --labels app=client
+  tidegate sidecar --config ./config --labels app=client --port-map 15001:15101")]
+pub(crate) struct SidecarArguments {
+    /// The workload's labels, which Sidecars and sourceLabels select
+    #[arg(long, env = "TIDEGATE_LABELS", value_name = "K=V,...", value_parser = value::labels)]
+    labels: Option<Labels>,
+    #[command(flatten)]
+    proxy: ProxyArguments,
+}
+
+/// What both are told.
+#[derive(Debug, Args)]
+struct ProxyArguments {
     /// The folder of YAML files (.yaml, .yml)
     #[arg(long, env = "TIDEGATE_CONFIG", value_name = "DIR")]
     config: PathBuf,
     /// The proxy's own namespace
     #[arg(long, env = "TIDEGATE_NAMESPACE", value_name = "NS", default_value = "default")]
     namespace: String,
-    /// The proxy's labels, which Gateways select
-    #[arg(long, env = "TIDEGATE_LABELS", value_name = "K=V,...", default_value = "istio=ingressgateway", value_parser = value::labels)]
-    labels: Labels,
     /// The admin address: /ready, /stats/prometheus, /config_dump and more
     #[arg(long, env = "TIDEGATE_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:15000")]
     admin: SocketAddr,
@@ -87,16 +113,34 @@ impl From<LogLevel> for LevelFilter {
 
 impl GatewayArguments {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let level = self.log_level.into();
-        process::run(self.options(), level).map_err(|error| Failure(error.to_string()))
+        let level = self.proxy.log_level;
+        run(self.options(), level)
     }
 
     fn options(self) -> GatewayOptions {
+        self.proxy.options(Role::Gateway, self.labels)
+    }
+}
+
+impl SidecarArguments {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let level = self.proxy.log_level;
+        run(self.proxy.options(Role::Sidecar, self.labels.unwrap_or_default()), level)
+    }
+}
+
+fn run(options: GatewayOptions, level: LogLevel) -> Result<(), Failure> {
+    process::run(options, level.into()).map_err(|error| Failure(error.to_string()))
+}
+
+impl ProxyArguments {
+    fn options(self, role: Role, labels: Labels) -> GatewayOptions {
         let cores = || available_parallelism().map_or(1, usize::from);
         GatewayOptions {
+            role,
             config: self.config,
             namespace: self.namespace,
-            labels: self.labels,
+            labels,
             admin: self.admin,
             mesh_certificates: self.mesh_certificates,
             workers: self.workers.map_or_else(cores, |workers| usize::from(workers.get())),

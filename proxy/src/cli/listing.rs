@@ -305,7 +305,7 @@ fn origins(origins: &[Origin]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::configuration::{Files, Understood};
+    use crate::cli::configuration::{Files, RoleArgument, Understood};
 
     const SHOP: [(&str, &str); 3] = [
         ("gateway.yaml", include_str!("../../tests/fixtures/shop/gateway.yaml")),
@@ -314,7 +314,11 @@ mod tests {
     ];
 
     fn shop() -> Understood {
-        Files::parse(SHOP.map(|(name, text)| (name.into(), text.into()))).understand("default", None)
+        Files::parse(SHOP.map(|(name, text)| (name.into(), text.into()))).understand(
+            RoleArgument::Gateway,
+            "default",
+            None,
+        )
     }
 
     fn filter(host: Option<&str>, port: Option<u16>) -> Filter {
@@ -380,7 +384,7 @@ mod tests {
                             30s, localityLbSetting: {failoverPriority: [app]}}}}\n  - {name: v2, labels: {version: v2}, \
                             trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: '*', to: {'*': 100}}]}}}}";
         let files = SHOP.into_iter().chain([("near.yaml", RULE)]).map(|(name, text)| (name.into(), text.into()));
-        let shop = Files::parse(files).understand("shop", None);
+        let shop = Files::parse(files).understand(RoleArgument::Gateway, "shop", None);
         let rows = clusters(&shop.model, &shop.endpoints, &Filter::default());
         let words: Vec<String> = rows.iter().map(|row| row.words.join("; ")).collect();
         let rest = "at most 8 requests, 9 connections; ejects after 5 errors or 2 gateway errors, up to 10%; retries up to \

@@ -67,6 +67,6 @@ mod tests {
         let page = |command: Option<&str>| ManArguments { command: command.map(str::to_owned) }.render();
         assert!(page(None).unwrap().contains(".TH tidegate"));
         assert!(page(Some("completion")).unwrap().contains("bash"));
-        assert!(page(Some("sidecar")).is_err());
+        assert!(page(Some("waypoint")).is_err());
     }
 }

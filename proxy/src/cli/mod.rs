@@ -31,7 +31,7 @@ const LONG_VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\ncommit: ",
     env!("TIDEGATE_COMMIT"),
-    "\nfeatures: gateway, http1, http2 (clients)",
+    "\nfeatures: gateway, sidecar (outbound), http1, http2 (clients)",
 );
 const EXAMPLES: &str = "\
 Examples:
@@ -47,7 +47,7 @@ Examples:
 /// Routes HTTP traffic as Istio's Gateways, VirtualServices and DestinationRules say.
 ///
 /// Configuration is a folder of YAML files with Istio's resources, and Kubernetes' Services, EndpointSlices and Pods where the
-/// endpoints come from there. Sidecars are not offered yet.
+/// endpoints come from there. It runs at the mesh's edge, or beside a workload for what that asks of others.
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version = VERSION, long_version = LONG_VERSION, after_help = EXAMPLES, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -63,6 +63,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Gateway(gateway::GatewayArguments),
+    Sidecar(gateway::SidecarArguments),
     Demo(demo::DemoArguments),
     #[command(visible_aliases = ["analyze", "validate"])]
     Check(check::CheckArguments),
@@ -80,6 +81,7 @@ impl Command {
     fn run(self, terminal: &Terminal) -> Result<ExitCode, Failure> {
         match self {
             Self::Gateway(arguments) => arguments.run()?,
+            Self::Sidecar(arguments) => arguments.run()?,
             Self::Demo(arguments) => arguments.run(terminal.color())?,
             Self::Check(arguments) => return arguments.run(terminal),
             Self::Route(arguments) => arguments.run(terminal)?,
@@ -151,7 +153,9 @@ mod tests {
 
     #[test]
     fn a_command_that_is_not_offered_is_a_wrong_command_line() {
-        for line in ["tidegate sidecar --config .", "tidegate", "tidegate gateway", "tidegate routes"] {
+        for line in
+            ["tidegate waypoint --config .", "tidegate sidecar", "tidegate", "tidegate gateway", "tidegate routes"]
+        {
             assert_eq!(Cli::try_parse_from(words(line)).unwrap_err().exit_code(), 2, "{line}");
         }
         assert_eq!(Cli::try_parse_from(["tidegate", "--version"]).unwrap_err().exit_code(), 0);
@@ -159,7 +163,7 @@ mod tests {
 
     #[test]
     fn every_flag_of_the_gateway_and_the_demo_has_an_environment_variable() {
-        for name in ["gateway", "demo"] {
+        for name in ["gateway", "sidecar", "demo"] {
             let command = Cli::command().find_subcommand(name).unwrap().clone();
             for argument in command.get_arguments() {
                 assert!(argument.get_env().is_some(), "{name} --{}", argument.get_id());

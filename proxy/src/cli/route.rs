@@ -180,7 +180,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::configuration::Files;
+    use crate::cli::configuration::{Files, RoleArgument};
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -199,7 +199,7 @@ mod tests {
         );
         let files = Files::parse([("g.yaml".into(), text.into())]);
         assert!(!files.is_refused(), "{:?}", files.findings);
-        let model = files.understand("default", None).model;
+        let model = files.understand(RoleArgument::Gateway, "default", None).model;
         let line = Line::try_parse_from([&["route", "folder"], line].concat()).unwrap();
         line.arguments.listener(&model).map(|listener| listener.address.port()).map_err(|failure| failure.to_string())
     }

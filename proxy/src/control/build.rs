@@ -10,14 +10,15 @@ use std::time::Instant;
 
 use balance::{EndpointSet, SetRules};
 use config_model::model::{
-    AccessLogFormat, Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, Endpoint, FilterChains, Format,
-    Model, Route,
+    AccessLogFormat, Binding, Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, Endpoint, FilterChains,
+    Format, Model, Route,
 };
 use foldhash::fast::RandomState;
-use routing::{ActionEntry, Table};
+use routing::split::Split;
+use routing::{ActionEntry, DestinationIndex, Table};
 
 use super::sockets::PortMap;
-use crate::snapshot::{Accepts, ClusterRuntime, EndpointLabels, ListenerRuntime, Snapshot};
+use crate::snapshot::{Accepts, ClusterRuntime, Detected, EndpointLabels, ListenerRuntime, Snapshot};
 use crate::telemetry::{DestinationLabels, LineFormat, Metrics, SplitDestinationId};
 use crate::tls::{BackEndTls, Chains};
 
@@ -126,7 +127,14 @@ fn listeners(surroundings: &Surroundings<'_>, model: &Model, previous: Option<&S
                     .and_then(|previous| previous.listeners.iter().find(|known| known.address == listener.address));
                 Accepts::Tls(Box::new(Chains::new(chains, known.and_then(ListenerRuntime::chains))))
             }
+            FilterChains::Detected(detection) => Accepts::Detected(Box::new(Detected {
+                tls: Chains::new(&detection.tls, None),
+                http: detection.http,
+                other: detection.other,
+                is_http_expected: detection.is_http_expected,
+            })),
         },
+        is_redirected: listener.binding == Binding::Redirected,
         metrics: surroundings.metrics.listener(surroundings.port_map.apply(listener.address)),
     };
     model.listeners.iter().map(runtime).collect()
@@ -222,25 +230,33 @@ fn splits(metrics: &Metrics, clusters: &[Arc<ClusterRuntime>], table: &Table) ->
     let mut cells: Vec<Option<SplitDestinationId>> = vec![None; table.destination_count()];
     let spilling = table.routes().iter().filter(|entry| entry.route.split().spill);
     metrics.set_spilling(spilling.map(|entry| Arc::clone(&entry.route.id)));
-    for entry in table.routes() {
-        let ActionEntry::Forward { destinations, split: Some((_, split)) } = &entry.action else { continue };
-        let name = |target: &ClusterTarget| -> Arc<str> {
-            match target {
-                ClusterTarget::Known(index) => {
-                    clusters.get(index.0 as usize).map_or("".into(), |cluster| Arc::clone(&cluster.name))
-                }
-                ClusterTarget::Missing(name) => name.to_string().into(),
+    let name = |target: &ClusterTarget| -> Arc<str> {
+        match target {
+            ClusterTarget::Known(index) => {
+                clusters.get(index.0 as usize).map_or("".into(), |cluster| Arc::clone(&cluster.name))
             }
-        };
-        let shares: Vec<_> = destinations
-            .iter()
-            .enumerate()
-            .map(|(position, destination)| (name(&destination.target), split.share(position)))
-            .collect();
-        for (destination, id) in destinations.iter().zip(metrics.split(&entry.route.id, &shares)) {
-            if let Some(cell) = cells.get_mut(destination.index.0 as usize) {
+            ClusterTarget::Missing(name) => name.to_string().into(),
+        }
+    };
+    let mut enter = |route: &Arc<str>, split: &Split, destinations: &[(DestinationIndex, &ClusterTarget)]| {
+        let shares = destinations.iter().enumerate();
+        let shares: Vec<_> = shares.map(|(place, (_, target))| (name(target), split.share(place))).collect();
+        for ((index, _), id) in destinations.iter().zip(metrics.split(route, &shares)) {
+            if let Some(cell) = cells.get_mut(index.0 as usize) {
                 *cell = Some(id);
             }
+        }
+    };
+    for entry in table.routes() {
+        if let ActionEntry::Forward { destinations, split: Some((_, split)) } = &entry.action {
+            let destinations: Vec<_> = destinations.iter().map(|to| (to.index, &to.target)).collect();
+            enter(&entry.route.id, split, &destinations);
+        }
+    }
+    for entry in table.tcp_routes() {
+        if let Some((_, split)) = &entry.split {
+            let destinations: Vec<_> = entry.destinations.iter().map(|to| (to.index, &to.target)).collect();
+            enter(&entry.route.id, split, &destinations);
         }
     }
     cells.into()

@@ -191,11 +191,11 @@ impl Credentials {
     pub(crate) fn check(model: &Model, resources: &ResourceSet) -> Vec<Diagnostic> {
         let mut own = Self::new(PathBuf::new());
         let chains = model.listeners.iter().flat_map(|listener| match &listener.chains {
-            FilterChains::PlainText(_) => &[],
+            FilterChains::PlainText(_) | FilterChains::Detected(_) => &[],
             FilterChains::Tls(chains) => &chains[..],
         });
         for chain in chains {
-            let TransportSocket::Tls { context, .. } = &chain.transport;
+            let TransportSocket::Tls { context, .. } = &chain.transport else { continue };
             for credential in &context.certificates {
                 own.check_certificate(credential, resources);
             }
@@ -292,7 +292,7 @@ impl Credentials {
     }
 
     fn refresh_chain(&mut self, chain: &Chain, resources: &ResourceSet) {
-        let TransportSocket::Tls { context, filter } = &chain.definition.transport;
+        let TransportSocket::Tls { context, filter } = &chain.definition.transport else { return };
         let found: Vec<_> =
             context.certificates.iter().filter_map(|credential| self.certificate(credential, resources)).collect();
         let trust = match asked(&context.client).1 {

@@ -94,7 +94,7 @@ impl Files {
         let before = file.accepted.as_ref();
         let parsed = match before {
             Some(accepted) if accepted.digest == digest => Arc::clone(&accepted.parsed),
-            _ => Arc::new(ParsedFile::read(&name, text, before.map(|accepted| &*accepted.parsed))),
+            _ => Arc::new(ParsedFile::parse(&name, text, before.map(|accepted| &*accepted.parsed))),
         };
         if parsed.is_refused() {
             file.refusal = parsed.diagnostics.clone();

@@ -102,6 +102,7 @@ impl Control {
             snapshots: Arc::clone(&store),
             metrics: Arc::new(metrics.clone()),
             access_log: Arc::clone(&access_log),
+            is_edge: options.role == Role::Gateway,
             connections_per_worker: means.connections_max.div_ceil(options.workers.max(1)).max(1),
         };
         let workers = Some(Workers::start(options.workers, &Arc::new(shared))?);
@@ -336,7 +337,7 @@ impl First {
         let changes = first_look(&mut folder)?;
         let (namespace, labels) = (options.namespace.as_str().into(), options.labels.clone());
         let mut pipeline =
-            Pipeline::new(Proxy { role: Role::Gateway, namespace, labels }, options.mesh_certificates.clone());
+            Pipeline::new(Proxy { role: options.role, namespace, labels }, options.mesh_certificates.clone());
         let outcome = pipeline.take(changes);
         refuse_errors(&outcome)?;
         let built = pipeline.build(&Surroundings { metrics, port_map: &options.port_map }, None).await;
@@ -391,7 +392,7 @@ fn log(finding: &Diagnostic) {
 }
 
 fn addresses(model: &Model) -> Vec<std::net::SocketAddr> {
-    model.listeners.iter().map(|listener| listener.address).collect()
+    model.listeners.iter().filter(|listener| listener.is_bound()).map(|listener| listener.address).collect()
 }
 
 /// Where MeshConfig wants the access log, or else the command line.

@@ -261,6 +261,7 @@ async fn the_next_priority_is_used_when_the_first_one_has_failed() {
 fn the_access_log_of_mesh_config_stands_before_that_of_the_command_line() {
     use config_model::model::{AccessLog as Log, AccessLogFormat, Format, Mesh, PathNormalization};
     let options = GatewayOptions {
+        role: config_model::resolve::Role::Gateway,
         config: "/".into(),
         namespace: String::new(),
         labels: [].into(),
@@ -289,7 +290,14 @@ fn the_access_log_of_mesh_config_stands_before_that_of_the_command_line() {
             trust_domain: String::new(),
         };
         let locality = config_model::model::Locality::default();
-        let model = Model { listeners: vec![], route_configurations: vec![], clusters: vec![], mesh, locality };
+        let model = Model {
+            listeners: vec![],
+            route_configurations: vec![],
+            tcp_proxies: vec![],
+            clusters: vec![],
+            mesh,
+            locality,
+        };
         assert_eq!(log_target(&options, &model), want);
     }
 }

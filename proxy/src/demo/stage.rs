@@ -103,6 +103,7 @@ impl Stage {
 /// The gateway of a pod with Istio's usual label. One data thread is more than the demo needs.
 fn gateway_options(options: &Options, folder: &Path) -> GatewayOptions {
     GatewayOptions {
+        role: config_model::resolve::Role::Gateway,
         config: folder.to_owned(),
         namespace: "default".to_owned(),
         labels: [("istio".into(), "ingressgateway".into())].into(),

@@ -5,7 +5,7 @@ use routing::redirect::{self, Url};
 use routing::{Decision, DestinationEntry, RouteEntry};
 
 use super::answer::Answer;
-use super::head::{Refusal, View, Wishes, sanitize};
+use super::head::{Refusal, View, Wishes, sanitize, trust};
 use super::placement;
 use super::policy::admit;
 use super::record::Exchange;
@@ -68,7 +68,11 @@ fn read(exchange: &mut Exchange, connection: &Connection, pinned: &Pinned) -> Re
     exchange.target = Target::read(head, pinned.snapshot.model.mesh.path_normalization)?;
     exchange.wishes = Wishes::read(head, framing)?;
     let id = u128::from(connection.local.draw()) << 64 | u128::from(connection.local.draw());
-    sanitize(head, exchange.wishes, framing, &connection.peer_text, connection.scheme(), id);
+    if connection.local.shared.is_edge {
+        sanitize(head, exchange.wishes, framing, &connection.peer_text, connection.scheme(), id);
+    } else {
+        trust(head, exchange.wishes, framing, connection.scheme(), id);
+    }
     if let Some(field) = connection.tls().and_then(|tls| tls.client_certificate.as_deref()) {
         head.append(b"x-forwarded-client-cert", field);
     }

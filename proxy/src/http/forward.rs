@@ -80,6 +80,8 @@ pub(super) async fn forward<C: Client>(
     // Only a route that forwards has destinations.
     let Action::Forward(action) = &route.route.action else { return Outcome::Answer(no_healthy_upstream()) };
     exchange.record.cluster(index);
+    let original = exchange.record.original(cluster);
+    let cluster = original.as_ref().unwrap_or(cluster);
     if let Some(limit) = action.timeout {
         exchange.rare().timeout = Some(Timer::new(limit));
     }

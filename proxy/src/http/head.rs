@@ -137,6 +137,37 @@ pub(super) fn sanitize(head: &mut Head, wishes: Wishes, framing: Framing, peer: 
     }
     head.append_own(Name::ForwardedProto, b"x-forwarded-proto", scheme.as_str().as_bytes());
     head.append_own(Name::RequestId, b"x-request-id", &uuid(id));
+    restore(head, wishes, framing);
+}
+
+/// What a sidecar does to the request of its own workload: fields of one hop and steering fields go; what says where it comes
+/// from stays, and is added where it is missing. Source: Istio, outbound listeners, which are no edge.
+pub(super) fn trust(head: &mut Head, wishes: Wishes, framing: Framing, scheme: Scheme, id: u128) {
+    const GONE: Names = Names::of(&[
+        Name::Connection,
+        Name::OneHop,
+        Name::Te,
+        Name::TransferEncoding,
+        Name::Upgrade,
+        Name::Expect,
+        Name::Envoy,
+        Name::ForwardedClientCert,
+    ]);
+    if head.names().has_any(GONE) {
+        drop_connection_options(head);
+        head.remove_all(GONE);
+    }
+    if !head.names().has(Name::ForwardedProto) {
+        head.append_own(Name::ForwardedProto, b"x-forwarded-proto", scheme.as_str().as_bytes());
+    }
+    if !head.names().has(Name::RequestId) {
+        head.append_own(Name::RequestId, b"x-request-id", &uuid(id));
+    }
+    restore(head, wishes, framing);
+}
+
+/// Says again of this hop what was said of the one before.
+fn restore(head: &mut Head, wishes: Wishes, framing: Framing) {
     if wishes.trailers {
         head.append(b"te", b"trailers");
     }
@@ -282,6 +313,26 @@ mod tests {
         let want =
             ["x-forwarded-for: 10.1.2.3,10.4.5.6,127.0.0.1", "x-forwarded-proto: http", "transfer-encoding: chunked"];
         assert_eq!(sanitized(&fields, Framing::Chunked), want);
+    }
+
+    #[test]
+    fn a_sidecar_keeps_what_its_own_workload_says_of_where_a_request_comes_from() {
+        let mut head = head(&[
+            ("x-forwarded-for", "10.1.2.3"),
+            ("x-forwarded-proto", "https"),
+            ("x-request-id", "mine"),
+            ("x-envoy-retry-on", "5xx"),
+            ("connection", "keep-alive"),
+        ]);
+        trust(&mut head, Wishes::default(), Framing::None, Scheme::Http, 0);
+        let mut out = Vec::new();
+        head.write_fields(&mut out);
+        assert_eq!(out, b"x-forwarded-for: 10.1.2.3\r\nx-forwarded-proto: https\r\nx-request-id: mine\r\n");
+        let mut bare = Head::default();
+        trust(&mut bare, Wishes::default(), Framing::None, Scheme::Http, 0);
+        let names: Vec<bool> =
+            [Name::ForwardedFor, Name::ForwardedProto, Name::RequestId].map(|name| bare.has(name)).into();
+        assert_eq!(names, [false, true, true]);
     }
 
     #[test]

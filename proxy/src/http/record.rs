@@ -79,6 +79,8 @@ pub(super) struct Record {
     /// Bytes of the answer's body.
     pub(super) response_bytes: u64,
     cluster: Option<ClusterIndex>,
+    /// The cluster as it is for this connection alone, whose client wanted to go to a certain address.
+    original: Option<Arc<ClusterRuntime>>,
     endpoint: Option<(EntryIndex, ActiveRequest)>,
     destination: Option<DestinationIndex>,
     route: Option<RouteIndex>,
@@ -158,6 +160,7 @@ impl Record {
             request_bytes: 0,
             response_bytes: 0,
             cluster: None,
+            original: None,
             endpoint: None,
             destination: None,
             route: None,
@@ -228,6 +231,14 @@ impl Record {
     /// The cluster of the destination.
     pub(super) fn cluster(&mut self, cluster: ClusterIndex) {
         self.cluster = Some(cluster);
+    }
+
+    /// `cluster` with the address that the client wanted, if connections to it go there.
+    pub(super) fn original(&mut self, cluster: &Arc<ClusterRuntime>) -> Option<Arc<ClusterRuntime>> {
+        if self.connection.is_redirected {
+            self.original = self.connection.original(cluster);
+        }
+        self.original.clone()
     }
 
     /// The rule rewrites the path.
@@ -331,7 +342,7 @@ impl Record {
     }
 
     fn cluster_runtime(&self) -> Option<&Arc<ClusterRuntime>> {
-        self.pinned.snapshot.cluster(self.cluster?)
+        self.original.as_ref().or_else(|| self.pinned.snapshot.cluster(self.cluster?))
     }
 
     fn view<'a>(

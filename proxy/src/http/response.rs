@@ -11,6 +11,8 @@ use super::record::Exchange;
 
 /// What Istio's gateway writes as `server`, whatever the back end says.
 const SERVER: &[u8] = b"istio-envoy";
+/// What its sidecars write to the workload beside them.
+const SIDECAR: &[u8] = b"envoy";
 
 /// Appends `number` in decimal digits.
 pub(super) fn push_number(out: &mut Vec<u8>, number: u64) {
@@ -45,7 +47,8 @@ pub(super) fn finish(head: &mut Head, framing: Framing, exchange: &mut Exchange,
         }
     }
     head.remove_all(Name::Server.alone());
-    head.append_own(Name::Server, b"server", SERVER);
+    let is_edge = exchange.record.local().shared.is_edge;
+    head.append_own(Name::Server, b"server", if is_edge { SERVER } else { SIDECAR });
     if !head.has(Name::Date) {
         head.append_own(Name::Date, b"date", &exchange.record.local().date.get());
     }

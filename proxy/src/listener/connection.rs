@@ -7,16 +7,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use config_model::model::{RouteConfigurationIndex, Scheme};
+use config_model::model::{Discovery, RouteConfigurationIndex, Scheme};
 use http1::Message;
 use tokio::net::TcpStream;
 
-use super::Place;
-use super::handshake::{ClientTls, shake_hands};
-use super::misdirected;
+use super::handshake::{ClientTls, Shaken, shake_hands};
+use super::redirect::{self, Way};
+use super::sniff::PREFACE;
+use super::{Place, detect, misdirected};
 use crate::http::{peer_text, serve_http1, serve_http2};
 use crate::net::Stream;
-use crate::snapshot::{Accepts, ListenerRuntime};
+use crate::snapshot::{Accepts, ClusterRuntime, ListenerRuntime};
+use crate::tcp::{self, Opening};
 use crate::telemetry::ListenerId;
 use crate::tls::{Chain, Chains};
 use crate::worker::{ConnectionGuard, Deadline, Local, Pinned};
@@ -25,9 +27,6 @@ use crate::worker::{ConnectionGuard, Deadline, Local, Pinned};
 const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// The same, when it came shortly before a drain: its request may be on its way.
 const FIRST_BYTES_LIMIT: Duration = Duration::from_secs(1);
-
-/// The first bytes of an HTTP/2 connection with prior knowledge. Source: RFC 9113, 3.4.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What the client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +47,10 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     /// The client's address as `x-forwarded-for` has it.
     pub(crate) peer_text: Box<[u8]>,
-    /// Our address, as the client dialled it.
+    /// Our address, as the client dialled it; the one that it wanted, if it was redirected to us.
     pub(crate) here: SocketAddr,
+    /// Whether it was redirected to us, so that it can go where it was meant to.
+    pub(crate) is_redirected: bool,
     /// For whatever its task waits for.
     pub(crate) deadline: Deadline,
     protocol: Cell<Protocol>,
@@ -61,7 +62,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn new(local: Rc<Local>, listener: SocketAddr, peer: SocketAddr, here: SocketAddr) -> Self {
+    fn new(local: Rc<Local>, listener: SocketAddr, peer: SocketAddr, here: SocketAddr, way: Option<Way>) -> Self {
+        // One that was redirected counts as one of the address that it was meant for.
+        let (listener, here) = way.map_or((listener, here), |way| (way.listener, way.wanted));
         let metrics = local.pin().listener(listener).map(|listener| listener.metrics.clone());
         if let Some(metrics) = &metrics {
             local.shard.borrow_mut().downstream_connection_opened(metrics);
@@ -76,12 +79,13 @@ impl Connection {
             listener,
             peer,
             here,
+            is_redirected: way.is_some(),
             metrics,
         }
     }
 
     /// Its listener in the snapshot that is pinned; none if it has just been removed.
-    fn listener<'p>(&self, pinned: &'p Pinned) -> Option<&'p ListenerRuntime> {
+    pub(super) fn listener<'p>(&self, pinned: &'p Pinned) -> Option<&'p ListenerRuntime> {
         let snapshot = Arc::as_ptr(&pinned.snapshot) as usize;
         if self.place.get().0 != snapshot {
             self.place.set((snapshot, pinned.listener_place(self.listener).unwrap_or(usize::MAX)));
@@ -99,12 +103,20 @@ impl Connection {
         match &self.listener(pinned)?.accepts {
             Accepts::PlainText(filter) => filter.routes(),
             Accepts::Tls(chains) => self.chain(chains)?.routes(),
+            Accepts::Detected(detected) => detected.http,
         }
     }
 
     /// The filter chain that takes connections like this one now.
     fn chain<'c>(&self, chains: &'c Chains) -> Option<&'c Arc<Chain>> {
         chains.find(self.tls.get()?.server_name.as_deref())
+    }
+
+    /// `cluster` with the address that the client wanted as its only endpoint, if that is where connections to it go and if this
+    /// connection was redirected.
+    pub(crate) fn original(&self, cluster: &Arc<ClusterRuntime>) -> Option<Arc<ClusterRuntime>> {
+        let goes_there = self.is_redirected && cluster.definition.discovery == Discovery::None;
+        goes_there.then(|| self.local.originals.cluster(cluster, self.here, &self.local.deadlines))
     }
 
     /// What its handshake has told, if it is TLS.
@@ -142,45 +154,82 @@ impl Drop for Connection {
 /// Serves a connection to its end.
 pub(super) async fn serve(local: Rc<Local>, guard: ConnectionGuard, place: Place, socket: TcpStream, peer: SocketAddr) {
     let Some(here) = place.here.or_else(|| socket.local_addr().ok()) else { return };
-    let connection = Rc::new(Connection::new(local, place.address, peer, here));
-    let stream = match has_tls(&connection) {
-        false => Some(Stream::Tcp(socket)),
+    let way = if place.is_redirected { redirect::way(&local, place.address, &socket) } else { None };
+    let connection = Rc::new(Connection::new(local, place.address, peer, here, way));
+    let stream = match beginning(&connection) {
+        Beginning::Http => Some(Stream::Tcp(socket)),
         // Boxed, as it is over soon.
-        true => Box::pin(secure(&connection, socket)).await,
+        Beginning::Tls => Box::pin(secure(&connection, socket)).await,
+        // Boxed, as the futures of HTTP/1 connections would have to have room for it.
+        Beginning::Other => {
+            Box::pin(detect::serve(Rc::clone(&connection), Stream::Tcp(socket))).await;
+            None
+        }
     };
     if let Some(mut stream) = stream
         && let Some((protocol, first)) = first_bytes(&connection, &mut stream).await
     {
         let protocol = connection.tls().and_then(|tls| tls.protocol).unwrap_or(protocol);
-        connection.protocol.set(protocol);
-        match protocol {
-            Protocol::Http1 => serve_http1(Rc::clone(&connection), stream, first).await,
-            // Boxed, as the futures of HTTP/1 connections would have to have room for it.
-            Protocol::Http2 => Box::pin(serve_http2(Rc::clone(&connection), stream, first)).await,
-        }
+        serve_http(Rc::clone(&connection), stream, protocol, first).await;
     }
     drop(connection);
     drop(guard);
 }
 
-fn has_tls(connection: &Connection) -> bool {
-    let pinned = connection.local.pin();
-    connection.listener(&pinned).and_then(ListenerRuntime::chains).is_some()
+/// Serves HTTP on a connection of which `first` has been read.
+pub(super) async fn serve_http(connection: Rc<Connection>, stream: Stream, protocol: Protocol, first: Box<Message>) {
+    connection.protocol.set(protocol);
+    match protocol {
+        Protocol::Http1 => serve_http1(connection, stream, first).await,
+        // Boxed, as the futures of HTTP/1 connections would have to have room for it.
+        Protocol::Http2 => Box::pin(serve_http2(connection, stream, first)).await,
+    }
 }
 
-/// Shakes hands; nothing if the connection is over by that.
-async fn secure(connection: &Connection, socket: TcpStream) -> Option<Stream> {
+/// What the connections of a listener begin with.
+enum Beginning {
+    /// HTTP in plain text.
+    Http,
+    /// A TLS handshake.
+    Tls,
+    /// Anything.
+    Other,
+}
+
+fn beginning(connection: &Connection) -> Beginning {
     let pinned = connection.local.pin();
-    let chains = connection.listener(&pinned).and_then(ListenerRuntime::chains)?;
-    let shaken = shake_hands(connection, chains, socket).await;
-    if let Some(metrics) = &connection.metrics {
+    match connection.listener(&pinned).map(|listener| &listener.accepts) {
+        None => Beginning::Http,
+        Some(Accepts::PlainText(filter)) if filter.tcp().is_none() => Beginning::Http,
+        Some(Accepts::Tls(_)) => Beginning::Tls,
+        Some(Accepts::PlainText(_) | Accepts::Detected(_)) => Beginning::Other,
+    }
+}
+
+/// Shakes hands; nothing if the connection is over by that. One whose TLS does not end here is served to its end, and so is one
+/// with something else than HTTP in its TLS.
+async fn secure(connection: &Rc<Connection>, socket: TcpStream) -> Option<Stream> {
+    let shaken = {
+        let pinned = connection.local.pin();
+        let chains = connection.listener(&pinned).and_then(ListenerRuntime::chains)?;
+        shake_hands(connection, chains, socket).await
+    };
+    if let (Some(metrics), false) = (&connection.metrics, matches!(shaken, Ok(Shaken::PassedOn { .. }))) {
         connection.local.shard.borrow_mut().handshake(metrics, shaken.is_ok());
     }
     match shaken {
-        Ok((stream, told)) => {
+        Ok(Shaken::Ended(stream, told)) => {
+            let (tcp, server_name) = (told.chain.tcp(), told.server_name.clone());
             // Set once, here.
             let _ = connection.tls.set(told);
-            Some(Stream::Tls(Box::new(stream)))
+            let stream = Stream::Tls(stream);
+            let Some(proxy) = tcp else { return Some(stream) };
+            tcp::prepare(connection, proxy).await.serve(stream, Opening { bytes: Vec::new(), server_name }).await;
+            None
+        }
+        Ok(Shaken::PassedOn { socket, proxy, opening }) => {
+            tcp::prepare(connection, proxy).await.serve(Stream::Tcp(socket), opening).await;
+            None
         }
         Err(failure) => {
             tracing::debug!(target: "listener", peer = %connection.peer, "a TLS handshake has failed: {failure}");

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustls::server::{Acceptor, UnbufferedServerConnection};
+use config_model::model::TcpProxyIndex;
+use rustls::server::UnbufferedServerConnection;
 use rustls::{AlertDescription, Error, ProtocolVersion};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::hello::{self, Hello};
 use super::{Connection, Protocol};
 use crate::net::{Session, TlsStream};
+use crate::tcp::Opening;
 use crate::tls::{Certificate, Chain, Chains, client_certificate_field};
 
 /// From the connection to the end of its handshake. Source: PROMISES.md, section 2.
@@ -20,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// The same once we drain.
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 /// What a ClientHello may be long, with the records around it.
-const HELLO_MAX: usize = 32 * 1024;
+const HELLO_MAX: usize = 2 * hello::HELLO_MAX;
 
 /// What a handshake has told of a connection.
 pub(crate) struct ClientTls {
@@ -45,6 +48,9 @@ pub(crate) enum HandshakeFailure {
     /// The client left.
     #[error("the client left")]
     Left,
+    /// What it sent is no ClientHello.
+    #[error("what the client sent is no ClientHello")]
+    NoHello,
     /// There is nothing that both sides agree on, or no certificate.
     #[error("{0}")]
     Refused(#[from] Error),
@@ -56,21 +62,40 @@ pub(crate) enum HandshakeFailure {
     NoCertificate(String),
 }
 
-/// Shakes hands with the client on `socket`.
+/// What has come of a ClientHello.
+pub(super) enum Shaken {
+    /// TLS ends here.
+    Ended(Box<TlsStream>, Box<ClientTls>),
+    /// It ends behind us: nothing was answered, and the connection goes on with what was read.
+    PassedOn {
+        /// The client.
+        socket: TcpStream,
+        /// Where it goes.
+        proxy: TcpProxyIndex,
+        /// The ClientHello.
+        opening: Opening,
+    },
+}
+
+/// Shakes hands with the client on `socket`, or finds out where its TLS is passed on to.
 pub(super) async fn shake_hands(
     connection: &Connection,
     chains: &Chains,
     socket: TcpStream,
-) -> Result<(TlsStream, Box<ClientTls>), HandshakeFailure> {
+) -> Result<Shaken, HandshakeFailure> {
     connection.deadline.set(LIMIT);
     let mut handshake = Handshake { connection, socket, received: Vec::new(), hurried: false };
-    let hello = handshake.hello().await?;
-    let Some(chain) = chains.find(hello.server_name.as_deref()) else {
+    let server_name = handshake.hello().await?;
+    let Some(chain) = chains.find(server_name.as_deref()) else {
         refuse(&handshake.socket, AlertDescription::UnrecognisedName);
-        return Err(HandshakeFailure::UnknownName(hello.server_name));
+        return Err(HandshakeFailure::UnknownName(server_name));
     };
-    let Handshake { socket, received, hurried, .. } = handshake;
-    terminate(connection, chain, socket, Received { bytes: received, server_name: hello.server_name, hurried }).await
+    let Handshake { socket, received: bytes, hurried, .. } = handshake;
+    if let Some(proxy) = chain.passed_on() {
+        return Ok(Shaken::PassedOn { socket, proxy, opening: Opening { bytes, server_name } });
+    }
+    let (stream, told) = terminate(connection, chain, socket, Received { bytes, server_name, hurried }).await?;
+    Ok(Shaken::Ended(Box::new(stream), told))
 }
 
 /// A ClientHello.
@@ -150,11 +175,6 @@ fn is_late(cx: &mut Context<'_>, connection: &Connection, hurried: &mut bool) ->
     if connection.deadline.has_passed(cx) { Poll::Ready(()) } else { Poll::Pending }
 }
 
-/// What a ClientHello says.
-struct Hello {
-    server_name: Option<Box<str>>,
-}
-
 /// A handshake before it is known which chain it is for.
 struct Handshake<'c> {
     connection: &'c Connection,
@@ -164,29 +184,17 @@ struct Handshake<'c> {
 }
 
 impl Handshake<'_> {
-    /// Reads the ClientHello. What was read stays in `received`, for the session.
-    async fn hello(&mut self) -> Result<Hello, HandshakeFailure> {
-        let mut acceptor = Acceptor::default();
-        let mut seen = 0;
+    /// Reads the ClientHello, and yields its server name. What was read stays in `received`, for the session or for whoever
+    /// ends TLS behind us.
+    async fn hello(&mut self) -> Result<Option<Box<str>>, HandshakeFailure> {
         loop {
             std::future::poll_fn(|cx| self.poll_more(cx)).await?;
-            while let Some(mut rest @ [_, ..]) = self.received.get(seen..) {
-                let before = rest.len();
-                acceptor.read_tls(&mut rest).map_err(|_full| HandshakeFailure::Left)?;
-                seen += before - rest.len();
-                match acceptor.accept() {
-                    Ok(Some(accepted)) => {
-                        let name = accepted.client_hello().server_name().map(|name| name.to_ascii_lowercase().into());
-                        return Ok(Hello { server_name: name });
-                    }
-                    Ok(None) => {}
-                    Err((error, mut alert)) => {
-                        let mut text = Vec::new();
-                        // Writing to memory cannot fail.
-                        let _ = alert.write_all(&mut text);
-                        let _ = self.socket.try_write(&text);
-                        return Err(error.into());
-                    }
+            match hello::read(&self.received) {
+                Hello::Complete(server_name) => return Ok(server_name),
+                Hello::Incomplete => {}
+                Hello::NotTls => {
+                    refuse(&self.socket, AlertDescription::DecodeError);
+                    return Err(HandshakeFailure::NoHello);
                 }
             }
         }

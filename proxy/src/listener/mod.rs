@@ -1,8 +1,13 @@
-//! Listeners: from a listening socket to a connection that is told HTTP/1.1 from HTTP/2 by its first bytes.
+//! Listeners: from a listening socket to a connection of which it is known what it speaks: HTTP/1.1 or HTTP/2, by its first
+//! bytes, or something that is passed on unread.
 
 mod connection;
+mod detect;
 mod handshake;
+mod hello;
 mod misdirected;
+mod redirect;
+mod sniff;
 mod socket;
 
 use std::io::{Error, ErrorKind};
@@ -24,7 +29,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Accepts until `closed`, then takes what is queued already.
 pub(crate) async fn accept(local: Rc<Local>, address: SocketAddr, socket: ListeningSocket, mut closed: Receiver<()>) {
-    let place = Place { address, here: socket.here };
+    let is_redirected = local.pin().listener(address).is_some_and(|listener| listener.is_redirected);
+    let place = Place { address, here: socket.here, is_redirected };
     loop {
         tokio::select! {
             biased;
@@ -45,6 +51,8 @@ struct Place {
     address: SocketAddr,
     /// The address that clients dial, if there is but one.
     here: Option<SocketAddr>,
+    /// Whether connections are redirected here that were meant for others.
+    is_redirected: bool,
 }
 
 async fn next(local: &Local, socket: &ListeningSocket) -> Result<(TcpStream, SocketAddr), Error> {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use config_model::diagnostic::Diagnostic;
 use config_model::name::Labels;
+use config_model::resolve::Role;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -22,6 +23,8 @@ use crate::telemetry::{self, Metrics};
 /// Everything that the command line says.
 #[derive(Debug, Clone)]
 pub struct GatewayOptions {
+    /// Which resources apply.
+    pub role: Role,
     /// The configuration folder.
     pub config: PathBuf,
     /// Our namespace.
@@ -303,6 +306,7 @@ mod tests {
     #[test]
     fn our_own_workload_is_what_our_labels_say() {
         let mut options = GatewayOptions {
+            role: Role::Gateway,
             config: "/etc/c".into(),
             namespace: "edge".to_owned(),
             labels: [("istio".into(), "ingressgateway".into())].into(),

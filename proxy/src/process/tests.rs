@@ -48,6 +48,7 @@ fn forward(resolution: &str, endpoints: &[(&str, u16)]) -> String {
 
 fn options(folder: &Path, ports: &[(u16, u16)]) -> GatewayOptions {
     GatewayOptions {
+        role: config_model::resolve::Role::Gateway,
         config: folder.to_owned(),
         namespace: "default".to_owned(),
         labels: [("istio".into(), "ingressgateway".into())].into(),

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use sha2::{Digest as _, Sha256};
+
 /// Bytes of one file that are read; a larger one is unreadable. Forty times what Kubernetes stores in one object.
 pub const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -58,7 +60,22 @@ pub struct Folder {
 struct Known {
     /// Absent while it proves nothing, so that the next look reads again.
     stamp: Option<Stamp>,
-    content: Content,
+    /// Of the content: a folder may hold tens of megabytes of certificates.
+    digest: Digest,
+}
+
+/// What tells contents apart.
+type Digest = [u8; 32];
+
+impl Content {
+    fn digest(&self) -> Digest {
+        let (kind, text) = match self {
+            Self::Text(text) => (0, text.as_bytes()),
+            Self::Unreadable(reason) => (1, reason.as_bytes()),
+            Self::Removed => (2, &[][..]),
+        };
+        Sha256::new().chain_update([kind]).chain_update(text).finalize().into()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,12 +158,12 @@ impl Folder {
             Err(error) => (None, Content::Unreadable(reason(&error))),
         };
         match known {
-            Some(known) if known.content == content => {
+            Some(known) if known.digest == content.digest() => {
                 known.stamp = stamp;
                 None
             }
             _ => {
-                self.known.insert(Arc::clone(&name), Known { stamp, content: content.clone() });
+                self.known.insert(Arc::clone(&name), Known { stamp, digest: content.digest() });
                 Some(Change { name, content })
             }
         }

@@ -163,6 +163,17 @@ pub(super) struct ClusterCells {
     pub(super) pending_overflow: Cell,
 }
 
+/// What a worker counts for connections to a destination that are not read as HTTP.
+#[derive(Debug, Default)]
+pub(super) struct TcpCells {
+    pub(super) opened: Cell,
+    pub(super) closed: Cell,
+    /// To clients.
+    pub(super) sent: Cell,
+    /// From clients.
+    pub(super) received: Cell,
+}
+
 /// What a worker counts for a listener.
 #[derive(Debug, Default)]
 pub(super) struct ListenerCells {

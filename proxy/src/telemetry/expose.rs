@@ -10,6 +10,7 @@ use foldhash::{HashMap, HashSet};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
+use super::Flags;
 use super::cells::{BOUNDS, ClusterCells, HistogramSum, RequestCells, RequestSum};
 use super::metrics::{ClusterLabel, ConfigState, DestinationLabels, Share, SplitLabels, State, split_requests};
 use super::names::Slot;
@@ -42,6 +43,11 @@ const DURATION: Family = histogram(
 );
 const REQUEST_BYTES: Family = histogram("istio_request_bytes", "Bytes of a request's body.");
 const RESPONSE_BYTES: Family = histogram("istio_response_bytes", "Bytes of an answer's body.");
+const TCP_SENT: Family = counter("istio_tcp_sent_bytes_total", "Bytes sent to clients of TCP connections.");
+const TCP_RECEIVED: Family =
+    counter("istio_tcp_received_bytes_total", "Bytes received from clients of TCP connections.");
+const TCP_OPENED: Family = counter("istio_tcp_connections_opened_total", "TCP connections opened.");
+const TCP_CLOSED: Family = counter("istio_tcp_connections_closed_total", "TCP connections closed.");
 const BUILD: Family = gauge("istio_build", "The build of this program.");
 const CLUSTER_REQUESTS: Family = counter("envoy_cluster_upstream_rq_total", "Tries sent to the cluster.");
 const CLUSTER_RETRIES: Family = counter("envoy_cluster_upstream_rq_retry", "Tries that were not the first.");
@@ -87,11 +93,15 @@ const LINES_DROPPED: Family =
     counter("tidegate_access_log_lines_dropped_total", "Access-log lines that could not be written in time.");
 const PANICS: Family = counter("tidegate_panics_total", "Panics caught; each cost one connection.");
 
-const FAMILIES: [Family; 28] = [
+const FAMILIES: [Family; 32] = [
     REQUESTS,
     DURATION,
     REQUEST_BYTES,
     RESPONSE_BYTES,
+    TCP_SENT,
+    TCP_RECEIVED,
+    TCP_OPENED,
+    TCP_CLOSED,
     BUILD,
     CLUSTER_REQUESTS,
     CLUSTER_RETRIES,
@@ -141,6 +151,7 @@ impl Collector for IstioCollector {
     fn collect(&self) -> Vec<MetricFamily> {
         let shards = self.state.shards();
         let mut families = requests(&self.state, &shards).to_vec();
+        families.extend(tcp(&self.state, &shards));
         families.extend(clusters(&self.state, &shards));
         families.extend(listeners(&self.state, &shards));
         families.extend(splits(&self.state, &shards));
@@ -174,6 +185,33 @@ fn requests(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 4] {
     ]
 }
 
+fn tcp(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 4] {
+    let mut sums: HashMap<(Slot, Flags), [u64; 4]> = HashMap::default();
+    for shard in shards {
+        for (slot, connections) in lock(&shard.tcp).iter() {
+            for (flags, cells) in connections {
+                let sum = sums.entry((*slot, *flags)).or_default();
+                let read = [&cells.sent, &cells.received, &cells.opened, &cells.closed];
+                sum.iter_mut().zip(read).for_each(|(sum, cell)| *sum += cell.get());
+            }
+        }
+    }
+    let destinations = destinations(state);
+    let mut metrics: [Vec<Metric>; 4] = Default::default();
+    for ((slot, flags), sum) in sums {
+        let Some(destination) = destinations.get(&slot) else { continue };
+        let mut labels = destination_labels(&state.source, destination);
+        labels.push(label("request_protocol", "tcp"));
+        labels.push(label("response_flags", &flags.to_string()));
+        labels.push(label("connection_security_policy", "unknown"));
+        for (metrics, value) in metrics.iter_mut().zip(sum) {
+            metrics.push(counter_metric(labels.clone(), value as f64));
+        }
+    }
+    let [sent, received, opened, closed] = metrics;
+    [family(TCP_SENT, sent), family(TCP_RECEIVED, received), family(TCP_OPENED, opened), family(TCP_CLOSED, closed)]
+}
+
 /// All cells, listed first and read later: a worker may be waiting to enter new ones.
 fn request_cells(shard: &SharedShard) -> Vec<(Slot, Outcome, Arc<RequestCells>)> {
     let mut all = Vec::new();
@@ -189,8 +227,14 @@ fn destinations(state: &State) -> HashMap<Slot, DestinationLabels> {
 
 /// Istio's labels of a gateway's request. Principals are those of a mutual TLS connection, which there is none yet.
 fn request_labels(source: &Workload, destination: &DestinationLabels, outcome: Outcome) -> Vec<LabelPair> {
+    let mut labels = destination_labels(source, destination);
+    labels.extend(outcome_labels(outcome));
+    labels
+}
+
+fn destination_labels(source: &Workload, destination: &DestinationLabels) -> Vec<LabelPair> {
     let workload = &destination.workload;
-    let mut labels = vec![
+    vec![
         label("reporter", "source"),
         label("source_workload", &source.name),
         label("source_workload_namespace", &source.namespace),
@@ -211,9 +255,7 @@ fn request_labels(source: &Workload, destination: &DestinationLabels, outcome: O
         label("destination_cluster", &workload.cluster),
         label("destination_canonical_service", &workload.canonical_service),
         label("destination_canonical_revision", &workload.canonical_revision),
-    ];
-    labels.extend(outcome_labels(outcome));
-    labels
+    ]
 }
 
 fn outcome_labels(outcome: Outcome) -> [LabelPair; 5] {

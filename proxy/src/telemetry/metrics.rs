@@ -157,7 +157,10 @@ impl State {
     pub(super) fn sweep(&self, now: Instant) {
         let shards = self.shards();
         for slot in lock(&self.series).sweep(now) {
-            shards.iter().for_each(|shard| drop(lock(&shard.requests).remove(&slot)));
+            for shard in &shards {
+                lock(&shard.requests).remove(&slot);
+                lock(&shard.tcp).remove(&slot);
+            }
         }
         for slot in lock(&self.listeners).sweep(now) {
             shards.iter().for_each(|shard| drop(lock(&shard.listeners).remove(&slot)));

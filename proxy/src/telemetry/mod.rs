@@ -19,4 +19,4 @@ pub use access_log::{AccessLog, AccessLogger, AccessRecord, CapturedHeaders, Hea
 pub use flags::Flags;
 pub use metrics::{DestinationLabels, Metrics};
 pub use names::{ClusterId, ListenerId, SeriesId, SplitDestinationId};
-pub use shard::{RequestProtocol, RequestRecord, Shard};
+pub use shard::{RequestProtocol, RequestRecord, Shard, TcpEvent};

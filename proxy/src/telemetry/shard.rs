@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use foldhash::HashMap;
 
-use super::cells::{Cell, ClusterCells, ListenerCells, RequestCells};
+use super::cells::{Cell, ClusterCells, ListenerCells, RequestCells, TcpCells};
 use super::flags::Flags;
 use super::names::{ClusterId, ListenerId, SeriesId, Slot, SplitDestinationId};
 
@@ -21,6 +21,22 @@ pub enum RequestProtocol {
     Http,
     /// `grpc`: by the request's content type.
     Grpc,
+}
+
+/// What happens to a connection that is not read as HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TcpEvent {
+    /// `istio_tcp_connections_opened_total`
+    Opened,
+    /// `istio_tcp_received_bytes_total` and `istio_tcp_sent_bytes_total`
+    Moved {
+        /// From the client.
+        received: u64,
+        /// To the client.
+        sent: u64,
+    },
+    /// `istio_tcp_connections_closed_total`
+    Closed,
 }
 
 /// One request that has ended.
@@ -85,12 +101,16 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Cells of connections by their flags.
+type Connections = Vec<(Flags, Arc<TcpCells>)>;
+
 type Outcomes = Vec<(Outcome, Arc<RequestCells>)>;
 
 /// A shard as the admin thread sees it.
 #[derive(Default)]
 pub(super) struct SharedShard {
     pub(super) requests: Mutex<HashMap<Slot, Outcomes>>,
+    pub(super) tcp: Mutex<HashMap<Slot, Connections>>,
     pub(super) splits: Mutex<HashMap<Slot, Arc<Cell>>>,
     pub(super) clusters: Mutex<HashMap<Slot, Arc<ClusterCells>>>,
     pub(super) listeners: Mutex<HashMap<Slot, Arc<ListenerCells>>>,
@@ -146,6 +166,7 @@ impl<C: Default> Local<Arc<C>> {
 /// The counters of one worker.
 pub struct Shard {
     requests: Local<Outcomes>,
+    tcp: Local<Connections>,
     splits: Local<Arc<Cell>>,
     clusters: Local<Arc<ClusterCells>>,
     listeners: Local<Arc<ListenerCells>>,
@@ -156,6 +177,7 @@ impl Shard {
     pub(super) fn new(shared: Arc<SharedShard>) -> Self {
         Self {
             requests: Local(Vec::new()),
+            tcp: Local(Vec::new()),
             splits: Local(Vec::new()),
             clusters: Local(Vec::new()),
             listeners: Local(Vec::new()),
@@ -195,6 +217,43 @@ impl Shard {
             local.push((outcome, Arc::clone(&cells)));
         }
         cells
+    }
+
+    /// A connection that is not read as HTTP has begun, has moved bytes, or has ended.
+    pub fn tcp(&mut self, series: &SeriesId, flags: Flags, event: &TcpEvent) {
+        let known = self.tcp.get(series.slot).and_then(|known| known.iter().find(|(key, _)| *key == flags));
+        let cells = match known {
+            Some((_, cells)) => Arc::clone(cells),
+            None => self.enter_tcp(series.slot, flags),
+        };
+        match *event {
+            TcpEvent::Opened => cells.opened.add(1),
+            TcpEvent::Moved { received, sent } => {
+                cells.received.add(received);
+                cells.sent.add(sent);
+            }
+            TcpEvent::Closed => cells.closed.add(1),
+        }
+    }
+
+    #[cold]
+    fn enter_tcp(&mut self, slot: Slot, flags: Flags) -> Arc<TcpCells> {
+        let mut shared = lock(&self.shared.tcp);
+        let shared = shared.entry(slot).or_default();
+        let cells = match shared.iter().find(|(key, _)| *key == flags) {
+            Some((_, cells)) => Arc::clone(cells),
+            None => {
+                shared.push((flags, Arc::default()));
+                shared.last().map(|(_, cells)| Arc::clone(cells)).unwrap_or_default()
+            }
+        };
+        self.tcp.put(slot, shared.clone());
+        cells
+    }
+
+    /// The destination of a split has been chosen for a connection.
+    pub fn split(&mut self, split: &SplitDestinationId) {
+        self.splits.with(split.slot, &self.shared.splits, |connections| connections.add(1));
     }
 
     /// A try has been sent to the cluster: `envoy_cluster_upstream_rq_total`.

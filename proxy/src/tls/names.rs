@@ -166,3 +166,75 @@ fn escaped(value: &str) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType, string::Ia5String};
+
+    use super::*;
+
+    fn facts(common_name: &str, names: Vec<SanType>) -> Facts {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CountryName, "DE");
+        params.distinguished_name.push(DnType::OrganizationName, "Shop");
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.subject_alt_names = names;
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        Facts::read(certificate.der()).unwrap()
+    }
+
+    fn text(text: &str) -> Ia5String {
+        Ia5String::try_from(text).unwrap()
+    }
+
+    #[test]
+    fn a_subject_is_written_as_rfc_2253_has_it() {
+        for (name, written) in [
+            ("client", "CN=client,O=Shop,C=DE"),
+            (" a,b+\"c\\d<e>;f ", "CN=\\ a\\,b\\+\\\"c\\\\d\\<e\\>\\;f\\ ,O=Shop,C=DE"),
+            ("#é", "CN=\\#\\C3\\A9,O=Shop,C=DE"),
+        ] {
+            assert_eq!(facts(name, Vec::new()).names.subject, written);
+        }
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_one_label_and_addresses_are_told_from_names() {
+        let names = vec![
+            SanType::DnsName(text("shop.example")),
+            SanType::DnsName(text("*.shop.example")),
+            SanType::IpAddress("10.0.0.1".parse().unwrap()),
+            SanType::IpAddress("::1".parse().unwrap()),
+        ];
+        let names = facts("x.test", names).names;
+        for (host, covered) in [
+            ("shop.example", true),
+            ("SHOP.example", true),
+            ("a.shop.example", true),
+            ("a.b.shop.example", false),
+            (".shop.example", false),
+            ("x.test", false),
+            ("10.0.0.1", true),
+            ("10.0.0.2", false),
+            ("[::1]", true),
+        ] {
+            assert_eq!(names.covers(host), covered, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_workload_is_known_by_its_uri_or_by_what_it_is_below() {
+        let names = facts("x", vec![SanType::URI(text("spiffe://cluster.local/ns/a/sa/b"))]).names;
+        for (wanted, has) in [
+            ("spiffe://cluster.local/ns/a/sa/b", true),
+            ("spiffe://cluster.local/*", true),
+            ("spiffe://cluster.local/ns/a/sa/b/*", false),
+            ("spiffe://cluster.local*", false),
+            ("spiffe://other/*", false),
+            ("spiffe://cluster.local/ns/a/sa", false),
+        ] {
+            assert_eq!(names.has(wanted), has, "{wanted}");
+        }
+    }
+}

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use arc_swap::ArcSwapOption;
 use config_model::model::{
     ClientCertificates, DownstreamTls, FilterChain, NetworkFilter, PeerValidation, RouteConfigurationIndex,
-    TransportSocket,
+    TcpProxyIndex, TransportSocket,
 };
 use config_model::name::HostPattern;
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ServerConfig};
@@ -96,7 +96,17 @@ impl Chain {
 
     /// The routes of its requests, if it is HTTP.
     pub(crate) fn routes(&self) -> Option<RouteConfigurationIndex> {
-        self.definition.filter().and_then(NetworkFilter::routes)
+        self.definition.filter().routes()
+    }
+
+    /// Where its connections go, if they are not HTTP for us.
+    pub(crate) fn tcp(&self) -> Option<TcpProxyIndex> {
+        self.definition.filter().tcp()
+    }
+
+    /// The same, if their TLS ends behind us.
+    pub(crate) fn passed_on(&self) -> Option<TcpProxyIndex> {
+        if self.context().is_none() { self.tcp() } else { None }
     }
 
     /// What it serves with; nothing if it can't serve now.
@@ -118,8 +128,10 @@ impl Chain {
 }
 
 fn definition_context(definition: &FilterChain) -> Option<&Arc<DownstreamTls>> {
-    let TransportSocket::Tls { context, .. } = &definition.transport;
-    Some(context)
+    match &definition.transport {
+        TransportSocket::Tls { context, .. } => Some(context),
+        TransportSocket::Raw(_) => None,
+    }
 }
 
 impl ServerSetup {

@@ -24,6 +24,34 @@ pub(crate) async fn connect(
     security: Option<&Security>,
 ) -> Result<Box<UpstreamConnection>, AttemptError> {
     let permit = permit(local, cluster).await?;
+    establish(local, cluster, entry, security, permit).await
+}
+
+/// The same, but where the cluster has as many connections as it may have nobody waits for one.
+///
+/// # Errors
+/// As above.
+pub(crate) async fn connect_or_refuse(
+    local: &Rc<Local>,
+    cluster: &ClusterRuntime,
+    entry: &Entry,
+    security: Option<&Security>,
+) -> Result<Box<UpstreamConnection>, AttemptError> {
+    let gate = cluster.endpoints.cluster().connections();
+    let permit = match cluster.definition.policy().pool.connections_max {
+        Some(_) => Some(gate.try_acquire().ok_or(AttemptError::Overflow)?),
+        None => None,
+    };
+    establish(local, cluster, entry, security, permit).await
+}
+
+async fn establish(
+    local: &Rc<Local>,
+    cluster: &ClusterRuntime,
+    entry: &Entry,
+    security: Option<&Security>,
+    permit: Option<ConnectionPermit>,
+) -> Result<Box<UpstreamConnection>, AttemptError> {
     let limit = cluster.definition.connect_timeout;
     let connecting = async {
         let dialled = dial(&entry.endpoint.address).await;

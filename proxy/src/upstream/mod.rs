@@ -5,6 +5,6 @@ mod connection;
 mod handshake;
 mod pool;
 
-pub(crate) use connect::connect;
+pub(crate) use connect::{connect, connect_or_refuse};
 pub(crate) use connection::{Security, UpstreamConnection};
 pub(crate) use pool::Pool;

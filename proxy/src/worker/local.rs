@@ -18,7 +18,7 @@ use routing::{RouteEntry, SplitIndex};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::date::Date;
-use super::{Connections, Deadlines, Memory, Shared};
+use super::{Connections, Deadlines, Memory, Originals, Shared};
 use crate::net::TlsScratch;
 use crate::snapshot::{ClusterRuntime, ListenerRuntime, Snapshot};
 use crate::telemetry::{AccessLogger, Shard};
@@ -36,6 +36,8 @@ pub(crate) struct Local {
     pub(crate) logger: RefCell<AccessLogger>,
     /// Upstream connections.
     pub(crate) pool: Pool,
+    /// Clusters whose endpoint is where a client wanted to go.
+    pub(crate) originals: Originals,
     /// What bytes are read into.
     pub(crate) memory: Memory,
     /// The time of day, to the second.
@@ -80,6 +82,7 @@ impl Local {
             shard: RefCell::new(shared.metrics.shard()),
             logger: RefCell::new(shared.access_log.logger()),
             pool: Pool::default(),
+            originals: Originals::default(),
             memory: Memory::default(),
             tls_scratch: Rc::default(),
             turns: Semaphore::new(HANDSHAKES_AT_ONCE),

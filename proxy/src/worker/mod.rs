@@ -5,6 +5,7 @@ mod date;
 mod deadline;
 mod local;
 mod memory;
+mod originals;
 mod thread;
 mod ticker;
 
@@ -21,6 +22,7 @@ use crate::telemetry::{AccessLog, Metrics};
 pub(crate) use deadline::{Deadline, Deadlines, TICK};
 pub(crate) use local::{Local, Pinned};
 pub(crate) use memory::Memory;
+pub(crate) use originals::Originals;
 pub(crate) use thread::{ConnectionGuard, Connections};
 
 /// What a worker is told by the control thread.
@@ -49,6 +51,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Where access-log lines go, and how they look.
     pub access_log: Arc<AccessLog>,
+    /// Whether requests come from strangers at the edge of the mesh, and not from the workload beside us.
+    pub is_edge: bool,
     /// Connections that one worker holds open at once; further ones wait in the kernel's queue.
     pub connections_per_worker: usize,
 }

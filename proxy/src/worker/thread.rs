@@ -97,6 +97,7 @@ async fn tick(local: Rc<Local>, flushes: Ticker) {
             drop(local.pin());
             local.deadlines.tick();
             local.pool.sweep();
+            local.originals.sweep(&local.deadlines);
         }
     }
 }

@@ -96,6 +96,7 @@ impl EndpointIndex {
             name: "",
             target: Target::Number(cluster.name.port),
             datagram: false,
+            protocol: super::protocol::Protocol::Unknown,
         });
         let policy = cluster.policy().locality.as_ref();
         let failover = if let Some(LocalityPolicy::Failover(failover)) = policy { Some(failover) } else { None };

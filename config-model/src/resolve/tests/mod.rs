@@ -2,6 +2,7 @@
 
 mod actions;
 mod change;
+mod connections;
 mod destinations;
 mod endpoints;
 mod hashing;
@@ -12,6 +13,7 @@ mod mesh;
 mod policies;
 mod route_policies;
 mod scale;
+mod sidecar;
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -50,6 +52,10 @@ pub(crate) fn gateway() -> Proxy {
 
 pub(crate) fn resolved(text: &str) -> Resolution {
     resolve(&set(text), &gateway())
+}
+
+pub(crate) fn resolved_as(text: &str, proxy: &Proxy) -> Resolution {
+    resolve(&set(text), proxy)
 }
 
 /// The model in few words: a line for each route configuration, virtual host and route.

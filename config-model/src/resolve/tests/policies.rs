@@ -183,7 +183,8 @@ fn limits_are_as_written_and_zero_is_none() {
                maxRequestsPerConnection: 9, maxRetries: 10, maxConcurrentStreams: 11, http2KeepAlive: {interval: 12s}}}}";
     let want = "{connection_duration_max:{nanos:0,secs:2},connections_max:1,idle_timeout:{nanos:0,secs:3},keepalive:{interval:\
                 {nanos:0,secs:6},probes:4,time:{nanos:0,secs:5}},pending_max:7,pings:{interval:{nanos:0,secs:12}},\
-                requests_max:8,requests_per_connection_max:9,retries_max:10,streams_per_connection_max:11}";
+                requests_max:8,requests_per_connection_max:9,retries_max:10,streams_per_connection_max:11,\
+                tcp_idle_timeout:{nanos:0,secs:3}}";
     assert_eq!(shown(&policy(all).pool), want);
     let zero = "{connectionPool: {tcp: {maxConnections: 0}, http: {http1MaxPendingRequests: 0, maxRetries: 0}}}";
     assert_eq!(whole(zero).policy, None);

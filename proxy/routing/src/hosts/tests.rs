@@ -8,7 +8,7 @@ fn table(domains: &[&[&str]]) -> HostTable {
         https_redirect: false,
         origins: Vec::new(),
     };
-    HostTable::build(&domains.iter().map(virtual_host).collect::<Vec<_>>(), 0)
+    HostTable::build(&domains.iter().map(virtual_host).collect::<Vec<_>>(), 0, false)
 }
 
 #[test]

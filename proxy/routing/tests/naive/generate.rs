@@ -84,7 +84,7 @@ pub fn model(route_configurations: Vec<RouteConfiguration>) -> Model {
         trust_domain: "cluster.local".into(),
     };
     let locality = Locality::default();
-    Model { listeners: Vec::new(), route_configurations, clusters: Vec::new(), mesh, locality }
+    Model { listeners: Vec::new(), route_configurations, tcp_proxies: Vec::new(), clusters: Vec::new(), mesh, locality }
 }
 
 /// A virtual host, named after its first domain.
@@ -147,7 +147,7 @@ fn any_configuration(choices: &mut Choices<'_>, port: u16) -> RouteConfiguration
         let https_redirect = choices.below(8) == 7;
         virtual_hosts.push(VirtualHost { https_redirect, ..virtual_host(&domains, routes) });
     }
-    RouteConfiguration { name: format!("http.{port}"), port, virtual_hosts }
+    RouteConfiguration { name: format!("http.{port}"), port, virtual_hosts, compares_ports: false }
 }
 
 fn any_routes(choices: &mut Choices<'_>, host: usize) -> Arc<[Arc<Route>]> {

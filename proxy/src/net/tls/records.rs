@@ -65,11 +65,17 @@ impl Session {
 trait Records {
     type Data;
 
+    fn common(&self) -> &CommonState;
+
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
 }
 
 impl Records for UnbufferedServerConnection {
     type Data = ServerConnectionData;
+
+    fn common(&self) -> &CommonState {
+        self
+    }
 
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, ServerConnectionData> {
         self.process_tls_records(incoming)
@@ -78,6 +84,10 @@ impl Records for UnbufferedServerConnection {
 
 impl Records for UnbufferedClientConnection {
     type Data = ClientConnectionData;
+
+    fn common(&self) -> &CommonState {
+        self
+    }
 
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, ClientConnectionData> {
         self.process_tls_records(incoming)
@@ -99,7 +109,7 @@ fn advance<R: Records>(
             Ok(state) => state,
             Err(error) => {
                 used += discard;
-                alert(records, out);
+                alert(records, incoming.get_mut(used..).unwrap_or_default(), out);
                 return (used, Err(error));
             }
         };
@@ -144,12 +154,12 @@ fn advance<R: Records>(
     }
 }
 
-/// After an error: what the other side is told of it.
-fn alert<R: Records>(records: &mut R, out: &mut Outgoing) {
-    loop {
-        match records.process(&mut []).state {
+/// After an error: what the other side is told of it. Only as long as there is anything, since a broken session must not look at
+/// what has come behind the error.
+fn alert<R: Records>(records: &mut R, incoming: &mut [u8], out: &mut Outgoing) {
+    while records.common().wants_write() {
+        match records.process(incoming).state {
             Ok(ConnectionState::EncodeTlsData(mut data)) => append(out, |space| data.encode(space)),
-            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
             _ => return,
         }
     }
@@ -222,5 +232,123 @@ impl Outgoing {
             self.bytes.resize(self.filled + size, 0);
         }
         self.bytes.get_mut(self.filled..).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+    use super::*;
+
+    struct Ends {
+        client: Session,
+        server: Session,
+    }
+
+    fn ends() -> Ends {
+        let own = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(own.cert.der().clone()).unwrap();
+        let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let server = ServerConfig::builder().with_no_client_auth();
+        let server = server.with_single_cert(vec![own.cert.der().clone()], key).unwrap();
+        let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from("a.example").unwrap();
+        Ends {
+            client: Session::Client(UnbufferedClientConnection::new(Arc::new(client), name).unwrap()),
+            server: Session::Server(UnbufferedServerConnection::new(Arc::new(server)).unwrap()),
+        }
+    }
+
+    /// What one end makes of bytes, and what it keeps of them.
+    fn feed(session: &mut Session, held: &mut Vec<u8>, wish: Wish<'_>) -> (Vec<u8>, Vec<u8>, Result<Progress, Error>) {
+        let (mut plain, mut out) = (Vec::new(), Outgoing::default());
+        let (used, progress) = session.advance(held, |part| plain.extend_from_slice(part), &mut out, wish);
+        held.drain(..used);
+        (plain, out.filled().to_vec(), progress)
+    }
+
+    /// Shakes hands in pieces of `piece` bytes.
+    fn shake(ends: &mut Ends, piece: usize) -> (Vec<u8>, Vec<u8>) {
+        let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
+        let (mut at_server, mut at_client) = (Vec::new(), Vec::new());
+        while ends.client.common().is_handshaking() || ends.server.common().is_handshaking() {
+            let (_, out, progress) = feed(&mut ends.client, &mut at_client, Wish::None);
+            progress.unwrap();
+            to_server.extend(out);
+            at_server.extend(to_server.drain(..piece.min(to_server.len())));
+            let (_, out, progress) = feed(&mut ends.server, &mut at_server, Wish::None);
+            progress.unwrap();
+            to_client.extend(out);
+            at_client.extend(to_client.drain(..piece.min(to_client.len())));
+        }
+        at_server.extend(to_server);
+        at_client.extend(to_client);
+        (at_server, at_client)
+    }
+
+    #[test]
+    fn data_goes_both_ways_however_records_are_cut_and_a_close_is_told() {
+        for piece in [1, 7, 100, 100_000] {
+            let mut ends = ends();
+            let (mut at_server, mut at_client) = shake(&mut ends, piece);
+            let long = vec![b'x'; 40_000];
+            let (_, sealed, progress) = feed(&mut ends.server, &mut at_server, Wish::Data(&long));
+            assert_eq!(progress, Ok(Progress::Traffic));
+            let mut got = Vec::new();
+            for part in sealed.chunks(piece) {
+                at_client.extend_from_slice(part);
+                let (plain, _, progress) = feed(&mut ends.client, &mut at_client, Wish::None);
+                assert_eq!(progress, Ok(Progress::Traffic));
+                got.extend(plain);
+            }
+            assert!(got == long && at_client.is_empty());
+            let (_, sealed, _) = feed(&mut ends.client, &mut at_client, Wish::CloseNotify);
+            at_server.extend(sealed);
+            let (plain, _, progress) = feed(&mut ends.server, &mut at_server, Wish::None);
+            assert_eq!((plain, progress), (Vec::new(), Ok(Progress::PeerClosed)));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever a client does to its bytes, and wherever they are cut.
+        #[test]
+        fn damaged_records_are_an_error_and_never_a_panic(
+            before_handshake in any::<bool>(),
+            piece in 1usize..400,
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            extra in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let mut ends = ends();
+            let (mut held, mut sent) = (Vec::new(), Vec::new());
+            if before_handshake {
+                sent = feed(&mut ends.client, &mut held, Wish::None).1;
+            } else {
+                let (mut at_server, mut at_client) = shake(&mut ends, piece);
+                for data in [&b"one"[..], b"two", b"three"] {
+                    sent.extend(feed(&mut ends.client, &mut at_client, Wish::Data(data)).1);
+                }
+                held.append(&mut at_server);
+            }
+            for (place, byte) in changes {
+                let place = place.index(sent.len());
+                sent[place] = byte;
+            }
+            sent.extend(extra);
+            for part in sent.chunks(piece) {
+                held.extend_from_slice(part);
+                let (_, _, progress) = feed(&mut ends.server, &mut held, Wish::None);
+                if progress.is_err() {
+                    return Ok(());
+                }
+            }
+        }
     }
 }

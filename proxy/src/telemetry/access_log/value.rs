@@ -203,7 +203,8 @@ impl Lookup {
             (Field::Scheme, Head::Request) => record.scheme.as_bytes(),
             _ => return None,
         };
-        Some(text)
+        // A connection that is not read as HTTP has none of these.
+        (!text.is_empty()).then_some(text)
     }
 }
 

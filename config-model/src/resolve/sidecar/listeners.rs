@@ -1,0 +1,260 @@
+//! Which listeners a sidecar has, and what each of them takes. Several services may come to one address: requests are told
+//! apart by their host, TLS by its server name, other connections by the address that the client wanted.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::model::{Binding, Detection, FilterChain, FilterChains, Listener, NetworkFilter, TcpRoute, TransportSocket};
+use crate::name::HostPattern;
+use crate::origin::Origin;
+use crate::resolve::protocol::Protocol;
+use crate::resolve::services::Port;
+
+use super::Serving;
+use super::connections::{self, Connections};
+use super::hosts;
+use super::scope::{Egress, Known};
+
+/// Listeners as they are put together, by the address that they are bound to, or that clients want to go to.
+#[derive(Default)]
+pub(super) struct Listeners<'e, 'a> {
+    entries: BTreeMap<SocketAddr, Entry<'e, 'a>>,
+}
+
+/// What has been found for one address.
+struct Entry<'e, 'a> {
+    is_bound: bool,
+    /// An earlier entry of the Sidecar has it alone.
+    is_locked: bool,
+    http: Option<Http<'e, 'a>>,
+    /// Whether HTTP has to be told from other connections.
+    is_mixed: bool,
+    tls: Vec<(Vec<HostPattern>, TcpRoute)>,
+    tcp: Vec<TcpRoute>,
+    origins: Vec<Origin>,
+}
+
+/// Requests at an address.
+struct Http<'e, 'a> {
+    egress: &'e Egress<'a>,
+    /// None for an HTTP proxy.
+    port: Option<u16>,
+    /// The only service that is meant there, whatever the host says.
+    only: Option<&'e Known<'a>>,
+    is_declared: bool,
+}
+
+const EVERYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+impl<'e, 'a> Listeners<'e, 'a> {
+    /// What was added is not added to any more.
+    pub(super) fn lock(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.is_locked = true);
+    }
+
+    /// Adds what `egress` listens on.
+    pub(super) fn add(&mut self, serving: &mut Serving<'a>, egress: &'e Egress<'a>) {
+        let Some((number, protocol)) = egress.port else {
+            for known in &egress.services {
+                for port in known.service.ports() {
+                    let declared = port.protocol;
+                    self.service(serving, (egress, known), port, declared);
+                }
+            }
+            return;
+        };
+        if protocol == Protocol::HttpProxy {
+            let address = SocketAddr::new(egress.address.unwrap_or(EVERYWHERE), number);
+            self.http(address, egress, Http { egress, port: None, only: None, is_declared: true });
+            return;
+        }
+        for known in &egress.services {
+            let named = known.service.ports().into_iter().find(|port| port.number == number);
+            if let Some(port) = named {
+                self.service(serving, (egress, known), port, protocol);
+            }
+        }
+        if protocol == Protocol::Http {
+            // Bound also where no service has the port: requests are told so.
+            let address = SocketAddr::new(egress.address.unwrap_or(EVERYWHERE), number);
+            self.http(address, egress, Http { egress, port: Some(number), only: None, is_declared: true });
+        }
+    }
+
+    fn service(
+        &mut self,
+        serving: &mut Serving<'a>,
+        (egress, known): (&'e Egress<'a>, &'e Known<'a>),
+        port: Port<'a>,
+        declared: Protocol,
+    ) {
+        match declared {
+            Protocol::Datagram | Protocol::HttpProxy => {}
+            Protocol::Http => {
+                let address = SocketAddr::new(egress.address.unwrap_or(EVERYWHERE), port.number);
+                let http = Http { egress, port: Some(port.number), only: None, is_declared: true };
+                self.http(address, egress, http);
+            }
+            Protocol::Tls | Protocol::Tcp => {
+                for (ip, subnets) in places(egress, known) {
+                    let found = connections::of_service(serving, egress, known, (port, declared, ip, &subnets));
+                    self.tcp(SocketAddr::new(ip, port.number), egress, found);
+                }
+            }
+            Protocol::Unknown => {
+                for (ip, subnets) in places(egress, known) {
+                    let only = (ip != EVERYWHERE && egress.address.is_none()).then_some(known);
+                    let address = SocketAddr::new(ip, port.number);
+                    let found = connections::of_service(serving, egress, known, (port, Protocol::Tcp, ip, &subnets));
+                    self.http(address, egress, Http { egress, port: Some(port.number), only, is_declared: false });
+                    self.tcp(address, egress, found);
+                }
+            }
+        }
+    }
+
+    fn entry(&mut self, address: SocketAddr, egress: &Egress<'a>) -> Option<&mut Entry<'e, 'a>> {
+        let entry = self.entries.entry(address).or_insert_with(|| Entry {
+            is_bound: egress.is_bound,
+            is_locked: false,
+            http: None,
+            // Whoever redirects connections to a port may redirect other services' connections to it, too.
+            is_mixed: address.ip() == EVERYWHERE && !egress.is_bound,
+            tls: Vec::new(),
+            tcp: Vec::new(),
+            origins: egress.origin.iter().cloned().collect(),
+        });
+        (!entry.is_locked).then_some(entry)
+    }
+
+    fn http(&mut self, address: SocketAddr, egress: &Egress<'a>, http: Http<'e, 'a>) {
+        let Some(entry) = self.entry(address, egress) else { return };
+        entry.is_mixed |= !http.is_declared || !entry.tcp.is_empty() || !entry.tls.is_empty();
+        match &mut entry.http {
+            Some(known) => known.is_declared |= http.is_declared,
+            None => entry.http = Some(http),
+        }
+    }
+
+    fn tcp(&mut self, address: SocketAddr, egress: &Egress<'a>, found: Connections) {
+        let Some(entry) = self.entry(address, egress) else { return };
+        entry.is_mixed |= entry.http.is_some();
+        // Of two that take the same the first stands.
+        for (names, route) in found.tls {
+            let is_taken = entry.tls.iter().any(|(known, _)| known.iter().any(|name| names.contains(name)));
+            if !is_taken {
+                entry.tls.push((names, route));
+            }
+        }
+        for route in found.tcp {
+            if entry.tcp.iter().all(|known| known.destination_subnets != route.destination_subnets) {
+                entry.tcp.push(route);
+            }
+        }
+        entry.origins.extend(found.origin);
+    }
+
+    /// The listeners.
+    pub(super) fn finish(self, serving: &mut Serving<'a>) -> Vec<Listener> {
+        let mut configurations = BTreeMap::new();
+        let entries = self.entries.into_iter();
+        entries.map(|(address, entry)| entry.finish(address, serving, &mut configurations)).collect()
+    }
+}
+
+/// Where connections to a service come in, and the subnets that tell them from others there.
+fn places(egress: &Egress<'_>, known: &Known<'_>) -> Vec<(IpAddr, Vec<IpNet>)> {
+    if let Some(address) = egress.address {
+        return vec![(address, Vec::new())];
+    }
+    let mut places = Vec::new();
+    for text in known.service.addresses() {
+        match (text.parse::<IpAddr>(), text.parse::<IpNet>()) {
+            (Ok(ip), _) if !ip.is_unspecified() => places.push((ip, Vec::new())),
+            (_, Ok(net)) if net.prefix_len() == net.max_prefix_len() => places.push((net.addr(), Vec::new())),
+            (_, Ok(net)) => places.push((EVERYWHERE, vec![net])),
+            _ => {}
+        }
+    }
+    if places.is_empty() {
+        places.push((EVERYWHERE, Vec::new()));
+    }
+    places
+}
+
+/// A route configuration is known by its egress listener, its port and its only service.
+type Configurations = BTreeMap<(usize, Option<u16>, Option<String>), crate::model::RouteConfigurationIndex>;
+
+impl<'e, 'a> Entry<'e, 'a> {
+    fn finish(
+        mut self,
+        address: SocketAddr,
+        serving: &mut Serving<'a>,
+        configurations: &mut Configurations,
+    ) -> Listener {
+        let is_expected = self.http.as_ref().is_some_and(|http| http.is_declared);
+        let http = self.http.take().map(|http| http.routes(serving, configurations));
+        // The narrowest subnet goes first, as in Envoy.
+        let width = |route: &TcpRoute| route.destination_subnets.iter().map(IpNet::prefix_len).max().unwrap_or(0);
+        self.tcp.sort_by_key(|route| std::cmp::Reverse(width(route)));
+        let chains = match http {
+            Some(routes) if !self.is_mixed => FilterChains::PlainText(NetworkFilter::Http(routes)),
+            http => {
+                if self.tcp.iter().all(|route| !route.destination_subnets.is_empty()) {
+                    self.tcp.push(serving.unknown_route());
+                }
+                let (port, ip) = (address.port(), address.ip());
+                let other = serving.build.tcp_proxy(format!("tcp.{port}.{ip}"), port, self.tcp);
+                let tls: Vec<FilterChain> =
+                    self.tls.into_iter().map(|(names, route)| chain(serving, port, names, route)).collect();
+                if http.is_none() && tls.is_empty() {
+                    FilterChains::PlainText(NetworkFilter::Tcp(other))
+                } else {
+                    FilterChains::Detected(Detection { tls, http, other, is_http_expected: is_expected })
+                }
+            }
+        };
+        let binding = if self.is_bound { Binding::Bound } else { Binding::Unbound };
+        self.origins.dedup();
+        Listener { address, binding, chains, origins: self.origins }
+    }
+}
+
+fn chain(serving: &mut Serving<'_>, port: u16, server_names: Vec<HostPattern>, route: TcpRoute) -> FilterChain {
+    let names: Vec<String> = server_names.iter().map(ToString::to_string).collect();
+    let origin = route.origin.clone();
+    let proxy = serving.build.tcp_proxy(format!("tls.{port}.{}", names.join(",")), port, vec![route]);
+    FilterChain { server_names, transport: TransportSocket::Raw(NetworkFilter::Tcp(proxy)), origin }
+}
+
+impl<'a> Http<'_, 'a> {
+    fn routes(
+        self,
+        serving: &mut Serving<'a>,
+        configurations: &mut Configurations,
+    ) -> crate::model::RouteConfigurationIndex {
+        let only = self.only.map(|known| known.host.to_string());
+        let key = (std::ptr::from_ref(self.egress).addr(), self.port, only);
+        if let Some(known) = configurations.get(&key) {
+            return *known;
+        }
+        let mut found = hosts::virtual_hosts(&mut serving.build, self.egress, self.port);
+        let index = match (&key.2, self.port) {
+            (Some(host), Some(port)) => {
+                // Whoever comes to the service's own address means it, whatever the host says.
+                let name = format!("{host}:{port}");
+                found.retain(|host| host.name == name);
+                found.iter_mut().for_each(|host| host.domains = vec![HostPattern::Any]);
+                serving.routes_of(name, Some(port), found)
+            }
+            (_, port) => {
+                let name = port.map_or_else(|| "http_proxy".to_owned(), |port| port.to_string());
+                serving.routes(name, port, found)
+            }
+        };
+        configurations.insert(key, index);
+        index
+    }
+}

@@ -1,0 +1,173 @@
+//! Listeners of a sidecar's outbound side: a port of its own for each egress listener that names one, and for all others the
+//! services' own ports, to which connections are redirected. Source: Istio, `buildSidecarOutboundListeners`.
+//! Start at [`serve`].
+
+mod connections;
+mod hosts;
+mod listeners;
+mod scope;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::diagnostic::Diagnostic;
+use crate::model::{
+    Action, Binding, Cluster, ClusterTarget, Destination, FilterChains, Forward, HeaderOperations, Listener,
+    NetworkFilter, Rewrite, RouteConfiguration, RouteConfigurationIndex, TcpRoute, WeightedCluster,
+};
+use crate::name::HostPattern;
+use crate::origin::{Origin, Position, ResourceId};
+
+use super::Proxy;
+use super::build::{Build, Built};
+use super::clusters::Clusters;
+use super::gateway::Served;
+use super::set::ResourceSet;
+use super::virtual_hosts::Block;
+use hosts::Unfinished;
+use listeners::Listeners;
+use scope::{Scope, UnknownTraffic};
+
+/// Where redirected connections come in. Source: MeshConfig, `proxyListenPort`.
+const LISTEN_PORT: u16 = 15001;
+
+/// A route configuration whose routes are not settled yet.
+struct UnfinishedRoutes {
+    name: String,
+    port: u16,
+    compares_ports: bool,
+    hosts: Vec<Unfinished>,
+}
+
+/// What a sidecar is made of while it is put together.
+struct Serving<'a> {
+    build: Build<'a>,
+    unknown: ClusterTarget,
+    is_refusing: bool,
+    /// What unknown traffic is said to come from.
+    origin: Origin,
+    configurations: Vec<UnfinishedRoutes>,
+}
+
+/// The listeners and virtual hosts of a sidecar, and the clusters that its routes need.
+pub(super) fn serve<'a>(
+    resources: &'a ResourceSet,
+    proxy: &'a Proxy,
+    mut clusters: Clusters<'a>,
+    root_namespace: &str,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> (Served, Vec<Cluster>) {
+    let scope = scope::scope(resources, proxy, root_namespace);
+    let unknown = match scope.unknown {
+        UnknownTraffic::PassedOn => clusters.passthrough(),
+        UnknownTraffic::Refused => clusters.black_hole(),
+        UnknownTraffic::Proxied(destination, namespace) => clusters.resolve(destination, namespace, 0).target,
+    };
+    let mut serving = Serving {
+        build: Build::new(resources, proxy, clusters, 16),
+        unknown,
+        is_refusing: matches!(scope.unknown, UnknownTraffic::Refused),
+        origin: scope.origin.clone().unwrap_or_else(nowhere),
+        configurations: Vec::new(),
+    };
+    let mut listeners = listeners(&mut serving, &scope);
+    listeners.extend(capturing(&mut serving, resources, &scope));
+    diagnostics.append(&mut serving.build.diagnostics);
+    let Built { blocks, tcp_proxies, clusters } = serving.build.finish();
+    let finished = |routes: UnfinishedRoutes| routes.finish(&blocks);
+    let route_configurations = serving.configurations.into_iter().map(finished).collect();
+    (Served { listeners, route_configurations, tcp_proxies }, clusters)
+}
+
+/// Where what follows from no resource was written.
+fn nowhere() -> Origin {
+    let resource = ResourceId { kind: "Sidecar", namespace: "".into(), name: "default".into(), file: "".into() };
+    Origin { resource: resource.into(), position: Position::default() }
+}
+
+fn listeners<'a>(serving: &mut Serving<'a>, scope: &Scope<'a>) -> Vec<Listener> {
+    let mut listeners = Listeners::default();
+    for egress in &scope.egress {
+        listeners.lock();
+        listeners.add(serving, egress);
+    }
+    let mut listeners = listeners.finish(serving);
+    // A gateway's are in this order, too.
+    listeners.sort_by_key(|listener| (listener.address.port(), listener.address.ip()));
+    listeners
+}
+
+/// The listener that connections are redirected to. What no other takes goes where the client wanted it to go, or nowhere.
+fn capturing(serving: &mut Serving<'_>, resources: &ResourceSet, scope: &Scope<'_>) -> Option<Listener> {
+    if !scope.is_captured {
+        return None;
+    }
+    let written = resources.mesh_config().map_or(0, |(_, mesh)| *mesh.proxy_listen_port);
+    let port = if written == 0 { LISTEN_PORT } else { written };
+    let route = serving.unknown_route();
+    let proxy = serving.build.tcp_proxy("virtualOutbound".to_owned(), port, vec![route]);
+    Some(Listener {
+        address: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
+        binding: Binding::Redirected,
+        chains: FilterChains::PlainText(NetworkFilter::Tcp(proxy)),
+        origins: vec![serving.origin.clone()],
+    })
+}
+
+impl<'a> Serving<'a> {
+    /// The route of connections that no other takes.
+    fn unknown_route(&self) -> TcpRoute {
+        let destination = WeightedCluster { cluster: self.unknown.clone(), weight: 1, origin: self.origin.clone() };
+        TcpRoute {
+            id: if self.is_refusing { "block_all" } else { "allow_any" }.into(),
+            origin: self.origin.clone(),
+            destination_subnets: Vec::new(),
+            destinations: vec![destination],
+            hashes_source_ip: false,
+        }
+    }
+
+    /// Adds a route configuration. What is asked of no host in it is refused, or goes where the client wanted it to go.
+    fn routes(&mut self, name: String, port: Option<u16>, mut hosts: Vec<Unfinished>) -> RouteConfigurationIndex {
+        let is_taken = hosts.iter().any(|host| host.domains.contains(&HostPattern::Any));
+        if !is_taken {
+            hosts.push(self.unknown_host());
+        }
+        self.routes_of(name, port, hosts)
+    }
+
+    fn routes_of(&mut self, name: String, port: Option<u16>, hosts: Vec<Unfinished>) -> RouteConfigurationIndex {
+        let index = RouteConfigurationIndex(u32::try_from(self.configurations.len()).unwrap_or(u32::MAX));
+        let compares_ports = port.is_none();
+        self.configurations.push(UnfinishedRoutes { name, port: port.unwrap_or(0), compares_ports, hosts });
+        index
+    }
+
+    fn unknown_host(&mut self) -> Unfinished {
+        let (name, action) = if self.is_refusing {
+            ("block_all", hosts::refusal())
+        } else {
+            let destination = Destination {
+                cluster: self.unknown.clone(),
+                weight: 1,
+                headers: HeaderOperations::default(),
+                authority: None,
+                origin: self.origin.clone(),
+            };
+            let retry = self.build.retries.resolve(None, false);
+            let (destinations, rewrite, timeout) = (vec![destination], Rewrite::default(), None);
+            ("allow_any", Action::Forward(Forward { destinations, rewrite, timeout, retry }))
+        };
+        let route = hosts::route(name.to_owned(), name, self.origin.clone(), action, None);
+        let block = self.build.own_block(vec![route], self.origin.clone());
+        let (domains, origins) = (vec![HostPattern::Any], vec![self.origin.clone()]);
+        Unfinished { name: name.to_owned(), domains, block, origins }
+    }
+}
+
+impl UnfinishedRoutes {
+    fn finish(self, blocks: &[Block]) -> RouteConfiguration {
+        let Self { name, port, compares_ports, hosts } = self;
+        let virtual_hosts = hosts.into_iter().filter_map(|host| host.finish(blocks)).collect();
+        RouteConfiguration { name, port, virtual_hosts, compares_ports }
+    }
+}

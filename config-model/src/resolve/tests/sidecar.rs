@@ -1,0 +1,192 @@
+//! Listeners, virtual hosts and routes of a sidecar.
+
+use super::connections::ways;
+use super::{labels, resolved_as, summary};
+use crate::model::{Discovery, Model};
+use crate::resolve::{Proxy, Role};
+
+fn sidecar(text: &str) -> Model {
+    let labels = labels(&[("app", "client")]);
+    resolved_as(text, &Proxy { role: Role::Sidecar, namespace: "default".into(), labels }).model
+}
+
+/// A Kubernetes Service with an address and a port.
+fn service(name: &str, namespace: &str, (ip, port): (&str, &str)) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{clusterIP: {ip}, ports: \
+         [{port}]}}\n---\n"
+    )
+}
+
+fn resource(kind: &str, name: &str, spec: &str) -> String {
+    format!("apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n---\n")
+}
+
+const HTTP: &str = "{name: http, port: 80}";
+const BOUND: &str =
+    "{port: {number: 80, name: http, protocol: HTTP}, bind: 127.0.0.1, captureMode: NONE, hosts: [HOSTS]}";
+
+fn bound(hosts: &str) -> String {
+    resource("Sidecar", "s", &format!("{{egress: [{}]}}", BOUND.replace("HOSTS", hosts)))
+}
+
+#[test]
+fn a_service_has_all_its_names_and_who_is_unknown_goes_on() {
+    let text = bound("'*/*'") + &service("a", "default", ("10.96.0.1", HTTP)) + &service("b", "team", ("None", HTTP));
+    assert_eq!(
+        summary(&sidecar(&text)),
+        "127.0.0.1:80 80\n  a.default.svc.cluster.local a a.default.svc a.default 10.96.0.1\n    any => 1 80||a\n  \
+         b.team.svc.cluster.local b.team.svc b.team\n    any => 1 80||b.team.svc.cluster.local\n  *\n    any => 1 \
+         PassthroughCluster\n"
+    );
+}
+
+#[test]
+fn the_oldest_virtual_service_of_the_mesh_has_a_host_alone() {
+    let route = |name: &str, uri: &str| {
+        let spec = format!(
+            "{{hosts: [a], http: [{{match: [{{uri: {{prefix: {uri}}}}}], route: [{{destination: {{host: a}}}}]}}]}}"
+        );
+        resource("VirtualService", name, &spec)
+    };
+    let text =
+        bound("'./*'") + &service("a", "default", ("10.96.0.1", HTTP)) + &route("first", "/a") + &route("second", "/b");
+    let found = summary(&sidecar(&text));
+    assert!(found.contains("/a* => 1 80||a") && !found.contains("/b*"), "{found}");
+}
+
+#[test]
+fn egress_hosts_say_what_is_known_and_some_can_be_left_out() {
+    let services = service("a", "default", ("10.96.0.1", HTTP)) + &service("b", "team", ("10.96.0.2", HTTP));
+    for (hosts, a, b) in [
+        ("'*/*'", true, true),
+        ("'./*'", true, false),
+        ("'team/*'", false, true),
+        ("'*/b.team.svc.cluster.local'", false, true),
+        ("'~/*'", false, false),
+        ("'*/*', '~team/*'", true, false),
+    ] {
+        let found = summary(&sidecar(&(bound(hosts) + &services)));
+        assert_eq!((found.contains("  a.default"), found.contains("  b.team")), (a, b), "{hosts}: {found}");
+    }
+}
+
+#[test]
+fn the_sidecar_with_a_selector_goes_before_that_of_the_namespace_and_that_before_the_root_namespaces() {
+    let egress = |port: u16| {
+        format!("egress: [{{port: {{number: {port}, name: http, protocol: HTTP}}, captureMode: NONE, hosts: ['*/*']}}]")
+    };
+    let own = resource("Sidecar", "own", &format!("{{{}}}", egress(81)));
+    let selected =
+        resource("Sidecar", "z", &format!("{{workloadSelector: {{labels: {{app: client}}}}, {}}}", egress(82)));
+    let other = resource("Sidecar", "a", &format!("{{workloadSelector: {{labels: {{app: other}}}}, {}}}", egress(83)));
+    let root = resource("Sidecar", "r", &format!("{{{}}}", egress(84)))
+        .replace("{name: r}", "{name: r, namespace: istio-system}");
+    let port = |text: &str| sidecar(text).listeners[0].address.port();
+    assert_eq!(port(&[&*own, &other, &selected, &root].concat()), 82);
+    assert_eq!(port(&[&*other, &own, &root].concat()), 81);
+    assert_eq!(port(&[&*other, &root].concat()), 84);
+    assert_eq!(port(""), 15001, "connections are redirected to a sidecar that nobody has told anything");
+}
+
+#[test]
+fn redirected_connections_are_told_apart_by_the_address_that_they_wanted() {
+    let text = service("web", "default", ("10.96.0.1", HTTP))
+        + &service("db", "default", ("10.96.0.2", "{name: tcp-db, port: 5432}"))
+        + &service("any", "default", ("10.96.0.3", "{name: main, port: 7000}"))
+        + &service("set", "default", ("None", "{name: tcp, port: 6000}"))
+        + &resource(
+            "ServiceEntry",
+            "out",
+            "{hosts: [out.example], ports: [{number: 443, name: tls, protocol: TLS}], resolution: DNS}",
+        );
+    let model = sidecar(&text);
+    assert_eq!(
+        ways(&model),
+        "0.0.0.0:80 Unbound\n  unless http allow_any => 1*PassthroughCluster\n0.0.0.0:443 Unbound\n  other allow_any => \
+         1*PassthroughCluster\n  out.example default/out.example/port[443] => 1*outbound|443||out.example\n10.96.0.2:5432 \
+         Unbound\n  any default/db/port[5432] => 1*outbound|5432||db.default.svc.cluster.local\n0.0.0.0:6000 Unbound\n  any \
+         default/set/port[6000] => 1*outbound|6000||set.default.svc.cluster.local\n10.96.0.3:7000 Unbound\n  unless http \
+         default/any/port[7000] => 1*outbound|7000||any.default.svc.cluster.local\n0.0.0.0:15001 Redirected\n  any allow_any => \
+         1*PassthroughCluster\n"
+    );
+    let headless = model.clusters.iter().find(|cluster| cluster.name.host.starts_with("set.")).unwrap();
+    assert_eq!(headless.discovery, Discovery::None, "a pod that is asked for by its address is the one that is meant");
+    let own = summary(&model);
+    assert!(own.contains("10.96.0.3:7000 any.default.svc.cluster.local:7000\n  *\n"), "{own}");
+}
+
+#[test]
+fn unknown_traffic_is_refused_or_goes_to_a_proxy_where_the_sidecar_says_so() {
+    let policy = |text: &str| {
+        resource("Sidecar", "s", &format!("{{outboundTrafficPolicy: {{{text}}}, egress: [{{hosts: ['*/*']}}]}}"))
+    };
+    let services = service("a", "default", ("10.96.0.1", HTTP));
+    let refused = sidecar(&(policy("mode: REGISTRY_ONLY") + &services));
+    assert!(ways(&refused).contains("0.0.0.0:15001 Redirected\n  any block_all => 1*BlackHoleCluster\n"));
+    assert!(refused.route_configurations[0].virtual_hosts.iter().any(|host| host.name == "block_all"));
+    let proxied = sidecar(&(policy("mode: ALLOW_ANY, egressProxy: {host: a, port: {number: 80}}") + &services));
+    assert!(ways(&proxied).contains("any allow_any => 1*outbound|80||a.default.svc.cluster.local"));
+}
+
+#[test]
+fn the_mesh_says_what_is_done_with_unknown_traffic_and_whether_any_is_redirected() {
+    let mesh = |text: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |-\n    {text}\n---\n"
+        )
+    };
+    let services = service("a", "default", ("10.96.0.1", HTTP));
+    let refused = sidecar(&(mesh("outboundTrafficPolicy: {mode: REGISTRY_ONLY}") + &services));
+    assert!(ways(&refused).contains("any block_all => 1*BlackHoleCluster"));
+    assert!(ways(&sidecar(&(mesh("proxyListenPort: 15101") + &services))).contains("0.0.0.0:15101 Redirected"));
+    let direct = sidecar(&(mesh("defaultConfig: {interceptionMode: NONE}") + &services));
+    assert_eq!(ways(&direct), "127.0.0.1:80 Bound\n");
+}
+
+#[test]
+fn tcp_and_tls_rules_of_the_mesh_count_subnets_and_source_labels() {
+    let rules = "{hosts: [db], tcp: [{match: [{sourceLabels: {app: other}}], route: [{destination: {host: other}}]}, {match: \
+                 [{destinationSubnets: [10.96.0.0/24], sourceLabels: {app: client}}], route: [{destination: {host: db}, weight: \
+                 1}, {destination: {host: web}, weight: 3}]}, {match: [{port: 5432}], route: [{destination: {host: web}}]}, \
+                 {route: [{destination: {host: never}}]}]}";
+    let text = service("db", "default", ("10.96.0.2", "{name: tcp-db, port: 5432}"))
+        + &service("web", "default", ("10.96.0.1", "{name: tcp, port: 5432}"))
+        + &resource("VirtualService", "v", rules);
+    let found = ways(&sidecar(&text));
+    let host = "default.svc.cluster.local";
+    let want = format!(
+        "10.96.0.2:5432 Unbound\n  any 10.96.0.0/24 default/v/tcp[1] => 1*outbound|5432||db.{host} 3*outbound|5432||web.{host}\n  \
+         any default/v/tcp[2] => 1*outbound|5432||web.{host}\n"
+    );
+    assert!(found.contains(&want), "{found}");
+}
+
+#[test]
+fn an_http_proxy_knows_services_by_their_ports_and_those_of_port_80_without() {
+    let egress = "{egress: [{port: {number: 3128, name: proxy, protocol: HTTP_PROXY}, bind: 127.0.0.1, captureMode: NONE, hosts: \
+                  ['*/*']}]}";
+    let text = resource("Sidecar", "s", egress)
+        + &service("a", "default", ("None", HTTP))
+        + &service("b", "team", ("None", "{name: http, port: 8080}"));
+    let model = sidecar(&text);
+    assert!(model.route_configurations[0].compares_ports);
+    let found = summary(&model);
+    assert!(
+        found.starts_with(
+            "127.0.0.1:3128 http_proxy\n  a.default.svc.cluster.local a.default.svc.cluster.local:80 a a:80"
+        ),
+        "{found}"
+    );
+    assert!(found.contains("  b.team.svc.cluster.local:8080 b.team.svc:8080 b.team:8080\n"), "{found}");
+}
+
+#[test]
+fn hosts_that_no_service_has_are_known_on_port_80_only() {
+    let rule = resource("VirtualService", "v", "{hosts: [nobody.example], http: [{directResponse: {status: 204}}]}");
+    let known = |port: u16| {
+        let sidecar_of = bound("'*/*'").replace("number: 80", &format!("number: {port}"));
+        summary(&sidecar(&(sidecar_of + &rule))).contains("nobody.example")
+    };
+    assert!(known(80) && !known(81));
+}

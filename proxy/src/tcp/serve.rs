@@ -1,0 +1,150 @@
+//! A connection from its route to its end. As in Envoy a connection is tried at one endpoint: nobody knows what a second try
+//! would mean to a protocol that isn't read.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use balance::{AttemptError, AttemptOutcome, Entry, EntryIndex, OutlierEvent, Wish, source_ip_hash};
+use config_model::model::{ClusterTarget, TcpProxyIndex};
+
+use super::relay::Relay;
+use super::session::Session;
+use crate::listener::Connection;
+use crate::net::Stream;
+use crate::snapshot::ClusterRuntime;
+use crate::telemetry::Flags;
+use crate::upstream::{Security, UpstreamConnection, connect_or_refuse};
+
+/// What is known of a connection before it goes on.
+#[derive(Default)]
+pub(crate) struct Opening {
+    /// What has been read of it, and goes on as it came.
+    pub(crate) bytes: Vec<u8>,
+    /// The server name that it asks for in its TLS handshake.
+    pub(crate) server_name: Option<Box<str>>,
+}
+
+/// A connection whose back end is known, and connected to unless that failed.
+pub(crate) struct Prepared {
+    connection: Rc<Connection>,
+    session: Session,
+    upstream: Option<Box<UpstreamConnection>>,
+}
+
+/// Decides by the routes of `proxy` where a connection goes, and connects to it.
+pub(crate) async fn prepare(connection: &Rc<Connection>, proxy: TcpProxyIndex) -> Prepared {
+    let mut session = Session::begin(connection);
+    let upstream = match Attempt::new(connection, proxy, &mut session) {
+        Some(attempt) => attempt.connect(connection, &mut session).await,
+        None => None,
+    };
+    Prepared { connection: Rc::clone(connection), session, upstream }
+}
+
+impl Prepared {
+    /// Ready when the back end has said something, or has closed the connection.
+    pub(crate) fn poll_speaks(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.upstream {
+            Some(upstream) => upstream.stream.poll_read_ready(cx).map(|_| ()),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Takes it back: the connection is HTTP, or has gone. What was connected may serve requests.
+    pub(crate) fn forget(self) {
+        self.session.forget();
+        if let Some(upstream) = self.upstream {
+            upstream.keep();
+        }
+    }
+
+    /// Moves bytes both ways, to the end of the connection.
+    pub(crate) async fn serve(self, client: Stream, opening: Opening) {
+        let Self { connection, mut session, upstream } = self;
+        let Opening { bytes: prefix, server_name } = opening;
+        session.opened(server_name);
+        if let Some(upstream) = upstream {
+            Relay::new(&connection, client, upstream, prefix, &session).run(&mut session).await;
+        }
+    }
+}
+
+/// The endpoint that was picked for a connection. The snapshot is held no longer than until it has been connected to.
+struct Attempt {
+    cluster: Arc<ClusterRuntime>,
+    pick: EntryIndex,
+}
+
+impl Attempt {
+    /// Decides; nothing, with the reason remembered, if the connection goes nowhere.
+    fn new(connection: &Connection, proxy: TcpProxyIndex, session: &mut Session) -> Option<Self> {
+        match Self::decide(connection, proxy, session) {
+            Ok(attempt) => Some(attempt),
+            Err(flags) => {
+                session.refuse(flags);
+                None
+            }
+        }
+    }
+
+    fn decide(connection: &Connection, proxy: TcpProxyIndex, session: &mut Session) -> Result<Self, Flags> {
+        let local = &connection.local;
+        let pinned = local.pin();
+        let snapshot = &pinned.snapshot;
+        let routes = snapshot.table.tcp(proxy).ok_or(Flags::NO_ROUTE_FOUND)?;
+        let decided = routes.decide(connection.here.ip(), |split| pinned.next_draw(split));
+        let (route, destination) = decided.ok_or(Flags::NO_ROUTE_FOUND)?;
+        session.split(snapshot.splits.get(destination.index.0 as usize).and_then(Option::as_ref));
+        let ClusterTarget::Known(index) = destination.target else { return Err(Flags::NO_CLUSTER_FOUND) };
+        let cluster = snapshot.cluster(index).ok_or(Flags::NO_CLUSTER_FOUND)?;
+        let original = connection.original(cluster);
+        let cluster = original.as_ref().unwrap_or(cluster);
+        session.cluster(cluster);
+        let hash = route.route.hashes_source_ip.then(|| source_ip_hash(connection.peer.ip()));
+        let wish = Wish { hash, tried: &[], avoid_tried: false, avoid_tried_priorities: false };
+        let pick = local.pick(&pinned, index, cluster, wish).ok_or(Flags::NO_HEALTHY_UPSTREAM)?;
+        let entry = cluster.endpoints.get(pick).ok_or(Flags::NO_HEALTHY_UPSTREAM)?;
+        session.endpoint(pick, entry);
+        Ok(Self { cluster: Arc::clone(cluster), pick })
+    }
+
+    async fn connect(self, connection: &Connection, session: &mut Session) -> Option<Box<UpstreamConnection>> {
+        let cluster = &self.cluster;
+        let entry: &Entry = cluster.endpoints.get(self.pick)?;
+        let security = Security::of(cluster, b"");
+        match connect_or_refuse(&connection.local, cluster, entry, security.as_ref()).await {
+            Ok(upstream) => {
+                let connected = AttemptOutcome::Answered { status: 200, grpc_status: None, rate_limited: false };
+                report(cluster, self.pick, &connected);
+                session.connected(upstream.local_address);
+                Some(upstream)
+            }
+            Err(AttemptError::Overflow) => {
+                connection.local.shard.borrow_mut().pending_overflow(&cluster.metrics);
+                session.refuse(Flags::UPSTREAM_OVERFLOW);
+                None
+            }
+            Err(error) => {
+                session.transport_failure(format!("delayed connect error: {error}"));
+                session.refuse(Flags::UPSTREAM_CONNECTION_FAILURE | Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
+                report(cluster, self.pick, &AttemptOutcome::Failed(error));
+                None
+            }
+        }
+    }
+}
+
+/// Tells outlier detection.
+fn report(cluster: &ClusterRuntime, pick: EntryIndex, outcome: &AttemptOutcome) {
+    if cluster.definition.policy().outliers.is_none() {
+        return;
+    }
+    let now = Instant::now();
+    if let Some(OutlierEvent::Ejected { cause, .. }) = cluster.endpoints.report(pick, outcome.report(), now) {
+        let address = cluster.endpoint(pick).map_or("", |endpoint| &endpoint.address);
+        tracing::info!(target: "upstream", cluster = &*cluster.name, address, cause = cause.name(), "an endpoint is ejected");
+        cluster.endpoints.refresh(now);
+    }
+}

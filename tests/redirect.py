@@ -1,0 +1,320 @@
+#!/usr/bin/env python3
+"""Connections that the kernel redirects to a sidecar, in a network namespace of their own, with rules as Istio's init container
+sets them.
+
+    python3 redirect.py --target PATH
+
+Needs Linux, root (or user namespaces) and iptables. Where they are missing the cases are skipped, with the reason.
+"""
+import argparse
+import contextlib
+import http.server
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+INSIDE = "TIDEGATE_REDIRECT_TEST"
+PROXY_USER = 1337
+CASES = []
+
+
+def case(function):
+    CASES.append(function)
+    return function
+
+
+CONFIG = """
+apiVersion: v1
+kind: Service
+metadata: {name: reviews, namespace: default}
+spec: {clusterIP: 10.96.0.5, selector: {app: reviews}, ports: [{name: http, port: 80, targetPort: 19080}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: reviews-1, namespace: default, labels: {kubernetes.io/service-name: reviews}}
+addressType: IPv4
+ports: [{name: http, port: 19080, protocol: TCP}]
+endpoints: [{addresses: [127.0.0.1], conditions: {ready: true}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: greeter, namespace: default}
+spec: {clusterIP: 10.96.0.6, selector: {app: greeter}, ports: [{name: main, port: 7000, targetPort: 19070}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: greeter-1, namespace: default, labels: {kubernetes.io/service-name: greeter}}
+addressType: IPv4
+ports: [{name: main, port: 19070, protocol: TCP}]
+endpoints: [{addresses: [127.0.0.1], conditions: {ready: true}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews, namespace: default}
+spec:
+  hosts: [reviews]
+  http:
+  - {match: [{uri: {prefix: /teapot}}], directResponse: {status: 418}}
+  - {route: [{destination: {host: reviews}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default, namespace: default}
+spec:
+  outboundTrafficPolicy: {mode: MODE}
+  egress: [{hosts: ["*/*"]}]
+"""
+
+
+class Named(http.server.BaseHTTPRequestHandler):
+    """Answers with the name of its server."""
+
+    def do_GET(self):
+        body = self.server.name.encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def serve_http(address, name):
+    server = http.server.ThreadingHTTPServer(address, Named)
+    server.name = name
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+def serve_banner(address, banner):
+    """Says a word before its client has said any, then echoes."""
+    listener = socket.create_server(address)
+
+    def talk(connection):
+        with connection, contextlib.suppress(ConnectionError):
+            connection.sendall(banner)
+            while data := connection.recv(4096):
+                connection.sendall(data)
+
+    def accept():
+        while True:
+            threading.Thread(target=talk, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+
+
+def get(address, host, path="/"):
+    """The status and the body of a request that goes to `address` and asks for `host`."""
+    request = urllib.request.Request(f"http://{address}{path}", headers={"Host": host})
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def read_first(address, send=b""):
+    """What comes on a connection, until 16 bytes are there or it ends; and how long that took."""
+    begun = time.monotonic()
+    with socket.create_connection(address, timeout=5) as connection:
+        if send:
+            connection.sendall(send)
+        data = b""
+        while len(data) < 16 and (part := connection.recv(16)):
+            data += part
+            if data.endswith(b"\n"):
+                break
+    return data, time.monotonic() - begun
+
+
+def equal(found, wanted):
+    if found != wanted:
+        raise AssertionError(f"found {found!r}, wanted {wanted!r}")
+
+
+@case
+def a_service_is_reached_by_its_cluster_ip(proxy):
+    equal(get("10.96.0.5", "10.96.0.5"), (200, "reviews"))
+
+
+@case
+def a_service_is_reached_by_its_host_whatever_the_address(proxy):
+    equal(get("10.96.9.9", "reviews"), (200, "reviews"))
+    equal(get("10.96.9.9", "reviews.default.svc.cluster.local", "/teapot/1"), (418, ""))
+
+
+@case
+def a_server_that_speaks_first_is_heard_at_once(proxy):
+    data, seconds = read_first(("10.96.0.6", 7000))
+    equal(data, b"hello from inside\n"[:16])
+    if seconds > 1:
+        raise AssertionError(f"took {seconds:.2f} s")
+
+
+@case
+def bytes_that_are_no_http_go_to_the_service_of_the_address(proxy):
+    with socket.create_connection(("10.96.0.6", 7000), timeout=5) as connection:
+        equal(connection.recv(64), b"hello from inside\n")
+        connection.sendall(b"\x00\x01ping")
+        equal(connection.recv(64), b"\x00\x01ping")
+
+
+@case
+def unknown_hosts_go_where_the_client_wanted(proxy):
+    proxy.mode = "ALLOW_ANY"
+    equal(get("10.97.0.9", "other.example"), (200, "outside"))
+    equal(read_first(("10.97.0.9", 7100))[0], b"hello from outsi"[:16])
+    proxy.says("PassthroughCluster")
+
+
+@case
+def unknown_hosts_are_refused_where_only_known_ones_are_allowed(proxy):
+    proxy.mode = "REGISTRY_ONLY"
+    equal(get("10.97.0.9", "other.example"), (502, ""))
+    equal(read_first(("10.97.0.9", 7100))[0], b"")
+    proxy.says("BlackHoleCluster")
+    equal(get("10.96.0.5", "reviews"), (200, "reviews"))
+
+
+@case
+def who_means_the_proxy_itself_does_not_go_around_in_circles(proxy):
+    proxy.mode = "ALLOW_ANY"
+    equal(read_first(("127.0.0.1", 15001))[0], b"")
+
+
+class Proxy:
+    """A sidecar that runs, and its configuration folder."""
+
+    def __init__(self, target):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tidegate-redirect-"))
+        self.folder.chmod(0o755)
+        self.write("ALLOW_ANY")
+        self.log = open(self.folder / "log", "wb")
+        binary = self.folder / "tidegate"
+        shutil.copy(target, binary)
+        command = [binary, "sidecar", "--config", self.folder, "--labels", "app=client", "--admin", "127.0.0.1:15000", "--workers", "1"]
+        command += ["--access-log", self.folder / "access.log"]
+        self.folder.joinpath("access.log").touch(0o666)
+        self.folder.joinpath("access.log").chmod(0o666)
+        as_proxy = (lambda: (os.setgid(PROXY_USER), os.setuid(PROXY_USER))) if os.environ[INSIDE] == "root" else None
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, preexec_fn=as_proxy)
+        self.wait(lambda: urllib.request.urlopen("http://127.0.0.1:15000/ready", timeout=2).status == 200)
+
+    def write(self, mode):
+        text = self.folder / "new"
+        text.write_text(CONFIG.replace("MODE", mode))
+        text.chmod(0o644)
+        text.rename(self.folder / "main.yaml")
+        self._mode = mode
+
+    @property
+    def mode(self):
+        return self._mode
+
+    @mode.setter
+    def mode(self, mode):
+        if mode == self._mode:
+            return
+        version = lambda: urllib.request.urlopen("http://127.0.0.1:15000/config/version", timeout=2).read()
+        before = version()
+        self.write(mode)
+        self.wait(lambda: version() != before)
+
+    def says(self, word):
+        self.wait(lambda: word in (self.folder / "access.log").read_text())
+
+    @staticmethod
+    def wait(condition):
+        end = time.monotonic() + 10
+        while True:
+            try:
+                if condition():
+                    return
+            except OSError:
+                pass
+            if time.monotonic() > end:
+                raise AssertionError("waited for 10 s in vain")
+            time.sleep(0.05)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(15)
+        self.log.close()
+        shutil.rmtree(self.folder)
+
+
+def set_up():
+    """Addresses, routes and rules. The proxy's own connections are not redirected."""
+    run = lambda text: subprocess.run(text.split(), check=True, capture_output=True)
+    run("ip link set lo up")
+    run("ip addr add 10.97.0.9/32 dev lo")
+    run("ip route add 10.96.0.0/16 dev lo")
+    rule = "iptables -t nat -A OUTPUT -p tcp"
+    run(f"{rule} -m owner --uid-owner {PROXY_USER} -j RETURN")
+    for block in ("10.96.0.0/16", "10.97.0.0/16"):
+        run(f"{rule} -d {block} -j REDIRECT --to-ports 15001")
+
+
+def inside(target):
+    try:
+        set_up()
+    except (OSError, subprocess.CalledProcessError) as error:
+        words = getattr(error, "stderr", b"") or str(error).encode()
+        return skip(f"the namespace can't be set up: {words.decode().strip()}")
+    serve_http(("127.0.0.1", 19080), "reviews")
+    serve_http(("10.97.0.9", 80), "outside")
+    serve_banner(("127.0.0.1", 19070), b"hello from inside\n")
+    serve_banner(("10.97.0.9", 7100), b"hello from outside\n")
+    proxy = Proxy(target)
+    failed = 0
+    for function in CASES:
+        name = function.__name__.replace("_", "-")
+        try:
+            function(proxy)
+            print(f"PASS {name}")
+        except (AssertionError, OSError) as error:
+            failed += 1
+            print(f"FAIL {name}\n     {error}")
+    if failed:
+        print((proxy.folder / "log").read_text()[-3000:])
+        print((proxy.folder / "access.log").read_text()[-3000:])
+    proxy.stop()
+    print(f"{len(CASES) - failed} passed, {failed} failed, 0 skipped")
+    return 1 if failed else 0
+
+
+def skip(reason):
+    print(f"SKIP {len(CASES)} cases: {reason}")
+    print(f"0 passed, 0 failed, {len(CASES)} skipped")
+    return 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", required=True, help="the program")
+    target = pathlib.Path(parser.parse_args().target).resolve()
+    if INSIDE in os.environ:
+        return inside(target)
+    if os.geteuid() != 0:
+        return skip("it takes root to redirect connections and to run the proxy as a user of its own")
+    for program in ("unshare", "ip", "iptables"):
+        if not shutil.which(program):
+            return skip(f"{program} is missing")
+    command = ["unshare", "-n", sys.executable, __file__, "--target", str(target)]
+    probe = subprocess.run(["unshare", "-n", "true"], capture_output=True, text=True)
+    if probe.returncode:
+        return skip(f"no network namespace can be made: {probe.stderr.strip()}")
+    return subprocess.run(command, env=os.environ | {INSIDE: "root"}).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
