@@ -147,7 +147,7 @@ split spills: destinations without a ready endpoint leave their share to the oth
                 "allowed": ["exact \"https://a\"", "prefix \"https://b\""], "forward_unmatched_preflights": true,
                 "origin": "v.yaml:40",
             },
-            "hash": ["header x-user"],
+            "hash": ["header x-user"], "sticky": true, "spill": true,
         })
     );
 }
