@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use balance::{ActiveRequest, Entry, EntryIndex};
-use config_model::model::{ClusterIndex, Command};
+use config_model::model::{ClusterIndex, Command, Scheme};
 use http::Version;
 use http1::{Head, Message, Name};
 use routing::headers::Values;
@@ -182,6 +182,16 @@ impl Record {
     /// Our address, as the client dialled it.
     pub(super) fn here(&self) -> SocketAddr {
         self.connection.here
+    }
+
+    /// Whether the client speaks HTTP/2.
+    pub(super) fn speaks_http2(&self) -> bool {
+        self.connection.protocol() == Protocol::Http2
+    }
+
+    /// By its listener.
+    pub(super) fn scheme(&self) -> Scheme {
+        self.connection.scheme()
     }
 
     /// Something has happened that the log tells with a flag.
