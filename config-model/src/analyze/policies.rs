@@ -132,6 +132,7 @@ fn cluster(service: Service<'_>, host: &Arc<str>, labels: &Labels) -> Option<Clu
         connect_timeout: Duration::ZERO,
         policy: None,
         tls: None,
+        proxy_protocol: None,
         discovery: Discovery::Static,
         origins: Vec::new(),
     })

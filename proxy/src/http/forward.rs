@@ -319,13 +319,14 @@ impl Tries<'_> {
         client: &mut C,
     ) -> Result<(Relay, Duration), AttemptEnd> {
         self.local.shard.borrow_mut().upstream_request(&self.cluster.metrics);
+        let ends = Some(exchange.record.ends());
         let kept = if fresh { None } else { self.local.pool.reuse(&entry.state, self.security.as_deref()) };
         let upstream = match kept {
             Some(upstream) => upstream,
             // Boxed, as it is rare: the futures of idle connections would have to have room for it.
             None => match Box::pin(policy::in_time(
                 exchange,
-                connect(&self.local, self.cluster, entry, self.security.as_deref()),
+                connect(&self.local, self.cluster, entry, self.security.as_deref(), ends),
             ))
             .await
             {

@@ -16,7 +16,7 @@ use super::redirect::{self, Way};
 use super::sniff::PREFACE;
 use super::{Place, detect, misdirected};
 use crate::http::{peer_text, serve_http1, serve_http2};
-use crate::net::Stream;
+use crate::net::{Ends, Stream, proxy_header};
 use crate::snapshot::{Accepts, ClusterRuntime, ListenerRuntime};
 use crate::tcp::{self, Opening};
 use crate::telemetry::ListenerId;
@@ -27,6 +27,9 @@ use crate::worker::{ConnectionGuard, Deadline, Local, Pinned};
 const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// The same, when it came shortly before a drain: its request may be on its way.
 const FIRST_BYTES_LIMIT: Duration = Duration::from_secs(1);
+
+/// To the end of a header of the PROXY protocol. Source: PROMISES.md, section 2, which has so long for any first bytes.
+const HEADER_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +115,11 @@ impl Connection {
         chains.find(self.tls.get()?.server_name.as_deref())
     }
 
+    /// Its ends, for whoever is to be told of them.
+    pub(crate) fn ends(&self) -> Ends {
+        Ends { client: self.peer, server: self.here }
+    }
+
     /// `cluster` with the address that the client wanted as its only endpoint, if that is where connections to it go and if this
     /// connection was redirected.
     pub(crate) fn original(&self, cluster: &Arc<ClusterRuntime>) -> Option<Arc<ClusterRuntime>> {
@@ -152,8 +160,24 @@ impl Drop for Connection {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(local: Rc<Local>, guard: ConnectionGuard, place: Place, socket: TcpStream, peer: SocketAddr) {
-    let Some(here) = place.here.or_else(|| socket.local_addr().ok()) else { return };
+pub(super) async fn serve(
+    local: Rc<Local>,
+    guard: ConnectionGuard,
+    place: Place,
+    mut socket: TcpStream,
+    mut peer: SocketAddr,
+) {
+    let Some(mut here) = place.here.or_else(|| socket.local_addr().ok()) else { return };
+    if local.pin().listener(place.address).is_some_and(|listener| listener.has_proxy_header) {
+        // Boxed, as it is rare.
+        match Box::pin(tokio::time::timeout(HEADER_LIMIT, proxy_header::read(&mut socket))).await {
+            Ok(Ok(Some(ends))) => (peer, here) = (ends.client, ends.server),
+            Ok(Ok(None)) => {}
+            Ok(Err(_)) | Err(_) => {
+                return tracing::debug!(target: "listener", %peer, "a connection begins without a PROXY header");
+            }
+        }
+    }
     let way = if place.is_redirected { redirect::way(&local, place.address, &socket) } else { None };
     let connection = Rc::new(Connection::new(local, place.address, peer, here, way));
     let stream = match beginning(&connection) {

@@ -108,6 +108,7 @@ fn capturing(serving: &mut Serving<'_>, resources: &ResourceSet, scope: &Scope<'
     Some(Listener {
         address: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
         binding: Binding::Redirected,
+        has_proxy_header: false,
         chains: FilterChains::PlainText(NetworkFilter::Tcp(proxy)),
         origins: vec![serving.origin.clone()],
     })
