@@ -2,12 +2,15 @@
 
 use std::num::NonZeroU32;
 
-use config_model::model::{Balancing, Cluster, ClusterPolicy, ConnectionPool, LocalityPolicy, OutlierDetection};
+use config_model::model::{
+    Balancing, Cluster, ClusterPolicy, ConnectionPool, LocalityPolicy, OutlierDetection, UpstreamTls,
+};
 
 /// How endpoints are chosen, and whatever else is set.
 pub(crate) fn lines(cluster: &Cluster) -> Vec<String> {
     let ClusterPolicy { pool, outliers, warmup, locality, retry_budget } = cluster.policy();
     let mut lines = vec![balancing(cluster.balancing)];
+    lines.extend(cluster.tls.as_deref().map(tls));
     lines.extend(warmup.map(|warmup| format!("warms up in {:?}", warmup.duration)));
     lines.extend(locality.as_ref().map(self::locality));
     lines.extend(limits(pool));
@@ -17,6 +20,14 @@ pub(crate) fn lines(cluster: &Cluster) -> Vec<String> {
         format!("retries up to {percent}%, at least {}", budget.minimum)
     }));
     lines
+}
+
+/// `TLS with a certificate of ours, asks for shop.example`
+fn tls(tls: &UpstreamTls) -> String {
+    let own = if tls.certificate.is_some() { " with a certificate of ours" } else { "" };
+    let verified = if tls.server.is_none() { ", verifies nothing" } else { "" };
+    let name = tls.server_name.as_deref().unwrap_or("the request's host");
+    format!("TLS{own}, asks for {name}{verified}")
 }
 
 /// `ROUND_ROBIN`, `RING_HASH 1024`

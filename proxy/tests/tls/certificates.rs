@@ -1,8 +1,8 @@
 //! Certificates made for a test.
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType,
-    string::Ia5String,
+    BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, RevokedCertParams, SanType, string::Ia5String,
 };
 
 /// An authority.
@@ -19,6 +19,7 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -30,10 +31,36 @@ impl Authority {
         self.0.der().clone()
     }
 
+    /// A list of revoked certificates with one serial number in it.
+    pub(crate) fn revoke(&self, serial: u64) -> String {
+        let now = rcgen::date_time_ymd(2020, 1, 1);
+        let revoked = RevokedCertParams {
+            serial_number: serial.into(),
+            revocation_time: now,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: now,
+            next_update: rcgen::date_time_ymd(2099, 1, 1),
+            crl_number: 1u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.0).unwrap().pem().unwrap()
+    }
+
     /// A certificate for host names, or URIs.
     pub(crate) fn issue(&self, common_name: &str, names: &[&str]) -> Pair {
+        self.issue_for(common_name, names, KeyPair::generate().unwrap())
+    }
+
+    /// A certificate for a key.
+    pub(crate) fn issue_for(&self, common_name: &str, names: &[&str], key: KeyPair) -> Pair {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, common_name);
+        params.serial_number = serial(common_name);
         params.subject_alt_names = names
             .iter()
             .map(|name| match name.contains("://") {
@@ -41,7 +68,6 @@ impl Authority {
                 false => SanType::DnsName(Ia5String::try_from(*name).unwrap()),
             })
             .collect();
-        let key = KeyPair::generate().unwrap();
         Pair { certificate: params.signed_by(&key, &self.0).unwrap(), key }
     }
 }
@@ -49,6 +75,11 @@ impl Authority {
 impl Pair {
     pub(crate) fn pem(&self) -> String {
         self.certificate.pem()
+    }
+
+    /// The public key as a certificate has it.
+    pub(crate) fn public_key_der(&self) -> Vec<u8> {
+        self.key.subject_public_key_info()
     }
 
     pub(crate) fn key_pem(&self) -> String {
@@ -62,6 +93,11 @@ impl Pair {
     pub(crate) fn key_der(&self) -> rustls::pki_types::PrivateKeyDer<'static> {
         rustls::pki_types::PrivateKeyDer::try_from(self.key.serialize_der()).unwrap()
     }
+}
+
+/// `revoked 7` has serial number 7, others any.
+fn serial(common_name: &str) -> Option<rcgen::SerialNumber> {
+    common_name.strip_prefix("revoked ").map(|number| number.parse::<u64>().unwrap().into())
 }
 
 /// A Secret of these texts.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panics, too")]
 
+mod agreements;
 mod certificates;
 mod peers;
 mod rotation;

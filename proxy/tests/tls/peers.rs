@@ -124,6 +124,21 @@ impl Client {
         Self(Arc::new(config))
     }
 
+    /// The configuration, to be changed.
+    pub(crate) fn with(&self, change: impl FnOnce(&mut ClientConfig)) -> Self {
+        let mut config = ClientConfig::clone(&self.0);
+        change(&mut config);
+        Self(Arc::new(config))
+    }
+
+    /// One with only these versions.
+    pub(crate) fn of_versions(authority: &Authority, versions: &[&'static rustls::SupportedProtocolVersion]) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.der()).unwrap();
+        let builder = ClientConfig::builder_with_protocol_versions(versions);
+        Self(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+    }
+
     pub(crate) fn get(&self, address: SocketAddr, name: &str, host: &str, fields: &str) -> io::Result<Answer> {
         let socket = TcpStream::connect(address)?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -169,6 +184,7 @@ pub(crate) fn back_end(own: &Pair, clients: Option<&Authority>) -> SocketAddr {
 
 fn serve(socket: TcpStream, config: Arc<ServerConfig>) -> Option<()> {
     let mut stream = StreamOwned::new(ServerConnection::new(config).ok()?, socket);
+    let mut served = 0;
     loop {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -177,7 +193,9 @@ fn serve(socket: TcpStream, config: Arc<ServerConfig>) -> Option<()> {
             head.push(byte[0]);
         }
         let name = stream.conn.server_name().unwrap_or("-").to_owned();
-        let body = format!("sni={name}\n{}", String::from_utf8_lossy(&head));
+        served += 1;
+        let kind = stream.conn.handshake_kind();
+        let body = format!("sni={name}\nserved={served} {kind:?}\n{}", String::from_utf8_lossy(&head));
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         stream.write_all(answer.as_bytes()).ok()?;
     }
