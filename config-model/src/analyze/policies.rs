@@ -10,7 +10,7 @@ use foldhash::{HashMap, HashMapExt};
 use super::destinations::{self, Named};
 use super::{Finding, Findings};
 use crate::diagnostic::{Code, Level};
-use crate::model::{Balancing, Cluster, ClusterName, Direction, Discovery, Health};
+use crate::model::{BackEndProtocol, Balancing, Cluster, ClusterName, Direction, Discovery, Health};
 use crate::name::{HostPattern, Labels};
 use crate::resolve::names;
 use crate::resolve::services::{self, Service};
@@ -129,6 +129,7 @@ fn cluster(service: Service<'_>, host: &Arc<str>, labels: &Labels) -> Option<Clu
         port_name: port.name.into(),
         subset_labels: labels.clone(),
         balancing: Balancing::Random,
+        protocol: BackEndProtocol::Http1,
         connect_timeout: Duration::ZERO,
         policy: None,
         tls: None,

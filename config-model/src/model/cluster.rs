@@ -95,6 +95,8 @@ pub struct Cluster {
     pub subset_labels: Labels,
     /// How an endpoint is chosen.
     pub balancing: Balancing,
+    /// What its endpoints are spoken to in.
+    pub protocol: BackEndProtocol,
     /// Source: `connectionPool.tcp.connectTimeout`, else MeshConfig `connectTimeout`, else 5 s.
     pub connect_timeout: Duration,
     /// What else was set; see [`Cluster::policy`]. Clusters to which the same settings apply share it.
@@ -126,6 +128,20 @@ pub enum ProxyProtocolVersion {
     V1,
     /// Binary.
     V2,
+}
+
+/// Which version of HTTP endpoints are spoken to in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum BackEndProtocol {
+    /// HTTP/1.1
+    #[serde(rename = "HTTP/1.1")]
+    Http1,
+    /// HTTP/2, without asking first: the port's name or `appProtocol` says so, or `h2UpgradePolicy`.
+    #[serde(rename = "HTTP/2")]
+    Http2,
+    /// That of the client: `useClientProtocol`.
+    #[serde(rename = "CLIENT")]
+    Clients,
 }
 
 /// How the endpoints of a cluster are found. Source: `ServiceEntry.resolution`.

@@ -60,9 +60,9 @@ pub enum ClientCertificates {
     /// It is not asked: SIMPLE.
     NotAsked,
     /// It may: OPTIONAL_MUTUAL. One that doesn't fit is refused; any fits with `insecureSkipVerify`.
-    Optional(Option<PeerValidation>),
+    Optional(Option<Box<PeerValidation>>),
     /// It has to: MUTUAL, ISTIO_MUTUAL. Any fits with `insecureSkipVerify`.
-    Required(Option<PeerValidation>),
+    Required(Option<Box<PeerValidation>>),
 }
 
 /// TLS towards a back end. Envoy: `UpstreamTlsContext`.

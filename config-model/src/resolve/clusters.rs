@@ -6,7 +6,8 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt};
 
 use crate::model::{
-    Balancing, Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery, HashSource, Route, TcpProxy,
+    BackEndProtocol, Balancing, Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery, HashSource,
+    Route, TcpProxy,
 };
 use crate::name::Labels;
 use crate::resource;
@@ -14,6 +15,7 @@ use crate::resource;
 use super::destination_rules::{DestinationRules, Merged};
 use super::names;
 use super::policies::{Blocks, Policies};
+use super::protocol::Protocol;
 use super::services::{self, Port, Service};
 use super::set::ResourceSet;
 use super::{Proxy, Role, upstream_tls};
@@ -88,6 +90,12 @@ impl<'a> Clusters<'a> {
         resolved
     }
 
+    /// Whether a port that says nothing of its protocol is spoken to in the client's: a gateway speaks HTTP/1.1 to it.
+    fn follows_clients(&self, service: Service<'a>, port: u16) -> bool {
+        let is_unknown = |known: &Port<'_>| known.number == port && known.protocol == Protocol::Unknown;
+        self.proxy.role == Role::Sidecar && service.ports().iter().any(is_unknown)
+    }
+
     /// The cluster of that name, which belongs to `service`.
     pub(super) fn target(&mut self, service: Service<'a>, name: ClusterName) -> ClusterTarget {
         let ports = service.ports();
@@ -111,6 +119,7 @@ impl<'a> Clusters<'a> {
             port_name: "".into(),
             subset_labels: Labels::new(),
             balancing: Balancing::RoundRobin,
+            protocol: BackEndProtocol::Clients,
             connect_timeout: self.policies.connect_timeout(Blocks::default()),
             policy: None,
             tls: None,
@@ -214,6 +223,7 @@ impl<'a> Clusters<'a> {
             port_name: port_name.into(),
             subset_labels: labels,
             balancing: blocks.balancing(discovery),
+            protocol: self.policies.protocol(service, name.port, blocks, self.follows_clients(service, name.port)),
             connect_timeout: self.policies.connect_timeout(blocks),
             policy: self.policies.policy(blocks),
             tls,

@@ -26,7 +26,7 @@ pub(super) fn context(
         diagnostics.push(findings::no_tls_version(&origin, &fields.name("maxProtocolVersion")));
         return None;
     };
-    let validation = || if is_any_trusted(settings) { None } else { fields.validation(settings) };
+    let validation = || (!is_any_trusted(settings)).then(|| Box::new(fields.validation(settings)));
     let client = match settings.mode.value {
         ServerTlsMode::OptionalMutual => ClientCertificates::Optional(validation()),
         ServerTlsMode::Mutual | ServerTlsMode::IstioMutual => ClientCertificates::Required(validation()),
@@ -117,16 +117,16 @@ impl Fields<'_> {
         pairs.map(pair).collect()
     }
 
-    fn validation(&self, settings: &ServerTlsSettings) -> Option<PeerValidation> {
+    fn validation(&self, settings: &ServerTlsSettings) -> PeerValidation {
         let texts = |texts: &[Text]| texts.iter().map(|text| text.value.clone()).collect();
         let revoked = Some(&settings.ca_crl).filter(|path| !path.is_empty());
-        Some(PeerValidation {
+        PeerValidation {
             authorities: self.authorities(settings),
             revoked: revoked.map(|path| self.credential(path.value.clone(), "caCrl", path)),
             names: texts(&settings.subject_alt_names),
             key_hashes: texts(&settings.verify_certificate_spki),
             hashes: texts(&settings.verify_certificate_hash),
-        })
+        }
     }
 
     fn authorities(&self, settings: &ServerTlsSettings) -> Credential<AuthoritySource> {

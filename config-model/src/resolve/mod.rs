@@ -4,6 +4,7 @@
 //! cluster keeps the place where it was written.
 
 mod action;
+mod back_end_protocol;
 mod build;
 mod change;
 mod clusters;

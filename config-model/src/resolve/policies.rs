@@ -10,14 +10,16 @@ use foldhash::{HashMap, HashMapExt};
 
 use crate::decode::{self, Located};
 use crate::model::{
-    Balancing, ClusterPolicy, ConnectionPool, Discovery, Failover, Fraction, Keepalive, Locality, LocalityPolicy,
-    Nearness, OutlierDetection, Pings, ProxyProtocolVersion, RetryBudget, Warmup,
+    BackEndProtocol, Balancing, ClusterPolicy, ConnectionPool, Discovery, Failover, Fraction, Keepalive, Locality,
+    LocalityPolicy, Nearness, OutlierDetection, Pings, ProxyProtocolVersion, RetryBudget, Warmup,
 };
 use crate::name::Labels;
 use crate::resource::{self, LoadBalancerSettings, LocalityLoadBalancerSetting, MeshConfig, SimpleLb, TrafficPolicy};
 
 use super::Proxy;
+use super::back_end_protocol;
 use super::locality::{self, Site};
+use super::services::Service;
 
 /// Until a connection stands, where neither rule nor mesh says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -144,6 +146,20 @@ pub(super) struct Policies<'a> {
 impl<'a> Policies<'a> {
     pub(super) fn new(mesh: Option<&'a MeshConfig>, proxy: &'a Proxy) -> Self {
         Self { mesh, locality: locality::of_pod(&proxy.labels), labels: &proxy.labels, known: HashMap::new() }
+    }
+
+    /// Which version of HTTP `port` of `service` is spoken to in.
+    pub(super) fn protocol(
+        &self,
+        service: Service<'_>,
+        port: u16,
+        blocks: Blocks<'_>,
+        follows_clients: bool,
+    ) -> BackEndProtocol {
+        match back_end_protocol::of(service, port, blocks.connection_pool, self.mesh) {
+            BackEndProtocol::Http1 if follows_clients => BackEndProtocol::Clients,
+            protocol => protocol,
+        }
     }
 
     /// How long a connection may take.

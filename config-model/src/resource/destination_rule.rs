@@ -292,13 +292,13 @@ object! {
         /// Without a request; 1 h if absent.
         idle_timeout: Option<Located<Duration>> = "idleTimeout",
         /// HTTP/2 towards the service.
-        h2_upgrade_policy: Located<H2UpgradePolicy> = "h2UpgradePolicy" later,
+        h2_upgrade_policy: Located<H2UpgradePolicy> = "h2UpgradePolicy",
         /// The client's protocol towards the service.
-        use_client_protocol: Located<bool> = "useClientProtocol" later,
+        use_client_protocol: Located<bool> = "useClientProtocol",
         /// Streams at once on one connection.
         max_concurrent_streams: Located<i32> = "maxConcurrentStreams",
         /// Pings on HTTP/2 connections.
-        http2_keep_alive: Option<ConnectionKeepalive> = "http2KeepAlive" later,
+        http2_keep_alive: Option<ConnectionKeepalive> = "http2KeepAlive",
     }
 }
 

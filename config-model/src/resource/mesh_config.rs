@@ -79,7 +79,7 @@ object! {
         /// Probes on idle connections.
         tcp_keepalive: Option<TcpKeepalive> = "tcpKeepalive",
         /// HTTP/2 towards services.
-        h2_upgrade_policy: Located<MeshH2UpgradePolicy> = "h2UpgradePolicy" later,
+        h2_upgrade_policy: Located<MeshH2UpgradePolicy> = "h2UpgradePolicy",
         /// Preference for near endpoints.
         locality_lb_setting: Option<LocalityLoadBalancerSetting> = "localityLbSetting",
         /// Time between two look-ups of a name.

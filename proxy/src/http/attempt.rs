@@ -7,9 +7,10 @@ use balance::AttemptError;
 use http1::{Framing, Head, Message};
 
 use super::body::{Kept, Replayed};
+use super::heads;
 use super::pump::{Pump, PumpError, Side, Source};
 use super::record::Exchange;
-use crate::upstream::UpstreamConnection;
+use crate::upstream::{Http2Stream, Upstream};
 use crate::worker::{Deadline, Local, Memory, TICK};
 
 /// A back end that has the whole request and says nothing. Source: Envoy, `stream_idle_timeout`.
@@ -49,6 +50,13 @@ impl Upload {
     pub(super) fn new(head: Vec<u8>, framing: Framing, kept: Kept) -> Self {
         // A tunnel's bytes are no body: they go when the other side has agreed.
         Self { pump: Pump::new(head, framing), kept, resent: 0, broken: false }
+    }
+
+    /// Has sent all with the head.
+    pub(super) fn sent(head: Vec<u8>, kept: Kept) -> Self {
+        let mut upload = Self::new(head, Framing::None, kept);
+        upload.pump.finish();
+        upload
     }
 
     /// Whether nothing is left to be done.
@@ -103,7 +111,7 @@ impl Upload {
         cx: &mut Context<'_>,
         request: &mut Message,
         client: &mut C,
-        upstream: &mut UpstreamConnection,
+        upstream: &mut Upstream,
         local: &Local,
     ) -> Poll<Result<(), PumpError>> {
         if self.has_ended() {
@@ -111,7 +119,11 @@ impl Upload {
         }
         let live = client.body(request);
         let mut body = Replayed { live, kept: &mut self.kept, resent: &mut self.resent };
-        self.pump.poll(cx, &mut body, &mut upstream.stream, (&local.memory, &local.deadlines))
+        let memory = (&local.memory, &*local.deadlines);
+        match upstream {
+            Upstream::Http1(connection) => self.pump.poll(cx, &mut body, &mut connection.stream, memory),
+            Upstream::Http2(stream) => self.pump.poll_http2(cx, &mut body, stream, memory),
+        }
     }
 }
 
@@ -129,7 +141,7 @@ pub(super) enum AttemptEnd {
 
 /// A try under way.
 pub(super) struct Attempt {
-    pub(super) upstream: Box<UpstreamConnection>,
+    pub(super) upstream: Upstream,
     pub(super) upload: Upload,
     response: Option<Box<Message>>,
     /// The tick in which the back end has been silent for too long.
@@ -140,7 +152,7 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// A try over `upstream`.
-    pub(super) fn new(upstream: Box<UpstreamConnection>, upload: Upload) -> Self {
+    pub(super) fn new(upstream: Upstream, upload: Upload) -> Self {
         Self { upstream, upload, response: None, silent: None, attentive: None }
     }
 
@@ -229,6 +241,13 @@ impl Attempt {
         local: &Local,
     ) -> Poll<Result<(), AttemptError>> {
         let to_head = exchange.is_head();
+        let connection = match &mut self.upstream {
+            Upstream::Http1(connection) => connection,
+            Upstream::Http2(stream) => {
+                self.response = Some(ready!(next_http2_head(cx, stream, client, to_head, &local.memory))?);
+                return Poll::Ready(Ok(()));
+            }
+        };
         loop {
             if let Some(response) = &mut self.response
                 && ready!(next_head(cx, response, client, to_head, exchange.wishes.upgrade))?
@@ -236,7 +255,7 @@ impl Attempt {
                 return Poll::Ready(Ok(()));
             }
             let response = self.response.get_or_insert_with(|| local.memory.large_message());
-            match self.upstream.stream.poll_read(cx, response.space()) {
+            match connection.stream.poll_read(cx, response.space()) {
                 Poll::Ready(Ok(count @ 1..)) => response.filled(count),
                 Poll::Ready(_) => return Poll::Ready(Err(self.closed())),
                 Poll::Pending => {
@@ -254,7 +273,7 @@ impl Attempt {
         let nothing_came = self.response.as_ref().is_none_or(|response| response.is_empty());
         if !self.upload.has_begun() {
             AttemptError::ClosedUnsent
-        } else if self.upstream.reused && nothing_came {
+        } else if self.upstream.is_reused() && nothing_came {
             AttemptError::ClosedReused
         } else {
             AttemptError::ClosedBeforeHead
@@ -286,6 +305,24 @@ impl Attempt {
         deadline.register(cx.waker());
         Poll::Pending
     }
+}
+
+/// The head of a final response on a stream; the client is told of those before it.
+fn next_http2_head<C: Client>(
+    cx: &mut Context<'_>,
+    stream: &mut Http2Stream,
+    client: &mut C,
+    to_head: bool,
+    memory: &Memory,
+) -> Poll<Result<Box<Message>, AttemptError>> {
+    while let Poll::Ready(head) = stream.poll_informational(cx) {
+        // The client has had its leave from us.
+        if head.status() != http::StatusCode::CONTINUE {
+            ready!(client.poll_inform(cx, &mut heads::informational(&head)));
+        }
+    }
+    let response = ready!(stream.poll_head(cx))?;
+    Poll::Ready(heads::response(&response, to_head, memory))
 }
 
 /// Whether a head is there that the exchange goes on with; the client is told of those before it.

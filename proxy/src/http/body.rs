@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use http::HeaderMap;
 use http_body::Body;
 use http1::Message;
 use hyper::body::Incoming;
@@ -12,6 +13,7 @@ use tokio::net::TcpStream;
 
 use super::pump::{Source, SourceFault};
 use crate::net::Stream;
+use crate::upstream::Http2Stream;
 use crate::worker::Memory;
 
 /// The body of a message on an HTTP/1 connection.
@@ -94,10 +96,32 @@ impl Source for StreamBody<'_> {
     }
 }
 
-/// The body of a request on an HTTP/2 stream. Trailers end it: HTTP/1.1 back ends don't get them.
+/// The body of an answer on a stream to a back end.
+pub(super) struct Http2Body<'a>(pub(super) &'a mut Http2Stream);
+
+impl Source for Http2Body<'_> {
+    fn data(&self) -> &[u8] {
+        self.0.data()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.0.consume(count);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.has_ended()
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, _: &Memory) -> Poll<Result<(), SourceFault>> {
+        self.0.poll_fill(cx).map_err(SourceFault::from)
+    }
+}
+
+/// The body of a request on an HTTP/2 stream. Trailers end it; HTTP/1.1 back ends don't get them.
 pub(super) struct IncomingBody {
     incoming: Incoming,
     chunk: Bytes,
+    trailers: Option<HeaderMap>,
     has_ended: bool,
 }
 
@@ -105,7 +129,7 @@ impl IncomingBody {
     /// The body of a request.
     pub(super) fn new(incoming: Incoming) -> Self {
         let has_ended = incoming.is_end_stream();
-        Self { incoming, chunk: Bytes::new(), has_ended }
+        Self { incoming, chunk: Bytes::new(), trailers: None, has_ended }
     }
 }
 
@@ -133,12 +157,19 @@ impl Source for IncomingBody {
                         self.chunk = data;
                         self.has_ended = self.incoming.is_end_stream();
                     }
-                    Err(_trailers) => self.has_ended = true,
+                    Err(frame) => {
+                        self.trailers = frame.into_trailers().ok();
+                        self.has_ended = true;
+                    }
                 },
                 Some(Err(error)) => return Poll::Ready(Err(error.into())),
                 None => self.has_ended = true,
             }
         }
+    }
+
+    fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
     }
 }
 
@@ -161,6 +192,11 @@ impl Kept {
     /// All of it, unless something is missing.
     pub(super) fn whole(&self) -> Option<&[u8]> {
         self.is_whole.then_some(&*self.bytes)
+    }
+
+    /// Whether nothing is here.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 
     /// Whether the request can be sent again.
@@ -215,6 +251,10 @@ impl<S: Source> Source for Replayed<'_, S> {
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, memory: &Memory) -> Poll<Result<(), SourceFault>> {
         self.live.poll_fill(cx, memory)
+    }
+
+    fn trailers(&self) -> Option<&HeaderMap> {
+        self.live.trailers()
     }
 
     fn unseen(&self) -> Option<(&TcpStream, u64)> {

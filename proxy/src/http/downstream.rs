@@ -10,7 +10,7 @@ use super::answer::Made;
 use super::attempt::Client;
 use super::body::StreamBody;
 use super::exchange::{Plan, plan, refuse};
-use super::forward::{Forwarding, Outcome, Relay, forward};
+use super::forward::{Forwarding, Outcome, Relay, forward, framing_of};
 use super::head::Refusal;
 use super::pump::{Nothing, Pump, Side, Source, SourceFault};
 use super::record::Exchange;
@@ -18,6 +18,7 @@ use super::relay::relay;
 use super::response::{write_head, write_informational};
 use crate::listener::Connection;
 use crate::net::Stream;
+use crate::upstream::Upstream;
 use crate::worker::{Deadline, Local, Memory};
 
 /// From the first byte of a request to the end of its head.
@@ -220,7 +221,8 @@ impl Downstream {
     }
 
     async fn relay(&mut self, mut answered: Relay, exchange: &mut Exchange) -> Next {
-        let framing = answered.response.framing();
+        let framing = framing_of(&answered.upstream, &answered.response);
+        say_length(&mut answered, exchange);
         // What is left of a request after its answer is not read.
         let breaks_off = answered.upload.as_ref().is_some_and(|upload| upload.has_ended() || self.owes_leave);
         let closes = self.is_last(exchange) || breaks_off;
@@ -335,6 +337,17 @@ impl Downstream {
             self.informs.drain(..sent);
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Says to an HTTP/1.1 client that an answer has no body, which HTTP/2 says without a word.
+fn say_length(answered: &mut Relay, exchange: &Exchange) {
+    let head = answered.response.head();
+    let goes_without = exchange.is_head() || matches!(head.status(), 204 | 304);
+    let is_silent = matches!(answered.upstream, Upstream::Http2(_))
+        && framing_of(&answered.upstream, &answered.response) == Framing::None;
+    if is_silent && !goes_without && !head.has(http1::Name::ContentLength) {
+        answered.response.head_mut().append(b"content-length", b"0");
     }
 }
 

@@ -9,7 +9,10 @@ use balance::{
     AttemptError, AttemptOutcome, Entry, EntryIndex, OutlierEvent, Replay, ResponseFlag, RetryPermit, RetryState,
     Verdict, Wish,
 };
-use config_model::model::{Action, ClusterIndex, ClusterTarget, Fault, Mirror, RetryConditions, RetryPolicy};
+use bytes::Bytes;
+use config_model::model::{
+    Action, BackEndProtocol, ClusterIndex, ClusterTarget, Fault, Mirror, RetryConditions, RetryPolicy,
+};
 use http1::{Framing, Message, Name, Version};
 use routing::headers::Mutation;
 use routing::{DestinationEntry, RouteEntry};
@@ -21,10 +24,10 @@ use super::body::Kept;
 use super::policy::{self, Timer};
 use super::record::Exchange;
 use super::rewrite::{rewrite_head, write_request};
-use super::{mirror, response};
+use super::{heads, mirror, response};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::Flags;
-use crate::upstream::{Security, UpstreamConnection, connect};
+use crate::upstream::{Security, Upstream, UpstreamConnection, connect};
 use crate::worker::{Local, Pinned};
 
 /// What was decided.
@@ -36,7 +39,7 @@ pub(super) struct Forwarding<'a> {
 
 /// A back end's answer, its head as the client shall see it.
 pub(super) struct Relay {
-    pub(super) upstream: Box<UpstreamConnection>,
+    pub(super) upstream: Upstream,
     pub(super) response: Box<Message>,
     /// What is still to be sent of the request, if anything is.
     pub(super) upload: Option<Box<Upload>>,
@@ -111,7 +114,7 @@ pub(super) async fn forward<C: Client>(
     }
     match outcome {
         Ok((mut relay, took)) => {
-            let framing = relay.response.framing();
+            let framing = framing_of(&relay.upstream, &relay.response);
             let head = relay.response.head_mut();
             if head.status() >= 500 {
                 exchange.record.failed_attempt();
@@ -149,24 +152,24 @@ fn no_healthy_upstream() -> Answer {
 }
 
 /// The tries of one request.
-struct Tries<'a> {
-    local: Rc<Local>,
+pub(super) struct Tries<'a> {
+    pub(super) local: Rc<Local>,
     pinned: &'a Rc<Pinned>,
     index: ClusterIndex,
-    cluster: &'a Arc<ClusterRuntime>,
+    pub(super) cluster: &'a Arc<ClusterRuntime>,
     /// The rewritten target.
-    target: Option<&'a [u8]>,
+    pub(super) target: Option<&'a [u8]>,
     policy: &'a RetryPolicy,
     /// Made in each try.
     fault: Option<&'a Fault>,
     hash: Option<u64>,
     /// Nothing for plain text.
-    security: Option<Box<Security>>,
-    state: RetryState<'a>,
+    pub(super) security: Option<Box<Security>>,
+    pub(super) state: RetryState<'a>,
     /// Counts the retry under way.
     retry: Option<RetryPermit>,
     tried: SmallVec<[EntryIndex; 4]>,
-    kept: Kept,
+    pub(super) kept: Kept,
 }
 
 impl Tries<'_> {
@@ -319,38 +322,40 @@ impl Tries<'_> {
         client: &mut C,
     ) -> Result<(Relay, Duration), AttemptEnd> {
         self.local.shard.borrow_mut().upstream_request(&self.cluster.metrics);
-        let ends = Some(exchange.record.ends());
-        let kept = if fresh { None } else { self.local.pool.reuse(&entry.state, self.security.as_deref()) };
-        let upstream = match kept {
-            Some(upstream) => upstream,
-            // Boxed, as it is rare: the futures of idle connections would have to have room for it.
-            None => match Box::pin(policy::in_time(
-                exchange,
-                connect(&self.local, self.cluster, entry, self.security.as_deref(), ends),
-            ))
-            .await
-            {
-                Some(connected) => connected.map_err(AttemptEnd::Failed)?,
-                None => return Err(AttemptEnd::Failed(timed_out(exchange))),
-            },
+        let (security, ends) = (self.security.as_deref(), Some(exchange.record.ends()));
+        // Boxed where it waits, as that is rare: the futures of idle connections would have to have room for it.
+        let (upstream, upload) = if self.speaks_http2(exchange) {
+            let lease = match self.local.pool.http2.lease(&entry.state, security) {
+                Some(lease) => lease,
+                None => Box::pin(self.lease(entry, exchange)).await?,
+            };
+            self.begin_http2(lease, exchange, client)?
+        } else {
+            let kept = if fresh { None } else { self.local.pool.reuse(&entry.state, security) };
+            let connection = match kept {
+                Some(connection) => connection,
+                None => {
+                    let connecting = connect(&self.local, self.cluster, entry, security, ends);
+                    let connected = Box::pin(policy::in_time(exchange, connecting)).await;
+                    let connected = connected.unwrap_or_else(|| Err(timed_out(exchange)));
+                    connected.map_err(AttemptEnd::Failed)?
+                }
+            };
+            self.begin_http1(connection, exchange)
         };
-        exchange.record.connected(upstream.local_address);
+        exchange.record.connected(upstream.local_address());
         if let Some(limit) = self.policy.per_try_timeout {
             exchange.rare().per_try = Some(Timer::new(limit));
         }
-        let mut out = self.local.memory.out();
-        write_request(exchange, self.target, self.state.attempt(), &mut out);
-        let framing = exchange.request.framing();
-        let upload = Upload::new(out, framing, std::mem::take(&mut self.kept));
         // A kept connection is had at once, so that the first try begins with the request.
-        let sent_at = (!upstream.reused || self.tried.len() > 1).then(Instant::now);
+        let sent_at = (!upstream.is_reused() || self.tried.len() > 1).then(Instant::now);
         let mut attempt = Attempt::new(upstream, upload);
         match std::future::poll_fn(|cx| attempt.poll_head(cx, exchange, client, &self.local)).await {
             Ok(response) => {
                 let Attempt { upstream, upload, .. } = attempt;
                 let (upload, kept, out) = upload.unfinished(&self.local.memory);
                 self.kept = kept;
-                let keeps = keeps_connection(&response);
+                let keeps = matches!(upstream, Upstream::Http1(_)) && keeps_connection(&response);
                 let now = Instant::now();
                 let since_start = exchange.record.head_came(now);
                 let took = sent_at.map_or(since_start, |sent_at| now.saturating_duration_since(sent_at));
@@ -363,20 +368,42 @@ impl Tries<'_> {
         }
     }
 
+    fn begin_http1(&mut self, connection: Box<UpstreamConnection>, exchange: &Exchange) -> (Upstream, Upload) {
+        let mut out = self.local.memory.out();
+        write_request(exchange, self.target, self.state.attempt(), &mut out);
+        let upload = Upload::new(out, exchange.request.framing(), std::mem::take(&mut self.kept));
+        (Upstream::Http1(connection), upload)
+    }
+
     /// Sends copies to those who mirror the route, if all of the request is here.
     fn mirror(&self, mirrors: &[Mirror], exchange: &Exchange) {
         let Some(body) = self.kept.whole() else { return };
         let head = exchange.request.head();
         for (cluster, _) in routing::mirror::chosen(mirrors, || self.local.draw()) {
-            let mut out = Vec::new();
-            write_request(exchange, self.target, 1, &mut out);
+            let Some(form) = self.copy(cluster, exchange, body) else { continue };
             let request = mirror::Copy {
-                bytes: mirror::copy(out, exchange.request.framing(), body),
+                form,
                 to_head: head.method() == b"HEAD",
                 host: head.values_of(Name::Host).next().unwrap_or_default().into(),
             };
             mirror::send(&self.local, self.pinned, cluster, request);
         }
+    }
+
+    /// The request in the protocol of those who mirror it.
+    fn copy(&self, cluster: ClusterIndex, exchange: &Exchange, body: &[u8]) -> Option<mirror::Form> {
+        let speaks_http2 = match self.pinned.snapshot.cluster(cluster)?.definition.protocol {
+            BackEndProtocol::Http1 => false,
+            BackEndProtocol::Http2 => true,
+            BackEndProtocol::Clients => exchange.record.speaks_http2(),
+        };
+        if speaks_http2 {
+            let head = heads::request(exchange, self.target, 1, exchange.record.scheme()).ok()?;
+            return Some(mirror::Form::Http2(Box::new(head), Bytes::copy_from_slice(body)));
+        }
+        let mut out = Vec::new();
+        write_request(exchange, self.target, 1, &mut out);
+        Some(mirror::Form::Http1(mirror::copy(out, exchange.request.framing(), body)))
     }
 
     /// The answer to a request that no try has brought an answer to.
@@ -412,7 +439,7 @@ enum Next {
 }
 
 /// The route's time is up.
-fn timed_out(exchange: &Exchange) -> AttemptError {
+pub(super) fn timed_out(exchange: &Exchange) -> AttemptError {
     let timer = exchange.rare.as_ref().and_then(|rare| rare.timeout.as_ref());
     AttemptError::RequestTimeout { limit: timer.map_or(Duration::ZERO, Timer::limit) }
 }
@@ -444,6 +471,14 @@ pub(super) fn keeps_connection(response: &Message) -> bool {
         _ if response.framing() == Framing::UntilClose => false,
         Version::Http11 => !options.any(|option| option.eq_ignore_ascii_case(b"close")),
         Version::Http10 => options.any(|option| option.eq_ignore_ascii_case(b"keep-alive")),
+    }
+}
+
+/// How a back end has framed an answer's body; nothing if it has none.
+pub(super) fn framing_of(upstream: &Upstream, response: &Message) -> Framing {
+    match upstream {
+        Upstream::Http2(stream) if stream.is_bodiless() => Framing::None,
+        _ => response.framing(),
     }
 }
 

@@ -3,16 +3,26 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use config_model::model::ClusterIndex;
+use http::Request;
 use http1::{ChunkFrame, Framing};
 
 use super::body::StreamBody;
 use super::pump::{Nothing, Pump, Source};
-use crate::upstream::{Security, UpstreamConnection, connect};
+use crate::upstream::{Http2Stream, Lease, Security, UpstreamConnection, acquire, connect};
 use crate::worker::{Local, Pinned};
 
 /// From the beginning to the end of a copy's answer.
 const LIMIT: Duration = Duration::from_secs(15);
+
+/// A copy in the protocol of its destination.
+pub(super) enum Form {
+    /// HTTP/1.1, as [`copy`] has made it.
+    Http1(Vec<u8>),
+    /// HTTP/2: head and body.
+    Http2(Box<Request<()>>, Bytes),
+}
 
 /// A request as its destination gets it: head, and the body as it goes over the wire.
 pub(super) fn copy(mut head: Vec<u8>, framing: Framing, body: &[u8]) -> Vec<u8> {
@@ -31,8 +41,7 @@ pub(super) fn copy(mut head: Vec<u8>, framing: Framing, body: &[u8]) -> Vec<u8> 
 
 /// A request on its way to a mirror.
 pub(super) struct Copy {
-    /// As [`copy`] has made it.
-    pub(super) bytes: Vec<u8>,
+    pub(super) form: Form,
     /// Whether its answer has no body.
     pub(super) to_head: bool,
     /// Its host, by which TLS may go.
@@ -49,13 +58,20 @@ pub(super) fn send(local: &Rc<Local>, pinned: &Rc<Pinned>, cluster: ClusterIndex
 }
 
 async fn exchange(local: &Rc<Local>, pinned: &Pinned, index: ClusterIndex, request: Copy) -> Option<()> {
-    let Copy { bytes, to_head, host } = request;
+    let Copy { form, to_head, host } = request;
     let cluster = pinned.snapshot.cluster(index)?;
     let pick = local.pick(pinned, index, cluster, balance::Wish::first(None))?;
     let entry = cluster.endpoints.get(pick)?;
     let _active = entry.state.begin();
     local.shard.borrow_mut().upstream_request(&cluster.metrics);
     let security = Security::of(cluster, &host);
+    let bytes = match form {
+        Form::Http1(bytes) => bytes,
+        Form::Http2(head, body) => {
+            let lease = acquire(local, cluster, entry, security.as_ref()).await.ok()?;
+            return exchange_http2(lease, *head, body).await;
+        }
+    };
     let mut upstream = match local.pool.reuse(&entry.state, security.as_ref()) {
         Some(upstream) => upstream,
         None => connect(local, cluster, entry, security.as_ref(), None).await.ok()?,
@@ -66,6 +82,21 @@ async fn exchange(local: &Rc<Local>, pinned: &Pinned, index: ClusterIndex, reque
         .ok()?;
     if discard_answer(local, &mut upstream, to_head).await? {
         upstream.keep();
+    }
+    Some(())
+}
+
+async fn exchange_http2(lease: Lease, head: Request<()>, mut body: Bytes) -> Option<()> {
+    let mut stream = Http2Stream::begin(lease, head, body.is_empty()).ok()?;
+    while !body.is_empty() {
+        let room = std::future::poll_fn(|cx| stream.poll_room(cx, body.len())).await.ok()?;
+        let part = body.split_to(room);
+        stream.send(part, body.is_empty()).ok()?;
+    }
+    std::future::poll_fn(|cx| stream.poll_head(cx)).await.ok()?;
+    while !stream.has_ended() {
+        std::future::poll_fn(|cx| stream.poll_fill(cx)).await.ok()?;
+        drop(stream.take());
     }
     Some(())
 }

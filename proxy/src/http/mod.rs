@@ -6,11 +6,13 @@
 
 mod answer;
 mod attempt;
+mod begin;
 mod body;
 mod downstream;
 mod exchange;
 mod forward;
 mod head;
+mod heads;
 mod http2;
 mod mirror;
 mod policy;

@@ -5,10 +5,13 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::HeaderMap;
 use http1::{BodyFault, ChunkFrame, Framing};
 use tokio::net::TcpStream;
 
 use crate::net::{Pipe, Stream};
+use crate::upstream::{Http2Stream, StreamFault};
 use crate::worker::{Deadlines, Memory};
 
 /// A body without a byte, and a side that takes nothing. Source: PROMISES.md, section 2.
@@ -33,6 +36,11 @@ pub(super) trait Source {
     /// Waits until more is here, or the end is known. Called when all that was here is consumed.
     fn poll_fill(&mut self, cx: &mut Context<'_>, memory: &Memory) -> Poll<Result<(), SourceFault>>;
 
+    /// What came behind the body, when it has ended, if that is passed on.
+    fn trailers(&self) -> Option<&HeaderMap> {
+        None
+    }
+
     /// The socket that so many bytes, at least, are still to come from, if they need not be seen.
     fn unseen(&self) -> Option<(&TcpStream, u64)> {
         None
@@ -54,6 +62,9 @@ pub(crate) enum SourceFault {
     /// It is HTTP/2's, and was reset.
     #[error(transparent)]
     Stream(#[from] hyper::Error),
+    /// The same of a back end.
+    #[error(transparent)]
+    BackEnd(#[from] StreamFault),
 }
 
 /// Why a pump stopped.
@@ -178,6 +189,52 @@ impl Pump {
                 }
             }
         }
+    }
+
+    /// Nothing is left to be sent.
+    pub(super) fn finish(&mut self) {
+        self.is_done = true;
+        self.waits = None;
+    }
+
+    /// Moves what can be moved to a stream of HTTP/2, trailers included. Ready when all has gone.
+    pub(super) fn poll_http2<S: Source>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut Http2Stream,
+        (memory, deadlines): (&Memory, &Deadlines),
+    ) -> Poll<Result<(), PumpError>> {
+        let broken = |fault: StreamFault| PumpError::Sink(fault.into());
+        while !self.is_done {
+            let data = source.data();
+            if !data.is_empty() {
+                let Poll::Ready(room) = sink.poll_room(cx, data.len()) else { return self.wait(Side::Sink, deadlines) };
+                let part = data.get(..room.map_err(broken)?).unwrap_or(data);
+                let ends = part.len() == data.len() && source.has_ended() && source.trailers().is_none();
+                let length = part.len();
+                sink.send(Bytes::copy_from_slice(part), ends).map_err(broken)?;
+                source.consume(length);
+                self.moved += length as u64;
+                self.waits = None;
+                if ends {
+                    self.finish();
+                }
+            } else if source.has_ended() {
+                match source.trailers().map(super::heads::trailers).filter(|trailers| !trailers.is_empty()) {
+                    Some(trailers) => sink.send_trailers(trailers).map_err(broken)?,
+                    None => sink.send(Bytes::new(), true).map_err(broken)?,
+                }
+                self.finish();
+            } else {
+                match source.poll_fill(cx, memory) {
+                    Poll::Ready(Ok(())) => self.waits = None,
+                    Poll::Ready(Err(fault)) => return Poll::Ready(Err(PumpError::Source(fault))),
+                    Poll::Pending => return self.wait(Side::Source, deadlines),
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn wait<T>(&mut self, side: Side, deadlines: &Deadlines) -> Poll<T> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use balance::{ActiveRequest, Entry, EntryIndex};
-use config_model::model::{ClusterIndex, Command};
+use config_model::model::{ClusterIndex, Command, Scheme};
 use http::Version;
 use http1::{Head, Message, Name};
 use routing::headers::Values;
@@ -188,6 +188,16 @@ impl Record {
     /// Both ends of the client's connection.
     pub(super) fn ends(&self) -> Ends {
         self.connection.ends()
+    }
+
+    /// Whether the client speaks HTTP/2.
+    pub(super) fn speaks_http2(&self) -> bool {
+        self.connection.protocol() == Protocol::Http2
+    }
+
+    /// By its listener.
+    pub(super) fn scheme(&self) -> Scheme {
+        self.connection.scheme()
     }
 
     /// Something has happened that the log tells with a flag.

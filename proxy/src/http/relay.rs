@@ -6,12 +6,12 @@ use std::task::{Context, Poll};
 use http1::Message;
 
 use super::attempt::{Client, Upload};
-use super::body::StreamBody;
+use super::body::{Http2Body, StreamBody};
 use super::downstream::{Downstream, Next, next_after_stall};
-use super::forward::{Relay, framing_to_client};
+use super::forward::{Relay, framing_of, framing_to_client};
 use super::pump::{Pump, PumpError, Side};
 use super::record::Exchange;
-use crate::upstream::UpstreamConnection;
+use crate::upstream::{Upstream, UpstreamConnection};
 use crate::worker::Local;
 
 /// Sends `head` and the body of the answer. `closes` says that the client was told that its connection ends with it.
@@ -23,11 +23,13 @@ pub(super) async fn relay(
     closes: bool,
 ) -> Next {
     let Relay { mut upstream, mut response, upload, keeps, .. } = answered;
+    let framing = framing_to_client(framing_of(&upstream, &response));
     let local = Rc::clone(&client.connection.local);
-    let framing = framing_to_client(response.framing());
-    if response.head().status() == 101 {
+    if response.head().status() == 101
+        && let Upstream::Http1(connection) = upstream
+    {
         let pump = Pump::new(head, http1::Framing::UntilClose);
-        return tunnel(client, (upstream, response), pump, exchange, &local).await;
+        return tunnel(client, (connection, response), pump, exchange, &local).await;
     }
     let mut relaying = Relaying { download: Pump::new(head, framing), upload };
     let ended =
@@ -81,7 +83,7 @@ impl Relaying {
         &mut self,
         cx: &mut Context<'_>,
         client: &mut Downstream,
-        upstream: &mut UpstreamConnection,
+        upstream: &mut Upstream,
         response: &mut Message,
         exchange: &mut Exchange,
         local: &Local,
@@ -94,9 +96,15 @@ impl Relaying {
                 upload.break_off();
             }
         }
-        let mut body = StreamBody::of_response(response, &mut upstream.stream);
         let memory = (&local.memory, &*local.deadlines);
-        match self.download.poll(cx, &mut body, &mut client.stream, memory) {
+        let moved = match upstream {
+            Upstream::Http1(connection) => {
+                let mut body = StreamBody::of_response(response, &mut connection.stream);
+                self.download.poll(cx, &mut body, &mut client.stream, memory)
+            }
+            Upstream::Http2(stream) => self.download.poll(cx, &mut Http2Body(stream), &mut client.stream, memory),
+        };
+        match moved {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(error)) => {
                 match &error {

@@ -65,6 +65,14 @@ impl Stream {
         }
     }
 
+    /// Waits until all that was written is with the system.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => stream.poll_flush(cx),
+        }
+    }
+
     /// Looks at a connection that should be quiet. Costs no call to the system unless something has happened.
     pub(crate) fn liveness(&mut self) -> Liveness {
         let mut byte = [0];

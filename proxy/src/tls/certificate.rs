@@ -16,7 +16,7 @@ pub(crate) struct Certificate {
     /// As the library takes it.
     pub(crate) key: Arc<CertifiedKey>,
     /// What each certificate says, the server's own first.
-    pub(crate) facts: Vec<Facts>,
+    pub(crate) facts: Box<[Facts]>,
 }
 
 impl Certificate {
@@ -27,7 +27,7 @@ impl Certificate {
     pub(crate) fn read(certificate: &[u8], key: &[u8], staple: Option<Vec<u8>>) -> Result<Self, String> {
         let chain = certificates(certificate)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| "the key is no private key in PEM form".to_owned())?;
-        let facts = chain.iter().map(|der| Facts::read(der)).collect::<Result<Vec<_>, _>>()?;
+        let facts = chain.iter().map(|der| Facts::read(der)).collect::<Result<Box<[_]>, _>>()?;
         let key =
             provider().key_provider.load_private_key(key).map_err(|error| format!("the key can't be used: {error}"))?;
         let mut certified = CertifiedKey::new(chain, key);
@@ -91,7 +91,11 @@ impl Authorities {
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     match found {
-        Ok(found) if !found.is_empty() => Ok(found),
+        // Thousands of them stay, so that each takes no more memory than it has to.
+        Ok(found) if !found.is_empty() => {
+            let exact: Box<[_]> = found.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+            Ok(exact.into_vec())
+        }
         Ok(_) => Err("there is no certificate in PEM form".to_owned()),
         Err(error) => Err(format!("the certificate is damaged: {error}")),
     }

@@ -25,7 +25,6 @@ pub(crate) enum Offer {
     /// HTTP/1.1, or whatever isn't HTTP. Only workloads of the mesh are told.
     Http1,
     /// HTTP/2.
-    #[expect(dead_code, reason = "HTTP/2 to back ends is about to offer it")]
     Http2,
 }
 

@@ -67,6 +67,9 @@ impl Names {
                 _ => {}
             }
         }
+        for list in [&mut names.dns, &mut names.uris, &mut names.emails] {
+            list.shrink_to_fit();
+        }
         names
     }
 
@@ -107,9 +110,9 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 /// A wildcard stands for one whole label, the first. Source: RFC 6125, 6.4.3.
 fn dns_matches(pattern: &str, host: &str) -> bool {
     match pattern.strip_prefix("*.") {
-        Some(rest) => host.split_once('.').is_some_and(|(first, parent)| {
-            !first.is_empty() && parent.contains('.') && parent.eq_ignore_ascii_case(rest)
-        }),
+        Some(rest) => {
+            host.split_once('.').is_some_and(|(first, parent)| !first.is_empty() && parent.eq_ignore_ascii_case(rest))
+        }
         None => pattern.eq_ignore_ascii_case(host),
     }
 }

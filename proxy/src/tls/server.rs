@@ -266,8 +266,8 @@ impl PolicyKey {
 pub(crate) fn asked(client: &ClientCertificates) -> (Option<bool>, Option<&PeerValidation>) {
     match client {
         ClientCertificates::NotAsked => (None, None),
-        ClientCertificates::Optional(validation) => (Some(false), validation.as_ref()),
-        ClientCertificates::Required(validation) => (Some(true), validation.as_ref()),
+        ClientCertificates::Optional(validation) => (Some(false), validation.as_deref()),
+        ClientCertificates::Required(validation) => (Some(true), validation.as_deref()),
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::{Security, UpstreamConnection, handshake};
 use crate::net::{Ends, Stream, proxy_header};
 use crate::snapshot::ClusterRuntime;
+use crate::tls::Offer;
 use crate::worker::Local;
 
 /// Connects to an endpoint of a cluster within its limits of time and number; with TLS if `security` says so. `ends` are those
@@ -56,6 +57,18 @@ async fn establish(
     ends: Option<Ends>,
     permit: Option<ConnectionPermit>,
 ) -> Result<Box<UpstreamConnection>, AttemptError> {
+    let stream = open(cluster, entry, (security, ends), local, Offer::Http1).await?;
+    Ok(UpstreamConnection::new(stream, Arc::clone(&entry.state), local, cluster, permit, security))
+}
+
+/// Connects within the cluster's limit of time. `offer` is what TLS tells of what will be spoken.
+pub(super) async fn open(
+    cluster: &ClusterRuntime,
+    entry: &Entry,
+    (security, ends): (Option<&Security>, Option<Ends>),
+    local: &Rc<Local>,
+    offer: Offer,
+) -> Result<Stream, AttemptError> {
     let limit = cluster.definition.connect_timeout;
     let connecting = async {
         let dialled = dial(&entry.endpoint.address).await;
@@ -66,25 +79,19 @@ async fn establish(
         }
         match security {
             None => Ok(stream),
-            Some(security) => handshake::secure(local, security, stream).await,
+            Some(security) => handshake::secure(local, security, stream, offer).await,
         }
     };
-    match tokio::time::timeout(limit, connecting).await {
-        Ok(stream) => Ok(UpstreamConnection::new(stream?, Arc::clone(&entry.state), local, cluster, permit, security)),
-        Err(_elapsed) => Err(AttemptError::ConnectTimeout { limit }),
-    }
+    let connected = tokio::time::timeout(limit, connecting).await;
+    connected.unwrap_or(Err(AttemptError::ConnectTimeout { limit }))
 }
 
 /// The right to open a connection, if the cluster limits their number. Idle ones of this worker are closed for it.
 async fn permit(local: &Local, cluster: &ClusterRuntime) -> Result<Option<ConnectionPermit>, AttemptError> {
-    if cluster.definition.policy().pool.connections_max.is_none() {
-        return Ok(None);
+    if let Some(permit) = try_permit(local, cluster) {
+        return Ok(permit);
     }
     let gate = cluster.endpoints.cluster().connections();
-    if let Some(permit) = gate.try_acquire() {
-        return Ok(Some(permit));
-    }
-    local.pool.close_one_of(gate);
     gate.acquire().await.map(Some).map_err(|_overflow| AttemptError::Overflow)
 }
 
@@ -99,6 +106,19 @@ async fn tell(stream: &mut Stream, header: &[u8]) -> io::Result<()> {
         rest = rest.get(sent..).unwrap_or_default();
     }
     Ok(())
+}
+
+/// The same, if it is to be had at once; without a limit nothing is needed. Else an idle connection of this worker is closed.
+pub(super) fn try_permit(local: &Local, cluster: &ClusterRuntime) -> Option<Option<ConnectionPermit>> {
+    if cluster.definition.policy().pool.connections_max.is_none() {
+        return Some(None);
+    }
+    let gate = cluster.endpoints.cluster().connections();
+    let permit = gate.try_acquire();
+    if permit.is_none() {
+        local.pool.close_one_of(gate);
+    }
+    permit.map(Some)
 }
 
 async fn dial(address: &EndpointAddress) -> io::Result<Stream> {

@@ -52,8 +52,13 @@ impl Security {
         Some(Self { server_name: tls.server_name(host), tls })
     }
 
-    fn is_that_of(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.tls, &other.tls) && self.server_name == other.server_name
+    /// Whether both are made in the same way, or in plain text.
+    pub(super) fn are_same(one: Option<&Self>, other: Option<&Self>) -> bool {
+        match (one, other) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(&one.tls, &other.tls) && one.server_name == other.server_name,
+            _ => false,
+        }
     }
 }
 
@@ -89,11 +94,7 @@ impl UpstreamConnection {
 
     /// Whether it was made with that TLS, or both are plain text.
     pub(super) fn is_secured_by(&self, security: Option<&Security>) -> bool {
-        match (&self.security, security) {
-            (None, None) => true,
-            (Some(own), Some(other)) => own.is_that_of(other),
-            _ => false,
-        }
+        Security::are_same(self.security.as_deref(), security)
     }
 
     /// Whether its place is counted by `gate`.

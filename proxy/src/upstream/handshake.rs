@@ -9,17 +9,22 @@ use crate::net::{Session, Stream, TlsStream};
 use crate::tls::Offer;
 use crate::worker::Local;
 
-/// Shakes hands over `stream`.
+/// Shakes hands over `stream`, for `offer` to be spoken over it.
 ///
 /// # Errors
 /// If the back end is not who it has to be, or nothing can be agreed on.
-pub(super) async fn secure(local: &Rc<Local>, security: &Security, stream: Stream) -> Result<Stream, AttemptError> {
+pub(super) async fn secure(
+    local: &Rc<Local>,
+    security: &Security,
+    stream: Stream,
+    offer: Offer,
+) -> Result<Stream, AttemptError> {
     let failed = |reason: String| AttemptError::HandshakeFailed { reason: reason.into() };
     let Stream::Tcp(socket) = stream else {
         return Err(failed("TLS is spoken over TCP only".to_owned()));
     };
     let address = socket.peer_addr().ok().map(|address| address.ip());
-    let session = security.tls.session(Offer::Http1, security.server_name.as_deref(), address).map_err(failed)?;
+    let session = security.tls.session(offer, security.server_name.as_deref(), address).map_err(failed)?;
     let mut stream = TlsStream::new(socket, Session::Client(session), Rc::clone(&local.tls_scratch), Vec::new());
     loop {
         let stepped = stream.step();

@@ -8,23 +8,25 @@ use std::time::Duration;
 use balance::{ConnectionGate, EndpointState};
 use foldhash::fast::RandomState;
 
-use super::{Security, UpstreamConnection};
+use super::{Http2Pool, Security, UpstreamConnection};
 use crate::net::Liveness;
 use crate::worker::TICK;
 
 /// A kept connection is closed after this long, before servers close it, which usually do after 75 s.
 const IDLE_LIMIT: Duration = Duration::from_mins(1);
 /// The same in sweeps.
-const IDLE_SWEEPS: u32 = sweeps(IDLE_LIMIT);
+pub(super) const IDLE_SWEEPS: u32 = sweeps(IDLE_LIMIT);
 
 /// Sweeps in so long a time.
-const fn sweeps(limit: Duration) -> u32 {
+pub(super) const fn sweeps(limit: Duration) -> u32 {
     (limit.as_millis() / TICK.as_millis()) as u32
 }
 
-/// Idle connections of one worker.
+/// Connections of one worker: idle ones of HTTP/1.1, and all of HTTP/2.
 #[derive(Default)]
 pub(crate) struct Pool {
+    /// Those of HTTP/2.
+    pub(crate) http2: Http2Pool,
     /// By the address of the endpoint's state, which the slot keeps alive.
     slots: RefCell<HashMap<usize, Slot, RandomState>>,
 }
@@ -41,7 +43,8 @@ struct Idle {
     sweeps: u32,
 }
 
-fn key(endpoint: &Arc<EndpointState>) -> usize {
+/// Under which connections to `endpoint` are kept.
+pub(super) fn key(endpoint: &Arc<EndpointState>) -> usize {
     Arc::as_ptr(endpoint) as usize
 }
 
@@ -90,11 +93,13 @@ impl Pool {
                 return;
             }
         }
+        self.http2.close_one_of(gate);
     }
 
     /// Closes connections that were idle for too long, that the back end has closed, and those to endpoints that have left
     /// the configuration. Called once a [`TICK`].
     pub(crate) fn sweep(&self) {
+        self.http2.sweep();
         self.slots.borrow_mut().retain(|_, slot| {
             // Every connection of the slot holds the endpoint too.
             let in_use = Arc::strong_count(&slot.endpoint) > 1 + slot.idle.len();

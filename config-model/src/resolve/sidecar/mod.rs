@@ -80,7 +80,8 @@ pub(super) fn serve<'a>(
 
 /// Where what follows from no resource was written.
 fn nowhere() -> Origin {
-    let resource = ResourceId { kind: "Sidecar", namespace: "".into(), name: "default".into(), file: "built-in".into() };
+    let resource =
+        ResourceId { kind: "Sidecar", namespace: "".into(), name: "default".into(), file: "built-in".into() };
     Origin { resource: resource.into(), position: Position::default() }
 }
 

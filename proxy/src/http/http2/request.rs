@@ -3,7 +3,7 @@
 
 use std::task::{Context, Poll};
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http_body::Body;
 use http1::{Head, Message};
@@ -121,6 +121,10 @@ impl Source for Borrowed<'_> {
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, memory: &Memory) -> Poll<Result<(), SourceFault>> {
         self.0.poll_fill(cx, memory)
+    }
+
+    fn trailers(&self) -> Option<&HeaderMap> {
+        self.0.trailers()
     }
 }
 

@@ -15,12 +15,14 @@ use crate::http::answer::Made;
 use crate::http::attempt::Client as AttemptClient;
 use crate::http::attempt::Upload;
 use crate::http::body::StreamBody;
-use crate::http::forward::Relay;
+use crate::http::forward::{Relay, framing_of};
+use crate::http::heads;
 use crate::http::pump::{Source, SourceFault};
 use crate::http::record::Exchange;
 use crate::http::relay::{is_reusable, timed_out};
 use crate::http::response::is_trailer;
-use crate::upstream::UpstreamConnection;
+use crate::upstream::Upstream;
+use crate::worker::Memory;
 
 /// Why the body of an answer broke off.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +57,7 @@ enum Content {
 }
 
 struct Download {
-    upstream: Box<UpstreamConnection>,
+    upstream: Upstream,
     response: Box<Message>,
     upload: Option<Box<Upload>>,
     client: Client,
@@ -89,7 +91,7 @@ impl ResponseBody {
     /// Ends the exchange when nothing is left to be passed.
     fn end_if_complete(&mut self) {
         let Content::Relay(download) = &self.content else { return };
-        if download.response.is_complete() && download.response.trailers().next().is_none() {
+        if download.is_complete() {
             self.end();
         }
     }
@@ -153,6 +155,14 @@ impl ResponseBody {
 }
 
 impl Download {
+    /// Whether nothing is left to be passed, no trailers either.
+    fn is_complete(&self) -> bool {
+        match &self.upstream {
+            Upstream::Http1(_) => self.response.is_complete() && self.response.trailers().next().is_none(),
+            Upstream::Http2(stream) => stream.has_ended() && stream.data().is_empty() && stream.trailers().is_none(),
+        }
+    }
+
     fn end(self, exchange: &Exchange) {
         let Self { upstream, response, upload, keeps, .. } = self;
         let is_sent = upload.is_none_or(|upload| upload.is_complete());
@@ -172,22 +182,11 @@ impl Download {
                 upload.break_off();
             }
         }
-        let mut body = StreamBody::of_response(&mut self.response, &mut self.upstream.stream);
-        let filled = if body.data().is_empty() { body.poll_fill(cx, &local.memory) } else { Poll::Ready(Ok(())) };
-        match filled {
-            Poll::Ready(Ok(())) => {
+        match self.poll_part(cx, &local.memory) {
+            Poll::Ready(part) => {
                 self.silent = None;
-                let data = body.data();
-                if data.is_empty() {
-                    return Poll::Ready(Ok(None));
-                }
-                let part = Bytes::copy_from_slice(data);
-                body.consume(part.len());
-                // So that the end is known with the last part.
-                self.response.decode().map_err(SourceFault::from)?;
-                Poll::Ready(Ok(Some(part)))
+                Poll::Ready(part.map_err(BodyError::from))
             }
-            Poll::Ready(Err(fault)) => Poll::Ready(Err(fault.into())),
             Poll::Pending => {
                 exchange.record.has_waited = true;
                 if timed_out(cx, exchange, self.upload.is_none()) {
@@ -201,7 +200,38 @@ impl Download {
         }
     }
 
+    fn poll_part(&mut self, cx: &mut Context<'_>, memory: &Memory) -> Poll<Result<Option<Bytes>, SourceFault>> {
+        let connection = match &mut self.upstream {
+            Upstream::Http1(connection) => connection,
+            Upstream::Http2(stream) => {
+                ready!(stream.poll_fill(cx))?;
+                let part = stream.take();
+                return Poll::Ready(Ok((!part.is_empty()).then_some(part)));
+            }
+        };
+        let mut body = StreamBody::of_response(&mut self.response, &mut connection.stream);
+        if body.data().is_empty() {
+            ready!(body.poll_fill(cx, memory))?;
+        }
+        let data = body.data();
+        if data.is_empty() {
+            return Poll::Ready(Ok(None));
+        }
+        let part = Bytes::copy_from_slice(data);
+        body.consume(part.len());
+        // So that the end is known with the last part.
+        self.response.decode()?;
+        Poll::Ready(Ok(Some(part)))
+    }
+
     fn trailers(&self, exchange: &mut Exchange) -> Option<HeaderMap> {
+        if let Upstream::Http2(stream) = &self.upstream {
+            let trailers = heads::trailers(stream.trailers()?);
+            if exchange.record.is_grpc() {
+                exchange.record.note_grpc_status(trailers.get("grpc-status").map(HeaderValue::as_bytes));
+            }
+            return (!trailers.is_empty()).then_some(trailers);
+        }
         let mut trailers = HeaderMap::new();
         for (name, value) in self.response.trailers().filter(|(name, _)| is_trailer(name)) {
             if name == b"grpc-status" && exchange.record.is_grpc() {
@@ -255,7 +285,7 @@ impl Body for ResponseBody {
         match &self.content {
             Content::Ended => SizeHint::with_exact(0),
             Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Relay(download) => match download.response.framing() {
+            Content::Relay(download) => match framing_of(&download.upstream, &download.response) {
                 Framing::None => SizeHint::with_exact(0),
                 _ => SizeHint::default(),
             },

@@ -1,0 +1,21 @@
+//! HTTP/2 to back ends, by the h2 crate: one connection per worker and endpoint, and more of them only when its streams run
+//! out. Nothing else knows of that crate. Start at [`Http2Pool::lease`] and [`Http2Stream::begin`].
+
+mod connection;
+mod fault;
+mod io;
+mod open;
+mod pings;
+mod pool;
+mod stream;
+
+pub(crate) use connection::Lease;
+pub(crate) use fault::StreamFault;
+pub(crate) use open::acquire;
+pub(crate) use pool::Http2Pool;
+pub(crate) use stream::Http2Stream;
+
+/// What may wait in memory for one stream, each way. Source: PROMISES.md, section 2.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// Streams at once on one connection, unless its cluster or the back end says less.
+const STREAMS_MAX: u32 = 100;

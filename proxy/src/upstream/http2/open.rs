@@ -1,0 +1,99 @@
+//! New connections: one is opened at a time for an endpoint, and all who need one wait for it.
+
+use std::rc::Rc;
+
+use balance::{AttemptError, ConnectionPermit, Entry};
+
+use super::connection::{Http2Connection, Lease};
+use super::pool::{Opening, Slot};
+use crate::snapshot::ClusterRuntime;
+use crate::tls::Offer;
+use crate::upstream::Security;
+use crate::upstream::connect::{open, try_permit};
+use crate::worker::Local;
+
+/// A place for a stream to an endpoint, on a new connection if there is none on those that stand.
+///
+/// # Errors
+/// If a connection can't be opened.
+pub(crate) async fn acquire(
+    local: &Rc<Local>,
+    cluster: &ClusterRuntime,
+    entry: &Entry,
+    security: Option<&Security>,
+) -> Result<Lease, AttemptError> {
+    let slot = local.pool.http2.slot(&entry.state);
+    loop {
+        // Asked for before it is looked, so that nothing is missed.
+        let changed = slot.changed.notified();
+        if let Some(lease) = slot.lease(security) {
+            return Ok(lease);
+        }
+        let under_way = slot.opening.borrow().clone();
+        if let Some(opening) = under_way {
+            changed.await;
+            let failure = opening.failure.take();
+            opening.failure.set(failure.clone());
+            if let Some(error) = failure {
+                return Err(error);
+            }
+            continue;
+        }
+        let turn = Turn::take(&slot);
+        let permit = tokio::select! {
+            biased;
+            permit = permit(local, cluster) => permit,
+            () = changed => continue,
+        };
+        match begin(local, cluster, entry, security, permit, &slot).await {
+            Ok(connection) => slot.keep(connection),
+            Err(error) => {
+                turn.opening.failure.set(Some(error.clone()));
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// The right to open a connection, if the cluster limits their number.
+async fn permit(local: &Local, cluster: &ClusterRuntime) -> Result<Option<ConnectionPermit>, AttemptError> {
+    if let Some(permit) = try_permit(local, cluster) {
+        return Ok(permit);
+    }
+    let gate = cluster.endpoints.cluster().connections();
+    gate.acquire().await.map(Some).map_err(|_overflow| AttemptError::Overflow)
+}
+
+async fn begin(
+    local: &Rc<Local>,
+    cluster: &ClusterRuntime,
+    entry: &Entry,
+    security: Option<&Security>,
+    permit: Result<Option<ConnectionPermit>, AttemptError>,
+    slot: &Rc<Slot>,
+) -> Result<Rc<Http2Connection>, AttemptError> {
+    let permit = permit?;
+    let stream = open(cluster, entry, (security, None), local, Offer::Http2).await?;
+    Http2Connection::begin(stream, local, cluster, permit, security, slot).await
+}
+
+/// The turn of whoever opens a connection; those who wait go on when it ends, however that comes.
+struct Turn {
+    slot: Rc<Slot>,
+    opening: Rc<Opening>,
+}
+
+impl Turn {
+    fn take(slot: &Rc<Slot>) -> Self {
+        let opening = Rc::new(Opening::default());
+        slot.opening.replace(Some(Rc::clone(&opening)));
+        Self { slot: Rc::clone(slot), opening }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.slot.opening.replace(None);
+        self.slot.changed.notify_waiters();
+    }
+}

@@ -1,0 +1,184 @@
+//! One request on its stream.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use balance::AttemptError;
+use bytes::{Buf, Bytes};
+use h2::client::ResponseFuture;
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, Request, Response};
+
+use super::connection::Lease;
+use super::fault::StreamFault;
+
+/// A request under way. Dropped before its answer has ended, it is reset with CANCEL.
+pub(crate) struct Http2Stream {
+    sender: SendStream<Bytes>,
+    answer: Answer,
+    /// What is here of the answer's body.
+    chunk: Bytes,
+    trailers: Option<HeaderMap>,
+    has_ended: bool,
+    /// Whether the answer had ended with its head.
+    is_bodiless: bool,
+    lease: Lease,
+}
+
+enum Answer {
+    Awaited(ResponseFuture),
+    Begun(RecvStream),
+}
+
+impl Http2Stream {
+    /// Sends a head. `ends` says that nothing follows it.
+    ///
+    /// # Errors
+    /// If the connection takes no more requests.
+    pub(crate) fn begin(lease: Lease, request: Request<()>, ends: bool) -> Result<Box<Self>, AttemptError> {
+        let sent = lease.requests().borrow_mut().send_request(request, ends);
+        let (answer, sender) = sent.map_err(|error| match StreamFault::from(error) {
+            StreamFault::Protocol(reason) => StreamFault::Protocol(reason).before_head(false),
+            // Nothing has gone.
+            _ => AttemptError::ClosedUnsent,
+        })?;
+        let answer = Answer::Awaited(answer);
+        Ok(Box::new(Self {
+            sender,
+            answer,
+            chunk: Bytes::new(),
+            trailers: None,
+            has_ended: false,
+            is_bodiless: false,
+            lease,
+        }))
+    }
+
+    /// Our end of its connection.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        self.lease.connection().local_address
+    }
+
+    /// Whether its connection has served another request before.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.lease.reused
+    }
+
+    /// The next informational head. Pending also if there will be none.
+    pub(crate) fn poll_informational(&mut self, cx: &mut Context<'_>) -> Poll<Response<()>> {
+        match &mut self.answer {
+            Answer::Awaited(answer) => match answer.poll_informational(cx) {
+                Poll::Ready(Some(Ok(head))) => Poll::Ready(head),
+                _ => Poll::Pending,
+            },
+            Answer::Begun(_) => Poll::Pending,
+        }
+    }
+
+    /// The head of the answer; once.
+    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, AttemptError>> {
+        let Answer::Awaited(answer) = &mut self.answer else { return Poll::Pending };
+        match ready!(Pin::new(answer).poll(cx)) {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                self.has_ended = body.is_end_stream();
+                self.is_bodiless = self.has_ended;
+                self.answer = Answer::Begun(body);
+                Poll::Ready(Ok(Response::from_parts(head, ())))
+            }
+            Err(error) => Poll::Ready(Err(StreamFault::from(error).before_head(self.lease.was_idle))),
+        }
+    }
+
+    /// What is here of the answer's body.
+    pub(crate) fn data(&self) -> &[u8] {
+        &self.chunk
+    }
+
+    /// Notes that so much of it has gone: the back end may send as much again.
+    pub(crate) fn consume(&mut self, count: usize) {
+        let count = count.min(self.chunk.len());
+        self.chunk.advance(count);
+        self.release(count);
+    }
+
+    /// All that is here of the answer's body.
+    pub(crate) fn take(&mut self) -> Bytes {
+        let chunk = std::mem::take(&mut self.chunk);
+        self.release(chunk.len());
+        chunk
+    }
+
+    fn release(&mut self, count: usize) {
+        if let Answer::Begun(body) = &mut self.answer {
+            // Fails only for more than has come.
+            let _ = body.flow_control().release_capacity(count);
+        }
+    }
+
+    /// Whether nothing follows what is here.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// Whether the answer had no body.
+    pub(crate) fn is_bodiless(&self) -> bool {
+        self.is_bodiless
+    }
+
+    /// The trailers, if the answer has ended with any.
+    pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
+    }
+
+    /// Waits until more of the body is here, or its end is known.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamFault>> {
+        let Answer::Begun(body) = &mut self.answer else { return Poll::Pending };
+        while self.chunk.is_empty() && !self.has_ended {
+            match ready!(body.poll_data(cx)) {
+                Some(data) => {
+                    self.chunk = data?;
+                    self.has_ended = body.is_end_stream();
+                }
+                None => {
+                    self.trailers = ready!(body.poll_trailers(cx))?;
+                    self.has_ended = true;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for room for some of `wanted` bytes of the request's body; never zero.
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, StreamFault>> {
+        self.sender.reserve_capacity(wanted);
+        loop {
+            let room = self.sender.capacity();
+            if room > 0 {
+                return Poll::Ready(Ok(room.min(wanted)));
+            }
+            match ready!(self.sender.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(error.into())),
+                None => return Poll::Ready(Err(StreamFault::Closed)),
+            }
+        }
+    }
+
+    /// Sends a part of the request's body, for which there is room. `ends` says that nothing follows.
+    ///
+    /// # Errors
+    /// If the stream has ended.
+    pub(crate) fn send(&mut self, data: Bytes, ends: bool) -> Result<(), StreamFault> {
+        Ok(self.sender.send_data(data, ends)?)
+    }
+
+    /// Ends the request with trailers.
+    ///
+    /// # Errors
+    /// If the stream has ended.
+    pub(crate) fn send_trailers(&mut self, trailers: HeaderMap) -> Result<(), StreamFault> {
+        Ok(self.sender.send_trailers(trailers)?)
+    }
+}
