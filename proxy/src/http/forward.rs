@@ -322,7 +322,7 @@ impl Tries<'_> {
         client: &mut C,
     ) -> Result<(Relay, Duration), AttemptEnd> {
         self.local.shard.borrow_mut().upstream_request(&self.cluster.metrics);
-        let (security, ends) = (self.security.as_deref(), Some(exchange.record.ends()));
+        let security = self.security.as_deref();
         // Boxed where it waits, as that is rare: the futures of idle connections would have to have room for it.
         let (upstream, upload) = if self.speaks_http2(exchange) {
             let lease = match self.local.pool.http2.lease(&entry.state, security) {
@@ -335,6 +335,7 @@ impl Tries<'_> {
             let connection = match kept {
                 Some(connection) => connection,
                 None => {
+                    let ends = Some(exchange.record.ends());
                     let connecting = connect(&self.local, self.cluster, entry, security, ends);
                     let connected = Box::pin(policy::in_time(exchange, connecting)).await;
                     let connected = connected.unwrap_or_else(|| Err(timed_out(exchange)));

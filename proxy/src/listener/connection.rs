@@ -159,25 +159,29 @@ impl Drop for Connection {
     }
 }
 
-/// Serves a connection to its end.
-pub(super) async fn serve(
+/// Serves a connection that begins with a header of the PROXY protocol, to its end.
+pub(super) async fn serve_behind_proxy(
     local: Rc<Local>,
     guard: ConnectionGuard,
     place: Place,
     mut socket: TcpStream,
-    mut peer: SocketAddr,
+    peer: SocketAddr,
 ) {
-    let Some(mut here) = place.here.or_else(|| socket.local_addr().ok()) else { return };
-    if local.pin().listener(place.address).is_some_and(|listener| listener.has_proxy_header) {
-        // Boxed, as it is rare.
-        match Box::pin(tokio::time::timeout(HEADER_LIMIT, proxy_header::read(&mut socket))).await {
-            Ok(Ok(Some(ends))) => (peer, here) = (ends.client, ends.server),
-            Ok(Ok(None)) => {}
-            Ok(Err(_)) | Err(_) => {
-                return tracing::debug!(target: "listener", %peer, "a connection begins without a PROXY header");
-            }
+    match tokio::time::timeout(HEADER_LIMIT, proxy_header::read(&mut socket)).await {
+        Ok(Ok(Some(Ends { client, server }))) => {
+            let place = Place { here: Some(server), ..place };
+            serve(local, guard, place, socket, client).await;
+        }
+        Ok(Ok(None)) => serve(local, guard, place, socket, peer).await,
+        Ok(Err(_)) | Err(_) => {
+            tracing::debug!(target: "listener", %peer, "a connection begins without a PROXY header");
         }
     }
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(local: Rc<Local>, guard: ConnectionGuard, place: Place, socket: TcpStream, peer: SocketAddr) {
+    let Some(here) = place.here.or_else(|| socket.local_addr().ok()) else { return };
     let way = if place.is_redirected { redirect::way(&local, place.address, &socket) } else { None };
     let connection = Rc::new(Connection::new(local, place.address, peer, here, way));
     let stream = match beginning(&connection) {
@@ -194,7 +198,12 @@ pub(super) async fn serve(
         && let Some((protocol, first)) = first_bytes(&connection, &mut stream).await
     {
         let protocol = connection.tls().and_then(|tls| tls.protocol).unwrap_or(protocol);
-        serve_http(Rc::clone(&connection), stream, protocol, first).await;
+        connection.protocol.set(protocol);
+        match protocol {
+            Protocol::Http1 => serve_http1(Rc::clone(&connection), stream, first).await,
+            // Boxed, as the futures of HTTP/1 connections would have to have room for it.
+            Protocol::Http2 => Box::pin(serve_http2(Rc::clone(&connection), stream, first)).await,
+        }
     }
     drop(connection);
     drop(guard);
@@ -205,8 +214,7 @@ pub(super) async fn serve_http(connection: Rc<Connection>, stream: Stream, proto
     connection.protocol.set(protocol);
     match protocol {
         Protocol::Http1 => serve_http1(connection, stream, first).await,
-        // Boxed, as the futures of HTTP/1 connections would have to have room for it.
-        Protocol::Http2 => Box::pin(serve_http2(connection, stream, first)).await,
+        Protocol::Http2 => serve_http2(connection, stream, first).await,
     }
 }
 
