@@ -8,7 +8,7 @@ use bytes::Bytes;
 use regex::bytes::Regex;
 use serde::{Serialize, Serializer};
 
-use super::{ClusterTarget, CorsPolicy, Fault, Format, HashSource, Mirror, RetryPolicy, RoutePolicy};
+use super::{ClusterTarget, CorsPolicy, Fault, Format, HashSource, Mirror, RetryPolicy, RoutePolicy, SplitPolicy};
 use crate::origin::Origin;
 
 /// One entry of one rule. Envoy: `Route`.
@@ -50,6 +50,11 @@ impl Route {
     /// What requests are hashed by.
     pub fn hash(&self) -> &[HashSource] {
         self.policy.as_ref().map_or(&[], |policy| &policy.hash)
+    }
+
+    /// How one of its destinations is chosen.
+    pub fn split(&self) -> SplitPolicy {
+        self.policy.as_ref().map_or_else(SplitPolicy::default, |policy| policy.split)
     }
 
     /// Every cluster that is named: destinations and mirrors.
