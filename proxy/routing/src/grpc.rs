@@ -91,7 +91,10 @@ mod tests {
     fn the_shorter_of_two_limits_holds_and_is_said_in_milliseconds_if_it_fits() {
         let [short, long] = [Duration::from_millis(5), Duration::from_secs(200_000)];
         assert_eq!(limit(Some(long), Some(short)), Some(short));
-        assert_eq!((limit(Some(short), None), limit(None, Some(long)), limit(None, None)), (Some(short), Some(long), None));
+        assert_eq!(
+            (limit(Some(short), None), limit(None, Some(long)), limit(None, None)),
+            (Some(short), Some(long), None)
+        );
         assert_eq!((&*timeout_text(short), &*timeout_text(long)), ("5m", "200000S"));
     }
 

@@ -10,7 +10,9 @@ use balance::{
     Verdict, Wish,
 };
 use bytes::Bytes;
-use config_model::model::{Action, BackEndProtocol, ClusterIndex, ClusterTarget, Fault, Forward, Mirror, RetryConditions, RetryPolicy};
+use config_model::model::{
+    Action, BackEndProtocol, ClusterIndex, ClusterTarget, Fault, Forward, Mirror, RetryConditions, RetryPolicy,
+};
 use http1::{Framing, Message, Name, Version};
 use routing::headers::Mutation;
 use routing::{DestinationEntry, RouteEntry};

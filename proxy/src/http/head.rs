@@ -54,7 +54,7 @@ pub(crate) struct Wishes {
     /// The same, but with HTTP/2's CONNECT: its routes have to name that. Source: RFC 8441.
     pub(crate) connect: bool,
     /// Pass trailers on: `te: trailers`.
-    trailers: bool,
+    pub(super) trailers: bool,
 }
 
 impl Wishes {

@@ -65,8 +65,8 @@ fn write(parts: &Parts, upgrade: Option<&Upgrade>, has_no_body: bool, out: &mut 
         push_field(out, b"host", authority);
     }
     for (name, value) in &parts.headers {
-        let is_told = name == header::HOST || name == header::COOKIE;
-        if !is_told && !(upgrade.is_some() && Upgrade::says(name)) {
+        let is_told = name == header::HOST || name == header::COOKIE || upgrade.is_some() && Upgrade::says(name);
+        if !is_told {
             push_field(out, name.as_str().as_bytes(), value.as_bytes());
         }
     }
