@@ -7,6 +7,7 @@ mod destinations;
 mod gateways;
 mod policies;
 mod reachability;
+mod splits;
 mod virtual_services;
 
 use crate::diagnostic::{Code, Diagnostic, Level};
@@ -24,6 +25,7 @@ pub fn analyze(resources: &ResourceSet, proxy: Option<&Proxy>) -> Vec<Diagnostic
     virtual_services::analyze(&mut findings);
     destinations::analyze(&mut findings);
     policies::analyze(&mut findings);
+    splits::analyze(&mut findings);
     reachability::analyze(&mut findings);
     gateways::analyze(&mut findings);
     credentials::analyze(&mut findings);

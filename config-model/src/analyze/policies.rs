@@ -27,11 +27,11 @@ struct Part<'a> {
 }
 
 /// Rules by their hosts. A host with a wildcard is no service of which anything could be said.
-type Rules<'a> = HashMap<Arc<str>, Vec<Item<'a, DestinationRule>>>;
+pub(super) type Rules<'a> = HashMap<Arc<str>, Vec<Item<'a, DestinationRule>>>;
 
 pub(super) fn analyze(findings: &mut Findings<'_>) {
     let resources = findings.resources;
-    let rules = rules(resources);
+    let rules = rules_by_host(resources);
     let none = Labels::new();
     let mut index = None;
     for rule in resources.all::<DestinationRule>() {
@@ -52,7 +52,7 @@ pub(super) fn analyze(findings: &mut Findings<'_>) {
     }
 }
 
-fn rules(resources: &ResourceSet) -> Rules<'_> {
+pub(super) fn rules_by_host(resources: &ResourceSet) -> Rules<'_> {
     let mut rules = Rules::new();
     for rule in resources.all::<DestinationRule>() {
         if let HostPattern::Exact(host) = HostPattern::parse(&names::full_host(&rule.spec.host, rule.namespace())) {
@@ -115,7 +115,7 @@ fn ejection(
 }
 
 /// A cluster to count endpoints of: those of the service's first port. Nothing if only look-ups could tell them.
-fn cluster(service: Service<'_>, host: &Arc<str>, labels: &Labels) -> Option<Cluster> {
+pub(super) fn cluster(service: Service<'_>, host: &Arc<str>, labels: &Labels) -> Option<Cluster> {
     let port = service.ports().into_iter().find(|port| !port.datagram)?;
     (service.discovery() == Discovery::Static).then(|| Cluster {
         name: ClusterName {
@@ -176,7 +176,7 @@ fn unseen_hash<'a>(rules: &[Item<'a, DestinationRule>], subset: &str) -> Option<
     })
 }
 
-fn warn(
+pub(super) fn warn(
     findings: &mut Findings<'_>,
     origin: &crate::origin::Origin,
     (field, message, hint): (String, String, Option<String>),

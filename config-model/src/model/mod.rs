@@ -30,7 +30,7 @@ pub use route::{
 };
 pub use route_policy::{
     AbortStatus, CorsPolicy, Fault, FaultAbort, FaultDelay, Fraction, GRPC_STATUS_NAMES, HashSource, Mirror,
-    RetryConditions, RetryOn, RetryPolicy, RoutePolicy,
+    RetryConditions, RetryOn, RetryPolicy, RoutePolicy, SplitPolicy,
 };
 pub use tcp::{TcpProxy, TcpProxyIndex, TcpRoute, WeightedCluster};
 pub use tls::{

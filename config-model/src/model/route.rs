@@ -8,7 +8,7 @@ use bytes::Bytes;
 use regex::bytes::Regex;
 use serde::{Serialize, Serializer};
 
-use super::{ClusterTarget, CorsPolicy, Fault, Format, HashSource, Mirror, RetryPolicy, RoutePolicy};
+use super::{ClusterTarget, CorsPolicy, Fault, Format, HashSource, Mirror, RetryPolicy, RoutePolicy, SplitPolicy};
 use crate::origin::Origin;
 
 /// One entry of one rule. Envoy: `Route`.
@@ -59,6 +59,11 @@ impl Route {
             _ => false,
         };
         self.matcher.conditions.iter().any(is_meant)
+    }
+
+    /// How one of its destinations is chosen.
+    pub fn split(&self) -> SplitPolicy {
+        self.policy.as_ref().map_or_else(SplitPolicy::default, |policy| policy.split)
     }
 
     /// Every cluster that is named: destinations and mirrors.

@@ -53,12 +53,34 @@ pub struct RoutePolicy {
     pub mirrors: Vec<Mirror>,
     /// What requests are hashed by, in order of precedence.
     pub hash: Vec<HashSource>,
+    /// How one of several destinations is chosen.
+    pub split: SplitPolicy,
 }
 
 impl RoutePolicy {
     /// Whether nothing is set.
     pub fn is_empty(&self) -> bool {
-        self.fault.is_none() && self.cors.is_none() && self.mirrors.is_empty() && self.hash.is_empty()
+        self.fault.is_none()
+            && self.cors.is_none()
+            && self.mirrors.is_empty()
+            && self.hash.is_empty()
+            && self.split.is_default()
+    }
+}
+
+/// How one of several destinations is chosen, where that is not what Istio documents: our own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct SplitPolicy {
+    /// Requests of one hash go to one destination, as long as weights allow: annotation `tidegate.io/split: sticky`.
+    pub sticky: bool,
+    /// Destinations without a ready endpoint leave their share to the others: annotation `tidegate.io/empty-subsets: spill`.
+    pub spill: bool,
+}
+
+impl SplitPolicy {
+    /// Whether it is what Istio documents: each request is drawn by itself, and the share of an empty destination fails.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

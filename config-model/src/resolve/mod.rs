@@ -43,7 +43,7 @@ use crate::diagnostic::Diagnostic;
 use crate::model::Model;
 use crate::name::Labels;
 use clusters::Clusters;
-pub(crate) use route_policies::FAULT_SCOPE;
+pub(crate) use route_policies::{EMPTY_SUBSETS, FAULT_SCOPE, SPLIT};
 
 /// Which resources apply to a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

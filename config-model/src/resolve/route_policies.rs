@@ -3,7 +3,8 @@
 //! [`super::hashing`].
 
 use crate::model::{
-    AbortStatus, CorsPolicy, Fault, FaultAbort, FaultDelay, Fraction, HashSource, Mirror, RoutePolicy, TextMatch,
+    AbortStatus, CorsPolicy, Fault, FaultAbort, FaultDelay, Fraction, HashSource, Mirror, RoutePolicy, SplitPolicy,
+    TextMatch,
 };
 use crate::resource::{self, HttpFaultInjection, Percent, StringMatch, Text, UnmatchedPreflights};
 
@@ -13,6 +14,10 @@ use super::rule::{Rule, Source};
 
 /// Annotation of a VirtualService: whether its faults are for each `request`, as in Istio, or for each `attempt`.
 pub(crate) const FAULT_SCOPE: &str = "tidegate.io/fault-scope";
+/// Annotation of a VirtualService: whether requests of one hash are `sticky` to a destination of a split, or each is `drawn`.
+pub(crate) const SPLIT: &str = "tidegate.io/split";
+/// Annotation of a VirtualService: whether the share of destinations without endpoints is to `spill` to others, or to `fail`.
+pub(crate) const EMPTY_SUBSETS: &str = "tidegate.io/empty-subsets";
 
 /// The policy of a route of `rule` at a listener of `port`; `None` if nothing is set. `hash` is what its requests are hashed
 /// by, if it has destinations at all. Also whether that would be another on another port.
@@ -27,9 +32,19 @@ pub(super) fn policy<'a>(
     if let Some(hash) = hash {
         policy.hash = hash;
         policy.cors = cors(rule);
+        policy.split = split(rule);
         (policy.mirrors, by_port) = mirrors(rule, port, clusters);
     }
     ((!policy.is_empty()).then(|| Box::new(policy)), by_port)
+}
+
+/// Of the VirtualService that names the destinations.
+fn split(rule: &Rule<'_>) -> SplitPolicy {
+    let named = rule.inherited_from(|rule| (rule.route.len() > 1).then_some(&rule.route));
+    let Some((source, _)) = named else { return SplitPolicy::default() };
+    let annotations = &source.virtual_service.resource.metadata.annotations;
+    let says = |name: &str, wanted: &str| annotations.get(name).is_some_and(|value| **value == *wanted);
+    SplitPolicy { sticky: says(SPLIT, "sticky"), spill: says(EMPTY_SUBSETS, "spill") }
 }
 
 fn fault(rule: &Rule<'_>) -> Option<Fault> {

@@ -5,7 +5,7 @@ use crate::decode::{Path, Report, suggest};
 use crate::diagnostic::{Code, Level};
 use crate::model::{GRPC_STATUS_NAMES, RetryConditions, RetryOn};
 use crate::origin::Position;
-use crate::resolve::FAULT_SCOPE;
+use crate::resolve::{EMPTY_SUBSETS, FAULT_SCOPE, SPLIT};
 use crate::resource::{Abort, CorsPolicy, Delay, HttpFaultInjection, HttpRetry, HttpRoute, Metadata, StringMatch};
 
 /// Checks the policies of a rule.
@@ -45,14 +45,20 @@ fn idle(route: &HttpRoute, at: &Path<'_>, report: &mut Report) {
     }
 }
 
-/// The annotation that says how often a fault is drawn.
-pub(super) fn fault_scope(metadata: &Metadata, position: Position, report: &mut Report) {
-    let Some(scope) = metadata.annotations.get(FAULT_SCOPE) else { return };
-    if !matches!(&**scope, "request" | "attempt") {
-        let annotations = Path::ROOT.field("metadata");
-        let annotations = annotations.field("annotations");
-        let message = format_args!("must be request or attempt, found {scope:?}; it counts as request");
-        report.warning(position, &annotations.key(FAULT_SCOPE), message, None);
+/// Our own annotations of a VirtualService, and the two values of each: what Istio does comes first.
+const CHOICES: [(&str, [&str; 2]); 3] =
+    [(FAULT_SCOPE, ["request", "attempt"]), (SPLIT, ["drawn", "sticky"]), (EMPTY_SUBSETS, ["fail", "spill"])];
+
+/// Checks our own annotations.
+pub(super) fn annotations(metadata: &Metadata, position: Position, report: &mut Report) {
+    for (name, [usual, other]) in CHOICES {
+        let Some(value) = metadata.annotations.get(name) else { continue };
+        if **value != *usual && **value != *other {
+            let annotations = Path::ROOT.field("metadata");
+            let annotations = annotations.field("annotations");
+            let message = format_args!("must be {usual} or {other}, found {value:?}; it counts as {usual}");
+            report.warning(position, &annotations.key(name), message, None);
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub fn validate(resource: &Resource, report: &mut Report) {
         Spec::Gateway(gateway) => gateway::check(gateway, resource, &spec, report),
         Spec::VirtualService(service) => {
             virtual_service::check(service, &resource.id, &spec, report);
-            http_policy::fault_scope(&resource.metadata, service.position, report);
+            http_policy::annotations(&resource.metadata, service.position, report);
         }
         Spec::DestinationRule(rule) => destination_rule::check(rule, &resource.id, &spec, report),
         Spec::ServiceEntry(entry) => service_entry::check(entry, &resource.id, &spec, report),

@@ -37,5 +37,5 @@ pub use outlier::{EjectionCause, OutlierEvent};
 pub use pick::{Picker, Wish};
 pub use retry::{Replay, RetryState, Verdict};
 pub use set::{EndpointSet, Entry, EntryIndex, SetRules};
-pub use split::{drawn_index, spill, sticky_index};
+pub use split::{drawn_index, place, spill, sticky_index};
 pub use state::{ActiveRequest, EndpointState};

@@ -26,6 +26,23 @@ pub fn spill<'a>(
     weights.iter().enumerate().map(move |(index, &weight)| if !somebody || ready(index) { weight } else { 0 })
 }
 
+/// The destination of a request that was drawn for `drawn`: by its key, if it has one and the split is sticky; else as drawn,
+/// unless nobody is ready there and the split spills, which draws again.
+pub fn place(
+    weights: &[u32],
+    (key, spills): (Option<u64>, bool),
+    drawn: usize,
+    ready: impl Fn(usize) -> bool + Clone,
+    draw: impl FnOnce() -> u64,
+) -> usize {
+    match key {
+        Some(key) if spills => sticky_index(spill(weights, ready), key),
+        Some(key) => sticky_index(weights.iter().copied(), key),
+        None if spills && !ready(drawn) => drawn_index(spill(weights, ready), draw()),
+        None => drawn,
+    }
+}
+
 /// The destination on which `draw`, uniform over all of `u64`, falls. Of weights that are all zero the first.
 pub fn drawn_index(weights: impl Iterator<Item = u32> + Clone, draw: u64) -> usize {
     let sum: u64 = weights.clone().map(u64::from).sum();
@@ -93,6 +110,20 @@ mod tests {
         assert_eq!(effective(&[20, 30, 50], &[true, false, true]), [20, 0, 50]);
         assert_eq!(effective(&[20, 80], &[false, false]), [20, 80], "unchanged if all are empty");
         assert_eq!(effective(&[0, 80], &[true, false]), [0, 80], "nothing is left for who had nothing");
+    }
+
+    #[test]
+    fn a_request_is_placed_by_its_key_and_else_as_drawn_where_somebody_is_ready() {
+        let place = |key, spills, drawn, ready: [bool; 2]| place(&[50, 50], (key, spills), drawn, |at| ready[at], || 0);
+        for key in 0..100 {
+            let own = place(Some(key), false, 0, [true; 2]);
+            assert_eq!(place(Some(key), false, 1, [false; 2]), own, "of the key alone");
+            assert_eq!(place(Some(key), true, 1, [true, false]), 0);
+        }
+        assert_eq!(place(None, false, 1, [true, false]), 1);
+        assert_eq!(place(None, true, 1, [true, true]), 1);
+        assert_eq!(place(None, true, 1, [true, false]), 0);
+        assert_eq!(place(None, true, 1, [false, false]), 0, "drawn again by the weights as they are");
     }
 
     proptest! {

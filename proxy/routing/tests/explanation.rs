@@ -8,7 +8,7 @@ use std::time::Duration;
 use config_model::model::{
     AbortStatus, Action, ClusterIndex, ClusterName, ClusterTarget, Condition, CorsPolicy, Direction, Fault, FaultAbort,
     FaultDelay, Fraction, HashSource, MatchCondition, Mirror, Model, PathNormalization, RetryConditions, RetryPolicy,
-    Route, RouteConfiguration, RouteConfigurationIndex, RouteMatch, RoutePolicy, TextMatch,
+    Route, RouteConfiguration, RouteConfigurationIndex, RouteMatch, RoutePolicy, SplitPolicy, TextMatch,
 };
 use naive::Request;
 use naive::generate::{Choices, any_model, any_request, exact, model, origin, prefix, route, virtual_host};
@@ -106,6 +106,7 @@ fn shop_with_policies() -> Model {
             mirror(ClusterTarget::Missing(gone), 100.0, 51),
         ],
         hash: vec![HashSource::Header("x-user".into())],
+        split: SplitPolicy { sticky: true, spill: true },
     }));
     host.routes = routes.into_iter().map(Arc::new).collect();
     model
@@ -121,6 +122,8 @@ mirror 25% to 7  v.yaml:50
 mirror 100% to outbound|80||gone does not exist: gets nothing  v.yaml:51
 cors for exact "https://a", prefix "https://b"; preflights of others are forwarded  v.yaml:40
 hash by header x-user
+split sticky: requests of one hash go to one destination, those without are drawn
+split spills: destinations without a ready endpoint leave their share to the others
 "#;
     let text = explanation.to_text(false);
     assert!(text.contains("forward, with up to 1 retries, to\n") && text.ends_with(want), "{text}");
@@ -144,7 +147,7 @@ hash by header x-user
                 "allowed": ["exact \"https://a\"", "prefix \"https://b\""], "forward_unmatched_preflights": true,
                 "origin": "v.yaml:40",
             },
-            "hash": ["header x-user"],
+            "hash": ["header x-user"], "sticky": true, "spill": true,
         })
     );
 }

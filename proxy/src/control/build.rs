@@ -228,6 +228,8 @@ fn back_end_tls(definition: &Cluster, previous: Option<&ClusterRuntime>) -> Opti
 /// Cells of the destinations of every route that has a choice. Thousands of routes name few clusters, so names are shared.
 fn splits(metrics: &Metrics, clusters: &[Arc<ClusterRuntime>], table: &Table) -> Arc<[Option<SplitDestinationId>]> {
     let mut cells: Vec<Option<SplitDestinationId>> = vec![None; table.destination_count()];
+    let spilling = table.routes().iter().filter(|entry| entry.route.split().spill);
+    metrics.set_spilling(spilling.map(|entry| Arc::clone(&entry.route.id)));
     let name = |target: &ClusterTarget| -> Arc<str> {
         match target {
             ClusterTarget::Known(index) => {

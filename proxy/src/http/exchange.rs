@@ -6,6 +6,7 @@ use routing::{Decision, DestinationEntry, RouteEntry};
 
 use super::answer::Answer;
 use super::head::{Refusal, View, Wishes, sanitize, trust};
+use super::placement;
 use super::policy::admit;
 use super::record::Exchange;
 use super::target::Target;
@@ -36,7 +37,10 @@ impl<'t> Plan<'t> {
         let forwards = matches!(self, Plan::Forward(..));
         match admit(exchange, route, forwards).await {
             Some((answer, has_rules)) => Plan::Answer(answer, Some(route).filter(|_| has_rules)),
-            None => self,
+            None => match self {
+                Plan::Forward(route, drawn) => Plan::Forward(route, placement::place(exchange, route, drawn)),
+                answer @ Plan::Answer(..) => answer,
+            },
         }
     }
 }

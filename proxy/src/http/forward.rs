@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use balance::{
-    AttemptError, AttemptOutcome, Entry, EntryIndex, OutlierEvent, Replay, ResponseFlag, RetryPermit, RetryState,
-    Verdict, Wish,
+    AttemptError, AttemptOutcome, Entry, EntryIndex, KeepAliveLimit, OutlierEvent, Replay, ResponseFlag, RetryPermit,
+    RetryState, Verdict, Wish,
 };
 use bytes::Bytes;
 use config_model::model::{
@@ -373,6 +373,11 @@ impl Tries<'_> {
                 let (upload, kept, out) = upload.unfinished(&self.local.memory);
                 self.kept = kept;
                 let keeps = matches!(upstream, Upstream::Http1(_)) && keeps_connection(&response);
+                if let Upstream::Http1(connection) = &upstream
+                    && response.head().names().has(Name::OneHop)
+                {
+                    learn_keep_alive(connection.endpoint.keep_alive(), &response);
+                }
                 let now = Instant::now();
                 let since_start = exchange.record.head_came(now);
                 let took = sent_at.map_or(since_start, |sent_at| now.saturating_duration_since(sent_at));
@@ -488,6 +493,18 @@ pub(super) fn keeps_connection(response: &Message) -> bool {
         _ if response.framing() == Framing::UntilClose => false,
         Version::Http11 => !options.any(|option| option.eq_ignore_ascii_case(b"close")),
         Version::Http10 => options.any(|option| option.eq_ignore_ascii_case(b"keep-alive")),
+    }
+}
+
+/// Notes how long a back end says that it keeps an idle connection: `Keep-Alive: timeout=5, max=100`, in seconds.
+/// Source: RFC 2068, 19.7.1.1, and what servers write.
+fn learn_keep_alive(limit: &KeepAliveLimit, response: &Message) {
+    let parameters = response.head().values(b"keep-alive").flat_map(|value| value.split(|byte| *byte == b','));
+    for parameter in parameters {
+        let seconds = parameter.trim_ascii().strip_prefix(b"timeout=").and_then(|text| str::from_utf8(text).ok());
+        if let Some(seconds) = seconds.and_then(|seconds| seconds.parse::<u32>().ok()) {
+            limit.told(Duration::from_secs(seconds.into()));
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod head;
 mod heads;
 mod http2;
 mod mirror;
+mod placement;
 mod policy;
 mod pump;
 mod record;

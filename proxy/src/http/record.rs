@@ -174,6 +174,11 @@ impl Record {
         &self.connection.local
     }
 
+    /// The configuration that holds for it.
+    pub(super) fn pinned(&self) -> &Rc<Pinned> {
+        &self.pinned
+    }
+
     /// The client's address.
     pub(super) fn peer(&self) -> SocketAddr {
         self.connection.peer

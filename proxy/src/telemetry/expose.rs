@@ -70,6 +70,10 @@ const SPLIT_OBSERVED: Family = gauge(
     "tidegate_split_observed_share",
     "Share of a route's requests that a destination got since the route's shares were last changed.",
 );
+const SPLIT_SPILLED: Family = gauge(
+    "tidegate_split_spilled_share",
+    "Share of a route's requests that goes to other destinations, as this one has no healthy endpoint.",
+);
 const CERTIFICATE_EXPIRES: Family = gauge(
     "tidegate_certificate_expiration_timestamp_seconds",
     "When a certificate in use expires, in seconds since 1970.",
@@ -89,7 +93,7 @@ const LINES_DROPPED: Family =
     counter("tidegate_access_log_lines_dropped_total", "Access-log lines that could not be written in time.");
 const PANICS: Family = counter("tidegate_panics_total", "Panics caught; each cost one connection.");
 
-const FAMILIES: [Family; 31] = [
+const FAMILIES: [Family; 32] = [
     REQUESTS,
     DURATION,
     REQUEST_BYTES,
@@ -112,6 +116,7 @@ const FAMILIES: [Family; 31] = [
     SPLIT_REQUESTS,
     SPLIT_CONFIGURED,
     SPLIT_OBSERVED,
+    SPLIT_SPILLED,
     CERTIFICATE_EXPIRES,
     CERTIFICATE_DAYS,
     CERTIFICATE_UNUSABLE,
@@ -338,7 +343,7 @@ fn listeners(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 4] {
     ]
 }
 
-fn splits(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 3] {
+fn splits(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 4] {
     let (destinations, routes) = split_names(state);
     let total = |(labels, slot): &(SplitLabels, Slot)| {
         let requests = split_requests(shards, *slot);
@@ -358,7 +363,32 @@ fn splits(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 3] {
             }
         }
     }
-    [family(SPLIT_REQUESTS, totals), family(SPLIT_CONFIGURED, configured), family(SPLIT_OBSERVED, observed)]
+    [
+        family(SPLIT_REQUESTS, totals),
+        family(SPLIT_CONFIGURED, configured),
+        family(SPLIT_OBSERVED, observed),
+        family(SPLIT_SPILLED, spilled(state, &routes)),
+    ]
+}
+
+/// What destinations of spilling routes leave to others; a route that has nobody left to take it spills nothing.
+fn spilled(state: &State, routes: &Routes) -> Vec<Metric> {
+    let spilling = lock(&state.splits).spilling.clone();
+    if spilling.is_empty() {
+        return Vec::new();
+    }
+    let healthy: HashSet<Arc<str>> =
+        cluster_names(state).into_iter().filter(|(.., endpoints)| *endpoints > 0).map(|(name, ..)| name.0).collect();
+    let is_healthy = |share: &Share| healthy.contains(&share.destination);
+    let mut metrics = Vec::new();
+    for (route, shares) in routes.iter().filter(|(route, _)| spilling.contains(route)) {
+        let is_served = shares.iter().any(|share| is_healthy(share) && share.configured > 0.0);
+        for share in shares {
+            let spilled = if is_served && !is_healthy(share) { share.configured } else { 0.0 };
+            metrics.push(gauge_metric(split_labels(route, &share.destination), spilled));
+        }
+    }
+    metrics
 }
 
 type Routes = Vec<(Arc<str>, Vec<Share>)>;

@@ -1,5 +1,6 @@
 //! The process's metrics: label sets, shards, and what control work sets.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -95,6 +96,8 @@ pub(super) struct Clusters {
 pub(super) struct Splits {
     pub(super) names: Names<SplitLabels>,
     pub(super) routes: HashMap<Arc<str>, Vec<Share>>,
+    /// Routes whose empty destinations leave their share to the others.
+    pub(super) spilling: HashSet<Arc<str>>,
 }
 
 /// How the configuration fares.
@@ -136,7 +139,7 @@ impl State {
             tag: tag.to_owned(),
             series: Mutex::new(Names::new(SERIES_MAX, DestinationLabels::all("overflow"))),
             clusters: Mutex::new(Clusters { names: clusters, healthy: HashMap::default() }),
-            splits: Mutex::new(Splits { names: splits, routes: HashMap::default() }),
+            splits: Mutex::new(Splits { names: splits, routes: HashMap::default(), spilling: HashSet::default() }),
             listeners: Mutex::new(Names::new(LISTENERS_MAX, ListenerLabel(overflow))),
             shards: Mutex::new(Vec::new()),
             config: Mutex::new(ConfigState::default()),
@@ -223,6 +226,11 @@ impl Metrics {
     pub fn listener(&self, address: SocketAddr) -> ListenerId {
         let text = format!("{}_{}", address.ip(), address.port());
         lock(&self.state.listeners).id(&ListenerLabel(text.into()))
+    }
+
+    /// Notes the routes whose empty destinations leave their share to the others; they are all of them.
+    pub fn set_spilling(&self, routes: impl Iterator<Item = Arc<str>>) {
+        lock(&self.state.splits).spilling = routes.collect();
     }
 
     /// Stands for the destinations of a route, in the order given, each with its share of the whole. The observed share is

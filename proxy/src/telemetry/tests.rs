@@ -378,6 +378,22 @@ fn split_shares(metrics: &Metrics, name: &str) -> Vec<f64> {
 }
 
 #[test]
+fn the_share_of_a_destination_without_healthy_endpoints_is_told_where_it_spills() {
+    let metrics = metrics();
+    let route: Arc<str> = "default/reviews/http[0]".into();
+    let _held = metrics.split(&route, &[("v1".into(), 0.75), ("v2".into(), 0.25)]);
+    let (v1, v2) = (metrics.cluster(&"v1".into()), metrics.cluster(&"v2".into()));
+    let spilled = || split_shares(&metrics, "tidegate_split_spilled_share");
+    assert!(spilled().is_empty(), "not a route that spills");
+    metrics.set_spilling([Arc::clone(&route)].into_iter());
+    for (healthy, want) in [([1, 1], [0.0, 0.0]), ([1, 0], [0.0, 0.25]), ([0, 0], [0.0, 0.0])] {
+        metrics.set_membership_healthy(&v1, healthy[0]);
+        metrics.set_membership_healthy(&v2, healthy[1]);
+        assert_eq!(spilled(), want, "{healthy:?}");
+    }
+}
+
+#[test]
 fn the_observed_share_is_counted_from_the_last_change_of_weights() {
     let metrics = metrics();
     let series = metrics.series(&destination("reviews"));

@@ -43,6 +43,34 @@ struct Idle {
     sweeps: u32,
 }
 
+impl Idle {
+    /// For how long it has been idle at least: the first sweep may have come at once.
+    fn age_at_least(&self) -> Duration {
+        TICK * self.sweeps.saturating_sub(1)
+    }
+
+    /// For how long it has been idle at most.
+    fn age_at_most(&self) -> Duration {
+        TICK * (self.sweeps + 1)
+    }
+
+    /// Whether the back end, as far as it is known, would not have closed it yet.
+    fn is_young_enough(&self) -> bool {
+        let limit = self.connection.endpoint.keep_alive().reusable_for();
+        limit.is_none_or(|limit| self.age_at_most() <= limit)
+    }
+
+    /// Whether it can be used: nothing has happened. A back end that has closed it has shown how long it waits.
+    fn is_alive(&mut self) -> bool {
+        // Bytes that nobody asked for are as good as a close.
+        let is_quiet = self.connection.stream.liveness() == Liveness::Quiet;
+        if !is_quiet {
+            self.connection.endpoint.keep_alive().closed_by_peer(self.age_at_least());
+        }
+        is_quiet
+    }
+}
+
 /// Under which connections to `endpoint` are kept.
 pub(super) fn key(endpoint: &Arc<EndpointState>) -> usize {
     Arc::as_ptr(endpoint) as usize
@@ -96,8 +124,8 @@ impl Pool {
         self.http2.close_one_of(gate);
     }
 
-    /// Closes connections that were idle for too long, that the back end has closed, and those to endpoints that have left
-    /// the configuration. Called once a [`TICK`].
+    /// Closes connections that were idle for too long, that the back end has closed or is about to, and those to endpoints
+    /// that have left the configuration. Called once a [`TICK`].
     pub(crate) fn sweep(&self) {
         self.http2.sweep();
         self.slots.borrow_mut().retain(|_, slot| {
@@ -107,7 +135,7 @@ impl Pool {
                 idle.sweeps += 1;
                 let limit = idle.connection.idle_limit.map_or(IDLE_SWEEPS, sweeps);
                 let is_wanted = in_use && idle.sweeps <= limit && !idle.connection.is_in_the_way();
-                is_wanted && idle.connection.stream.liveness() == Liveness::Quiet
+                is_wanted && idle.is_young_enough() && idle.is_alive()
             });
             !slot.idle.is_empty()
         });

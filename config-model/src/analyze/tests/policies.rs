@@ -76,3 +76,43 @@ fn tg0006_settings_of_a_port_that_nobody_has_or_names() {
         assert_eq!(messages(&text, "TG0006"), want, "{rule} {destination}");
     }
 }
+
+/// A VirtualService with that annotation and a split over subsets a and b of the service `s`.
+fn split_with(annotation: &str) -> String {
+    let to = |subset: &str| {
+        format!("{{destination: {{host: s.example, subset: {subset}, port: {{number: 80}}}}, weight: 50}}")
+    };
+    let spec = format!("{{hosts: [s.example], http: [{{route: [{}, {}]}}]}}", to("a"), to("b"));
+    istio("VirtualService", &format!("{{name: split, annotations: {{{annotation}}}}}"), &spec)
+}
+
+const SUBSETS: &str = "subsets: [{name: a, labels: {v: a}}, {name: b, labels: {v: b}}]";
+
+#[test]
+fn tg0006_a_sticky_split_that_nothing_is_hashed_for() {
+    let hashed = "trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}";
+    let told = "Warning: The annotation tidegate.io/split has no effect on this rule: no DestinationRule of its destinations \
+                says by a consistentHash what requests are hashed by.; add loadBalancer.consistentHash to the DestinationRule";
+    for (annotation, policy, want) in [
+        ("tidegate.io/split: sticky", "", vec![told]),
+        ("tidegate.io/split: sticky", hashed, vec![]),
+        ("tidegate.io/split: drawn", "", vec![]),
+    ] {
+        let rule = rule_of(&format!("{SUBSETS}, {policy}"));
+        let text = format!("{}{rule}{}", service_of(4), split_with(annotation));
+        assert_eq!(messages(&text, "TG0006"), want, "{annotation} {policy}");
+    }
+}
+
+#[test]
+fn tg0006_a_share_that_spills() {
+    let told = "Warning: The share of subset \"b\" spills to the other destinations: it has no ready endpoint.";
+    for (annotation, endpoints, want) in [
+        ("tidegate.io/empty-subsets: spill", 1, vec![told]),
+        ("tidegate.io/empty-subsets: spill", 2, vec![]),
+        ("tidegate.io/empty-subsets: fail", 1, vec![]),
+    ] {
+        let text = format!("{}{}{}", service_of(endpoints), rule_of(SUBSETS), split_with(annotation));
+        assert_eq!(messages(&text, "TG0006"), want, "{annotation} {endpoints}");
+    }
+}

@@ -160,6 +160,30 @@ fn an_annotation_draws_faults_for_each_attempt() {
     }
 }
 
+#[test]
+fn annotations_say_how_a_split_chooses() {
+    let split = |metadata: &str, route: &str| {
+        let spec = format!("{{hosts: ['*'], gateways: [web], http: [{{route: [{route}]}}]}}");
+        let route = first_route(&format!("{WEB}{REVIEWS}{}", virtual_service(metadata, &spec)));
+        (route.split().sticky, route.split().spill)
+    };
+    let one = "{destination: {host: reviews}}";
+    let two = "{destination: {host: reviews}, weight: 1}, {destination: {host: reviews}, weight: 1}";
+    for (annotations, route, want) in [
+        ("", two, (false, false)),
+        ("tidegate.io/split: sticky", two, (true, false)),
+        ("tidegate.io/split: sticky", one, (false, false)),
+        ("tidegate.io/empty-subsets: spill", two, (false, true)),
+        ("tidegate.io/split: drawn, tidegate.io/empty-subsets: fail", two, (false, false)),
+    ] {
+        assert_eq!(
+            split(&format!("{{name: v, annotations: {{{annotations}}}}}"), route),
+            want,
+            "{annotations} {route}"
+        );
+    }
+}
+
 /// Cluster and share of each mirror.
 fn mirror_lines(text: &str) -> Vec<String> {
     let model = resolved(text).model;

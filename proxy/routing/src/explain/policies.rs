@@ -33,6 +33,12 @@ pub struct Policies {
     /// What requests are hashed by, in order of precedence: `header x-user`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hash: Vec<String>,
+    /// Whether requests of one hash go to one destination of the split.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sticky: bool,
+    /// Whether destinations without a ready endpoint leave their share to the others.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub spill: bool,
 }
 
 impl Policies {
@@ -122,6 +128,8 @@ pub(super) fn policies(model: &Model, entry: &RouteEntry) -> Policies {
         mirrors: route.mirrors().iter().map(|mirror| self::mirror(model, mirror)).collect(),
         cors: route.cors().map(cors),
         hash: route.hash().iter().map(hash).collect(),
+        sticky: route.split().sticky,
+        spill: route.split().spill,
     }
 }
 

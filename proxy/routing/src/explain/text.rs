@@ -118,7 +118,16 @@ impl Text {
         policies.fault.iter().try_for_each(|fault| self.fault(fault))?;
         policies.mirrors.iter().try_for_each(|mirror| self.mirror(mirror))?;
         policies.cors.iter().try_for_each(|cors| self.cors(cors))?;
-        if policies.hash.is_empty() { Ok(()) } else { writeln!(self.out, "hash by {}", policies.hash.join(", ")) }
+        if !policies.hash.is_empty() {
+            writeln!(self.out, "hash by {}", policies.hash.join(", "))?;
+        }
+        if policies.sticky {
+            writeln!(self.out, "split sticky: requests of one hash go to one destination, those without are drawn")?;
+        }
+        if policies.spill {
+            writeln!(self.out, "split spills: destinations without a ready endpoint leave their share to the others")?;
+        }
+        Ok(())
     }
 
     fn retries(&mut self, retries: &Retries) -> fmt::Result {
