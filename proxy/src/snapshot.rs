@@ -51,6 +51,8 @@ pub struct ListenerRuntime {
     pub(crate) accepts: Accepts,
     /// Whether connections are redirected to it that were meant for others.
     pub is_redirected: bool,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub has_proxy_header: bool,
     /// Metric cells.
     pub metrics: ListenerId,
 }

@@ -133,6 +133,7 @@ pub(super) fn cluster(service: Service<'_>, host: &Arc<str>, labels: &Labels) ->
         connect_timeout: Duration::ZERO,
         policy: None,
         tls: None,
+        proxy_protocol: None,
         discovery: Discovery::Static,
         origins: Vec::new(),
     })

@@ -105,6 +105,9 @@ pub struct Cluster {
     /// TLS towards its endpoints; plain text if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Arc<UpstreamTls>>,
+    /// What connections begin with that tells the endpoint who the client is. Envoy: `ProxyProtocolUpstreamTransport`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// How endpoints are found.
     pub discovery: Discovery,
     /// The service, then the DestinationRule and subset that hold for it.
@@ -116,6 +119,15 @@ impl Cluster {
     pub fn policy(&self) -> &ClusterPolicy {
         self.policy.as_deref().unwrap_or(&UNSET)
     }
+}
+
+/// A header of the PROXY protocol. Source: `trafficPolicy.proxyProtocol`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum ProxyProtocolVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// Which version of HTTP endpoints are spoken to in.

@@ -20,6 +20,9 @@ pub struct Listener {
     pub address: SocketAddr,
     /// How connections get here.
     pub binding: Binding,
+    /// Whether they begin with a header of the PROXY protocol, of either version. Source: MeshConfig,
+    /// `defaultConfig.gatewayTopology.proxyProtocol`; Envoy: the listener filter `proxy_protocol`.
+    pub has_proxy_header: bool,
     /// How its connections are taken.
     pub chains: FilterChains,
     /// The Gateway servers, or the entries of a Sidecar and the services, that asked for this listener.

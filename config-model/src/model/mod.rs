@@ -12,7 +12,9 @@ mod route_policy;
 mod tcp;
 mod tls;
 
-pub use cluster::{BackEndProtocol, Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery};
+pub use cluster::{
+    BackEndProtocol, Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery, ProxyProtocolVersion,
+};
 pub use cluster_policy::{
     Balancing, ClusterPolicy, ConnectionPool, Failover, Keepalive, LocalityPolicy, Nearness, OutlierDetection, Pings,
     RetryBudget, Warmup,

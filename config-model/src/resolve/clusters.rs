@@ -123,6 +123,7 @@ impl<'a> Clusters<'a> {
             connect_timeout: self.policies.connect_timeout(Blocks::default()),
             policy: None,
             tls: None,
+            proxy_protocol: None,
             discovery,
             origins: Vec::new(),
             name: name.clone(),
@@ -226,6 +227,7 @@ impl<'a> Clusters<'a> {
             connect_timeout: self.policies.connect_timeout(blocks),
             policy: self.policies.policy(blocks),
             tls,
+            proxy_protocol: blocks.proxy_protocol(),
             discovery,
             origins,
         })

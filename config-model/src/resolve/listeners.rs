@@ -17,7 +17,7 @@ use crate::resource::{Gateway, Server, ServerTlsMode, ServerTlsSettings};
 
 use super::downstream_tls;
 use super::gateway::{self, GatewayServer, Served, Serving};
-use super::set::Item;
+use super::set::{Item, ResourceSet};
 use super::virtual_hosts::{Block, VirtualHosts};
 use super::{Proxy, connections, findings};
 
@@ -75,6 +75,12 @@ pub(super) fn sockets<'a>(gateways: &[Item<'a, Gateway>], diagnostics: &mut Vec<
     sockets
 }
 
+/// Whether what stands in front of gateways says who their clients are.
+fn has_proxy_header(resources: &ResourceSet) -> bool {
+    let config = resources.mesh_config().and_then(|(_, mesh)| mesh.default_config.as_ref());
+    config.and_then(|config| config.gateway_topology.as_ref()).is_some_and(|topology| topology.proxy_protocol.is_some())
+}
+
 /// A route configuration whose virtual hosts are not put together yet.
 struct Unfinished {
     name: String,
@@ -117,7 +123,8 @@ impl Sockets {
             }
         };
         let origins = servers.iter().map(GatewayServer::origin).collect();
-        self.listeners.push(Listener { address, binding: Binding::Bound, chains, origins });
+        let has_proxy_header = has_proxy_header(serving.build.resources);
+        self.listeners.push(Listener { address, binding: Binding::Bound, has_proxy_header, chains, origins });
     }
 
     /// Adds the chains of a server that speaks TLS.

@@ -11,7 +11,7 @@ use foldhash::{HashMap, HashMapExt};
 use crate::decode::{self, Located};
 use crate::model::{
     BackEndProtocol, Balancing, ClusterPolicy, ConnectionPool, Discovery, Failover, Fraction, Keepalive, Locality,
-    LocalityPolicy, Nearness, OutlierDetection, Pings, RetryBudget, Warmup,
+    LocalityPolicy, Nearness, OutlierDetection, Pings, ProxyProtocolVersion, RetryBudget, Warmup,
 };
 use crate::name::Labels;
 use crate::resource::{self, LoadBalancerSettings, LocalityLoadBalancerSetting, MeshConfig, SimpleLb, TrafficPolicy};
@@ -36,6 +36,7 @@ pub(super) struct Blocks<'a> {
     outlier_detection: Option<&'a resource::OutlierDetection>,
     retry_budget: Option<&'a resource::RetryBudget>,
     tls: Option<&'a resource::ClientTlsSettings>,
+    proxy_protocol: Option<&'a resource::ProxyProtocol>,
 }
 
 impl<'a> Blocks<'a> {
@@ -55,6 +56,7 @@ impl<'a> Blocks<'a> {
                 outlier_detection: settings.outlier_detection.as_ref(),
                 retry_budget,
                 tls: settings.tls.as_ref(),
+                proxy_protocol: policy.proxy_protocol.as_ref().or(self.proxy_protocol),
             },
             None => Self {
                 load_balancer: policy.load_balancer.as_ref().or(self.load_balancer),
@@ -62,6 +64,7 @@ impl<'a> Blocks<'a> {
                 outlier_detection: policy.outlier_detection.as_ref().or(self.outlier_detection),
                 retry_budget,
                 tls: policy.tls.as_ref().or(self.tls),
+                proxy_protocol: policy.proxy_protocol.as_ref().or(self.proxy_protocol),
             },
         }
     }
@@ -69,6 +72,14 @@ impl<'a> Blocks<'a> {
     /// TLS towards endpoints.
     pub(super) fn tls(self) -> Option<&'a resource::ClientTlsSettings> {
         self.tls
+    }
+
+    /// The header that tells endpoints who the client is.
+    pub(super) fn proxy_protocol(self) -> Option<ProxyProtocolVersion> {
+        self.proxy_protocol.map(|written| match *written.version {
+            resource::ProxyProtocolVersion::V1 => ProxyProtocolVersion::V1,
+            resource::ProxyProtocolVersion::V2 => ProxyProtocolVersion::V2,
+        })
     }
 
     fn simple(self) -> SimpleLb {

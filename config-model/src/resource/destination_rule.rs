@@ -56,7 +56,7 @@ object! {
         /// Tunnels of TCP through HTTP.
         tunnel: Option<TunnelSettings> = "tunnel" later,
         /// PROXY protocol towards the service.
-        proxy_protocol: Option<ProxyProtocol> = "proxyProtocol" later,
+        proxy_protocol: Option<ProxyProtocol> = "proxyProtocol",
         /// Limit of retries as a share of requests.
         retry_budget: Option<RetryBudget> = "retryBudget",
     }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use config_model::model::{
     Action, Balancing, Cluster, ClusterName, ClusterPolicy, Discovery, Endpoint, EndpointAddress, Health, Listener,
-    Model, Route, RouteConfiguration, RouteConfigurationIndex, VirtualHost,
+    Model, Route, RouteConfiguration, RouteConfigurationIndex, TcpProxy, TcpRoute, VirtualHost,
 };
 use config_model::name::{HostPattern, Labels};
 use config_model::origin::Origin;
@@ -118,8 +118,23 @@ pub(crate) struct EndpointRow<'m> {
     version: &'m str,
 }
 
-/// The listeners; one that ends TLS once for each of its route configurations.
+/// The listeners, each once for each of its route configurations and of its ways for other connections.
 pub(crate) fn listeners<'m>(model: &'m Model, filter: &Filter) -> Vec<ListenerRow<'m>> {
+    let mut rows = http_listeners(model, filter);
+    for listener in model.listeners.iter().filter(|listener| filter.takes_port(listener.address.port())) {
+        let proxies = listener.tcp_proxies().filter_map(|index| model.tcp_proxies.get(index.0 as usize));
+        rows.extend(proxies.filter(|_| filter.host.is_none()).map(|proxy| ListenerRow {
+            address: listener.address,
+            routes: &proxy.name,
+            domains: Vec::new(),
+            origins: &listener.origins,
+        }));
+    }
+    rows.sort_by_key(|row| (row.address.port(), row.address.ip()));
+    rows
+}
+
+fn http_listeners<'m>(model: &'m Model, filter: &Filter) -> Vec<ListenerRow<'m>> {
     let row = |(listener, index): (&'m Listener, RouteConfigurationIndex)| {
         let routes = model.route_configurations.get(index.0 as usize)?;
         let domains: Vec<_> = routes.virtual_hosts.iter().flat_map(|host| &host.domains).collect();
@@ -144,10 +159,12 @@ pub(crate) fn routes<'m>(model: &'m Model, filter: &Filter) -> Vec<RouteRow<'m>>
     let hosts = configurations
         .flat_map(|configuration| configuration.virtual_hosts.iter().map(move |host| (configuration, host)));
     let kept = hosts.filter(|(_, host)| filter.takes_domains(&host.domains));
-    kept.flat_map(|(configuration, host)| {
+    let of_http = kept.flat_map(|(configuration, host)| {
         host.routes.iter().map(move |route| RouteRow::new(model, configuration, host, route))
-    })
-    .collect()
+    });
+    let proxies = model.tcp_proxies.iter().filter(|proxy| filter.host.is_none() && filter.takes_port(proxy.port));
+    let of_tcp = proxies.flat_map(|proxy| proxy.routes.iter().map(move |route| RouteRow::of_tcp(model, proxy, route)));
+    of_http.chain(of_tcp).collect()
 }
 
 /// The clusters, each with the number of its endpoints.
@@ -183,6 +200,39 @@ impl<'m> RouteRow<'m> {
             matcher: words::matcher(&route.matcher),
             action: words::action(&route.action, model),
             destinations: destinations.collect(),
+            origin: &route.origin,
+        }
+    }
+}
+
+impl<'m> RouteRow<'m> {
+    fn of_tcp(model: &'m Model, proxy: &'m TcpProxy, route: &'m TcpRoute) -> Self {
+        let subnets: Vec<String> = route.destination_subnets.iter().map(ToString::to_string).collect();
+        let total: u64 = route.destinations.iter().map(|to| u64::from(to.weight)).sum();
+        let destinations = route.destinations.iter().filter_map(|to| {
+            let (cluster, exists) = words::cluster_name(&to.cluster, model)?;
+            Some(DestinationRow {
+                cluster,
+                exists,
+                weight: to.weight,
+                share: f64::from(to.weight) / total.max(1) as f64,
+            })
+        });
+        let destinations: Vec<DestinationRow<'m>> = destinations.collect();
+        let line = |row: &DestinationRow<'m>| format!("{} % {}", (row.share * 1e4).round() / 1e2, row.cluster);
+        Self {
+            port: proxy.port,
+            virtual_host: &proxy.name,
+            domains: &[],
+            name: None,
+            id: &route.id,
+            matcher: if subnets.is_empty() {
+                "any connection".to_owned()
+            } else {
+                format!("to {}", subnets.join(", "))
+            },
+            action: destinations.iter().map(line).collect(),
+            destinations,
             origin: &route.origin,
         }
     }

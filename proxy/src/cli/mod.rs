@@ -3,6 +3,7 @@
 
 mod check;
 mod configuration;
+mod connection;
 mod demo;
 mod findings;
 mod gateway;

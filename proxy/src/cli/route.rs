@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::configuration::{ConfigurationArguments, Understood};
 use super::request::{self, Request};
 use super::terminal::{DIM, ERROR, paint};
-use super::{Failure, OutputFormat, Terminal};
+use super::{Failure, OutputFormat, Terminal, connection};
 
 /// Explains where a request would go: host, every rule that is passed over and why, split, subset and its endpoints
 ///
@@ -23,11 +23,13 @@ use super::{Failure, OutputFormat, Terminal};
 Examples:
   tidegate route ./config http://shop.example/reviews/7
   tidegate route ./config --method POST http://shop.example/orders -H 'end-user: jason' -H 'cookie: user=1'
+  tidegate route ./config tls://shop.example:443
+      Where TLS is passed on to; tcp://ADDRESS:PORT for a connection that is not read at all
   tidegate route ./config --listener 8080 http://shop.example/ --draw 0.93 --output json")]
 pub(crate) struct RouteArguments {
     #[command(flatten)]
     configuration: ConfigurationArguments,
-    /// The URL, or only its path if a host header is given
+    /// The URL, or only its path if a host header is given; tcp:// or tls:// for connections that are not read as HTTP
     url: Uri,
     /// The method
     #[arg(long, short = 'X', default_value = "GET", value_name = "M")]
@@ -71,7 +73,15 @@ struct Refused {
 impl RouteArguments {
     pub(crate) fn run(&self, terminal: &Terminal) -> Result<(), Failure> {
         let Understood { model, endpoints } = self.configuration.understand()?;
-        let routes = self.routes(self.listener(&model)?)?;
+        let listener = self.listener(&model)?;
+        if connection::is_meant(&self.url) {
+            let answer = connection::explain(&self.url, listener, (&model, &endpoints), self.fraction())?;
+            return terminal.write(&match self.output {
+                OutputFormat::Text => answer.text(),
+                OutputFormat::Json => serde_json::to_string_pretty(&answer).unwrap_or_default() + "\n",
+            });
+        }
+        let routes = self.routes(listener)?;
         let mut request = Request::new(&self.method, &self.url, &self.headers).map_err(Failure)?;
         let text = match self.explain(&model, routes, &mut request) {
             Ok(explanation) => self.render(&Answer::new(explanation, &endpoints)),
@@ -89,10 +99,14 @@ impl RouteArguments {
         let path = self.url.path().to_owned();
         let path = normalize(path.as_bytes(), model.mesh.path_normalization)?;
         request.show_path(path.matching());
-        // A fraction of 1 as one of 2^64; the cast saturates.
-        let draw = (self.draw * 2f64.powi(64)) as u64;
+        let draw = self.fraction();
         let inquiry = Inquiry { configuration, head: request, path: &path, draw };
         Ok(explain(model, &Table::compile(model), &inquiry))
+    }
+
+    /// The draw, a fraction of 1, as one of 2^64; the cast saturates.
+    fn fraction(&self) -> u64 {
+        (self.draw * 2f64.powi(64)) as u64
     }
 
     /// The routes of `listener` for a connection to the URL's host.

@@ -134,6 +134,7 @@ fn listeners(surroundings: &Surroundings<'_>, model: &Model, previous: Option<&S
                 is_http_expected: detection.is_http_expected,
             })),
         },
+        has_proxy_header: listener.has_proxy_header,
         is_redirected: listener.binding == Binding::Redirected,
         metrics: surroundings.metrics.listener(surroundings.port_map.apply(listener.address)),
     };

@@ -352,7 +352,8 @@ impl Tries<'_> {
             let connection = match kept {
                 Some(connection) => connection,
                 None => {
-                    let connecting = connect(&self.local, self.cluster, entry, security);
+                    let ends = Some(exchange.record.ends());
+                    let connecting = connect(&self.local, self.cluster, entry, security, ends);
                     let connected = Box::pin(policy::in_time(exchange, connecting)).await;
                     let connected = connected.unwrap_or_else(|| Err(timed_out(exchange)));
                     connected.map_err(AttemptEnd::Failed)?

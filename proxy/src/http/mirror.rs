@@ -74,7 +74,7 @@ async fn exchange(local: &Rc<Local>, pinned: &Pinned, index: ClusterIndex, reque
     };
     let mut upstream = match local.pool.reuse(&entry.state, security.as_ref()) {
         Some(upstream) => upstream,
-        None => connect(local, cluster, entry, security.as_ref()).await.ok()?,
+        None => connect(local, cluster, entry, security.as_ref(), None).await.ok()?,
     };
     let mut pump = Pump::new(bytes, Framing::None);
     std::future::poll_fn(|cx| pump.poll(cx, &mut Nothing, &mut upstream.stream, (&local.memory, &local.deadlines)))

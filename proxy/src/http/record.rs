@@ -19,6 +19,7 @@ use super::head::Wishes;
 use super::policy::Rare;
 use super::target::Target;
 use crate::listener::{Connection, Protocol};
+use crate::net::Ends;
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::{AccessRecord, CapturedHeaders, Flags, Headers, NO_HEADERS, RequestProtocol, RequestRecord};
 use crate::worker::{Local, Pinned};
@@ -187,6 +188,11 @@ impl Record {
     /// Our address, as the client dialled it.
     pub(super) fn here(&self) -> SocketAddr {
         self.connection.here
+    }
+
+    /// Both ends of the client's connection.
+    pub(super) fn ends(&self) -> Ends {
+        self.connection.ends()
     }
 
     /// Whether the client speaks HTTP/2.

@@ -16,7 +16,7 @@ use super::redirect::{self, Way};
 use super::sniff::PREFACE;
 use super::{Place, detect, misdirected};
 use crate::http::{peer_text, serve_http1, serve_http2};
-use crate::net::Stream;
+use crate::net::{Ends, Stream, proxy_header};
 use crate::snapshot::{Accepts, ClusterRuntime, ListenerRuntime};
 use crate::tcp::{self, Opening};
 use crate::telemetry::ListenerId;
@@ -27,6 +27,9 @@ use crate::worker::{ConnectionGuard, Deadline, Local, Pinned};
 const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// The same, when it came shortly before a drain: its request may be on its way.
 const FIRST_BYTES_LIMIT: Duration = Duration::from_secs(1);
+
+/// To the end of a header of the PROXY protocol. Source: PROMISES.md, section 2, which has so long for any first bytes.
+const HEADER_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +115,11 @@ impl Connection {
         chains.find(self.tls.get()?.server_name.as_deref())
     }
 
+    /// Its ends, for whoever is to be told of them.
+    pub(crate) fn ends(&self) -> Ends {
+        Ends { client: self.peer, server: self.here }
+    }
+
     /// `cluster` with the address that the client wanted as its only endpoint, if that is where connections to it go and if this
     /// connection was redirected.
     pub(crate) fn original(&self, cluster: &Arc<ClusterRuntime>) -> Option<Arc<ClusterRuntime>> {
@@ -151,6 +159,26 @@ impl Drop for Connection {
     }
 }
 
+/// Serves a connection that begins with a header of the PROXY protocol, to its end.
+pub(super) async fn serve_behind_proxy(
+    local: Rc<Local>,
+    guard: ConnectionGuard,
+    place: Place,
+    mut socket: TcpStream,
+    peer: SocketAddr,
+) {
+    match tokio::time::timeout(HEADER_LIMIT, proxy_header::read(&mut socket)).await {
+        Ok(Ok(Some(Ends { client, server }))) => {
+            let place = Place { here: Some(server), ..place };
+            serve(local, guard, place, socket, client).await;
+        }
+        Ok(Ok(None)) => serve(local, guard, place, socket, peer).await,
+        Ok(Err(_)) | Err(_) => {
+            tracing::debug!(target: "listener", %peer, "a connection begins without a PROXY header");
+        }
+    }
+}
+
 /// Serves a connection to its end.
 pub(super) async fn serve(local: Rc<Local>, guard: ConnectionGuard, place: Place, socket: TcpStream, peer: SocketAddr) {
     let Some(here) = place.here.or_else(|| socket.local_addr().ok()) else { return };
@@ -170,7 +198,12 @@ pub(super) async fn serve(local: Rc<Local>, guard: ConnectionGuard, place: Place
         && let Some((protocol, first)) = first_bytes(&connection, &mut stream).await
     {
         let protocol = connection.tls().and_then(|tls| tls.protocol).unwrap_or(protocol);
-        serve_http(Rc::clone(&connection), stream, protocol, first).await;
+        connection.protocol.set(protocol);
+        match protocol {
+            Protocol::Http1 => serve_http1(Rc::clone(&connection), stream, first).await,
+            // Boxed, as the futures of HTTP/1 connections would have to have room for it.
+            Protocol::Http2 => Box::pin(serve_http2(Rc::clone(&connection), stream, first)).await,
+        }
     }
     drop(connection);
     drop(guard);
@@ -181,8 +214,7 @@ pub(super) async fn serve_http(connection: Rc<Connection>, stream: Stream, proto
     connection.protocol.set(protocol);
     match protocol {
         Protocol::Http1 => serve_http1(connection, stream, first).await,
-        // Boxed, as the futures of HTTP/1 connections would have to have room for it.
-        Protocol::Http2 => Box::pin(serve_http2(connection, stream, first)).await,
+        Protocol::Http2 => serve_http2(connection, stream, first).await,
     }
 }
 

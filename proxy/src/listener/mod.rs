@@ -64,7 +64,13 @@ async fn take(local: &Rc<Local>, place: Place, accepted: Result<(TcpStream, Sock
     match accepted {
         Ok((socket, peer)) => {
             let guard = Connections::enter(local);
-            tokio::task::spawn_local(connection::serve(Rc::clone(local), guard, place, socket, peer));
+            let has_header = local.pin().listener(place.address).is_some_and(|listener| listener.has_proxy_header);
+            if has_header {
+                let served = connection::serve_behind_proxy(Rc::clone(local), guard, place, socket, peer);
+                tokio::task::spawn_local(served);
+            } else {
+                tokio::task::spawn_local(connection::serve(Rc::clone(local), guard, place, socket, peer));
+            }
         }
         // The client gave up while it was queued.
         Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}

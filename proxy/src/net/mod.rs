@@ -1,11 +1,13 @@
 //! Sockets as the data path uses them: read into memory that is only borrowed when bytes are there, written by slices.
 
+pub(crate) mod proxy_header;
 mod socket;
 mod splice;
 mod stream;
 mod tls;
 mod watched;
 
+pub(crate) use proxy_header::Ends;
 pub(crate) use splice::Pipe;
 pub(crate) use stream::{Liveness, Stream};
 pub(crate) use tls::{Session, TlsScratch, TlsStream};

@@ -114,7 +114,7 @@ impl Attempt {
         let cluster = &self.cluster;
         let entry: &Entry = cluster.endpoints.get(self.pick)?;
         let security = Security::of(cluster, b"");
-        match connect_or_refuse(&connection.local, cluster, entry, security.as_ref()).await {
+        match connect_or_refuse(&connection.local, cluster, entry, security.as_ref(), Some(connection.ends())).await {
             Ok(upstream) => {
                 let connected = AttemptOutcome::Answered { status: 200, grpc_status: None, rate_limited: false };
                 report(cluster, self.pick, &connected);

@@ -9,12 +9,13 @@ use config_model::model::EndpointAddress;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{Security, UpstreamConnection, handshake};
-use crate::net::Stream;
+use crate::net::{Ends, Stream, proxy_header};
 use crate::snapshot::ClusterRuntime;
 use crate::tls::Offer;
 use crate::worker::Local;
 
-/// Connects to an endpoint of a cluster within its limits of time and number; with TLS if `security` says so.
+/// Connects to an endpoint of a cluster within its limits of time and number; with TLS if `security` says so. `ends` are those
+/// of the client's connection, if the endpoint is to be told.
 ///
 /// # Errors
 /// If that takes longer, or fails.
@@ -23,9 +24,10 @@ pub(crate) async fn connect(
     cluster: &ClusterRuntime,
     entry: &Entry,
     security: Option<&Security>,
+    ends: Option<Ends>,
 ) -> Result<Box<UpstreamConnection>, AttemptError> {
     let permit = permit(local, cluster).await?;
-    establish(local, cluster, entry, security, permit).await
+    establish(local, cluster, entry, security, ends, permit).await
 }
 
 /// The same, but where the cluster has as many connections as it may have nobody waits for one.
@@ -37,13 +39,14 @@ pub(crate) async fn connect_or_refuse(
     cluster: &ClusterRuntime,
     entry: &Entry,
     security: Option<&Security>,
+    ends: Option<Ends>,
 ) -> Result<Box<UpstreamConnection>, AttemptError> {
     let gate = cluster.endpoints.cluster().connections();
     let permit = match cluster.definition.policy().pool.connections_max {
         Some(_) => Some(gate.try_acquire().ok_or(AttemptError::Overflow)?),
         None => None,
     };
-    establish(local, cluster, entry, security, permit).await
+    establish(local, cluster, entry, security, ends, permit).await
 }
 
 async fn establish(
@@ -51,9 +54,10 @@ async fn establish(
     cluster: &ClusterRuntime,
     entry: &Entry,
     security: Option<&Security>,
+    ends: Option<Ends>,
     permit: Option<ConnectionPermit>,
 ) -> Result<Box<UpstreamConnection>, AttemptError> {
-    let stream = open(cluster, entry, security, local, Offer::Http1).await?;
+    let stream = open(cluster, entry, (security, ends), local, Offer::Http1).await?;
     Ok(UpstreamConnection::new(stream, Arc::clone(&entry.state), local, cluster, permit, security))
 }
 
@@ -61,14 +65,18 @@ async fn establish(
 pub(super) async fn open(
     cluster: &ClusterRuntime,
     entry: &Entry,
-    security: Option<&Security>,
+    (security, ends): (Option<&Security>, Option<Ends>),
     local: &Rc<Local>,
     offer: Offer,
 ) -> Result<Stream, AttemptError> {
     let limit = cluster.definition.connect_timeout;
     let connecting = async {
         let dialled = dial(&entry.endpoint.address).await;
-        let stream = dialled.map_err(|error| AttemptError::ConnectFailed { reason: error.kind() })?;
+        let failed = |error: io::Error| AttemptError::ConnectFailed { reason: error.kind() };
+        let mut stream = dialled.map_err(failed)?;
+        if let Some(version) = cluster.definition.proxy_protocol {
+            tell(&mut stream, &proxy_header::header(version, ends)).await.map_err(failed)?;
+        }
         match security {
             None => Ok(stream),
             Some(security) => handshake::secure(local, security, stream, offer).await,
@@ -85,6 +93,19 @@ async fn permit(local: &Local, cluster: &ClusterRuntime) -> Result<Option<Connec
     }
     let gate = cluster.endpoints.cluster().connections();
     gate.acquire().await.map(Some).map_err(|_overflow| AttemptError::Overflow)
+}
+
+/// Writes all of `header`.
+async fn tell(stream: &mut Stream, header: &[u8]) -> io::Result<()> {
+    let mut rest = header;
+    while !rest.is_empty() {
+        let sent = std::future::poll_fn(|cx| stream.poll_write(cx, &[io::IoSlice::new(rest)])).await?;
+        if sent == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        rest = rest.get(sent..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// The same, if it is to be had at once; without a limit nothing is needed. Else an idle connection of this worker is closed.

@@ -80,7 +80,11 @@ impl UpstreamConnection {
             endpoint,
             reused: false,
             security: security.cloned().map(Box::new),
-            requests_left: pool.requests_per_connection_max.map(NonZeroU32::get),
+            // What it was told of the client holds for no other.
+            requests_left: match cluster.definition.proxy_protocol {
+                Some(_) => Some(1),
+                None => pool.requests_per_connection_max.map(NonZeroU32::get),
+            },
             idle_limit: pool.idle_timeout,
             place: permit.map(|permit| (Arc::clone(cluster.endpoints.cluster().connections()), permit)),
             local: Rc::clone(local),

@@ -218,7 +218,7 @@ impl<'e, 'a> Entry<'e, 'a> {
         };
         let binding = if self.is_bound { Binding::Bound } else { Binding::Unbound };
         self.origins.dedup();
-        Listener { address, binding, chains, origins: self.origins }
+        Listener { address, binding, has_proxy_header: false, chains, origins: self.origins }
     }
 }
 

@@ -80,7 +80,8 @@ pub(super) fn serve<'a>(
 
 /// Where what follows from no resource was written.
 fn nowhere() -> Origin {
-    let resource = ResourceId { kind: "Sidecar", namespace: "".into(), name: "default".into(), file: "".into() };
+    let resource =
+        ResourceId { kind: "Sidecar", namespace: "".into(), name: "default".into(), file: "built-in".into() };
     Origin { resource: resource.into(), position: Position::default() }
 }
 
@@ -108,6 +109,7 @@ fn capturing(serving: &mut Serving<'_>, resources: &ResourceSet, scope: &Scope<'
     Some(Listener {
         address: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
         binding: Binding::Redirected,
+        has_proxy_header: false,
         chains: FilterChains::PlainText(NetworkFilter::Tcp(proxy)),
         origins: vec![serving.origin.clone()],
     })

@@ -73,7 +73,7 @@ async fn begin(
     slot: &Rc<Slot>,
 ) -> Result<Rc<Http2Connection>, AttemptError> {
     let permit = permit?;
-    let stream = open(cluster, entry, security, local, Offer::Http2).await?;
+    let stream = open(cluster, entry, (security, None), local, Offer::Http2).await?;
     Http2Connection::begin(stream, local, cluster, permit, security, slot).await
 }
 

@@ -1,0 +1,128 @@
+//! `route tcp://...` and `route tls://...`: where a connection would go that is not read as HTTP, and why.
+
+use std::net::IpAddr;
+
+use config_model::model::{ClusterName, Endpoint, Listener, Model};
+use config_model::origin::Origin;
+use http::Uri;
+use routing::Table;
+use serde::Serialize;
+
+use super::terminal::{DIM, ERROR, paint};
+use super::{Failure, words};
+
+/// What becomes of a connection.
+#[derive(Debug, Serialize)]
+pub(crate) struct Answer<'m> {
+    connection: String,
+    listener: String,
+    /// Those that were looked at, in order; the last one is taken, if any is.
+    routes: Vec<Looked>,
+    destinations: Vec<Share<'m>>,
+}
+
+/// A route, and whether it takes the connection.
+#[derive(Debug, Serialize)]
+struct Looked {
+    id: String,
+    origin: Origin,
+    takes: bool,
+    reason: String,
+}
+
+/// A destination and its share.
+#[derive(Debug, Serialize)]
+struct Share<'m> {
+    cluster: &'m ClusterName,
+    exists: bool,
+    share: f64,
+    /// Whether the draw falls on it.
+    chosen: bool,
+    endpoints: &'m [Endpoint],
+}
+
+/// Whether `url` stands for a connection, not for a request.
+pub(crate) fn is_meant(url: &Uri) -> bool {
+    matches!(url.scheme_str(), Some("tcp" | "tls"))
+}
+
+/// Explains a connection to `url` that comes in at `listener`; `draw` is a fraction of 2^64.
+pub(crate) fn explain<'m>(
+    url: &Uri,
+    listener: &Listener,
+    (model, endpoints): (&'m Model, &'m [Vec<Endpoint>]),
+    draw: u64,
+) -> Result<Answer<'m>, Failure> {
+    let host = url.host().unwrap_or("").trim_matches(['[', ']']).to_ascii_lowercase();
+    let wanted = host.parse::<IpAddr>().unwrap_or(listener.address.ip());
+    let name = (url.scheme_str() == Some("tls") && !host.is_empty()).then_some(&*host);
+    let port = listener.address.port();
+    let proxy = listener.tcp_for(name).ok_or_else(|| match name {
+        Some(name) => Failure(format!("port {port} passes no TLS for {name:?} on")),
+        None => {
+            Failure(format!("port {port} takes no connections but HTTP or TLS; ask for http://, https:// or tls://"))
+        }
+    })?;
+    let table = Table::compile(model);
+    let routes = table.tcp(proxy).into_iter().flat_map(|entry| entry.routes());
+    let mut looked = Vec::new();
+    let mut taken = None;
+    for entry in routes {
+        let subnets: Vec<String> = entry.route.destination_subnets.iter().map(ToString::to_string).collect();
+        let takes = entry.takes(wanted);
+        let reason = match (subnets.is_empty(), takes) {
+            (true, _) => "takes every connection".to_owned(),
+            (false, true) => format!("{wanted} is in {}", subnets.join(", ")),
+            (false, false) => format!("{wanted} is not in {}", subnets.join(", ")),
+        };
+        looked.push(Looked { id: entry.route.id.to_string(), origin: entry.route.origin.clone(), takes, reason });
+        if takes {
+            taken = Some(entry);
+            break;
+        }
+    }
+    let chosen = taken.and_then(|entry| entry.split.as_ref()).map_or(0, |(_, split)| split.pick(draw));
+    let destinations = taken.and_then(|entry| model_route(model, &entry.route.id, proxy.0));
+    let total: u64 = destinations.iter().flat_map(|route| &route.destinations).map(|to| u64::from(to.weight)).sum();
+    let shares = destinations.iter().flat_map(|route| &route.destinations).enumerate().filter_map(|(place, to)| {
+        let (cluster, exists) = words::cluster_name(&to.cluster, model)?;
+        let of_cluster = match &to.cluster {
+            config_model::model::ClusterTarget::Known(index) => endpoints.get(index.0 as usize),
+            config_model::model::ClusterTarget::Missing(_) => None,
+        };
+        let share = f64::from(to.weight) / total.max(1) as f64;
+        Some(Share { cluster, exists, share, chosen: place == chosen, endpoints: of_cluster.map_or(&[], |all| all) })
+    });
+    let (destinations, listener) = (shares.collect(), listener.address.to_string());
+    Ok(Answer { connection: url.to_string(), listener, routes: looked, destinations })
+}
+
+fn model_route<'m>(model: &'m Model, id: &str, proxy: u32) -> Option<&'m config_model::model::TcpRoute> {
+    model.tcp_proxies.get(proxy as usize)?.routes.iter().find(|route| *route.id == *id)
+}
+
+impl Answer<'_> {
+    /// In words.
+    pub(crate) fn text(&self) -> String {
+        let mut text = format!("{} at {}\n\n", self.connection.trim_end_matches('/'), self.listener);
+        for looked in &self.routes {
+            let mark = if looked.takes { "taken " } else { "passed" };
+            text += &format!("{mark} {}  {}  {}\n", looked.id, looked.reason, paint(DIM, &looked.origin));
+        }
+        if self.destinations.is_empty() {
+            text += &format!("\n{}\n", paint(ERROR, "no route takes it: the connection is closed"));
+        }
+        for share in &self.destinations {
+            let percent = (share.share * 1e4).round() / 1e2;
+            let chosen = if share.chosen { "  <- the draw falls here" } else { "" };
+            text += &format!("\n{percent} % {}{chosen}\n", share.cluster);
+            if !share.exists {
+                text += &format!("  {}\n", paint(ERROR, "does not exist: the connection is closed"));
+            }
+            for endpoint in share.endpoints {
+                text += &format!("  {}\n", endpoint.address);
+            }
+        }
+        text
+    }
+}
