@@ -52,6 +52,15 @@ impl Route {
         self.policy.as_ref().map_or(&[], |policy| &policy.hash)
     }
 
+    /// Whether it asks for CONNECT by name.
+    pub fn asks_for_connect(&self) -> bool {
+        let is_meant = |condition: &Condition| match &condition.condition {
+            MatchCondition::Method(TextMatch::Exact(method)) => **method == *"CONNECT",
+            _ => false,
+        };
+        self.matcher.conditions.iter().any(is_meant)
+    }
+
     /// How one of its destinations is chosen.
     pub fn split(&self) -> SplitPolicy {
         self.policy.as_ref().map_or_else(SplitPolicy::default, |policy| policy.split)

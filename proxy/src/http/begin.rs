@@ -14,6 +14,8 @@ impl Tries<'_> {
     /// Whether the cluster's back ends are spoken to in HTTP/2.
     pub(super) fn speaks_http2(&self, exchange: &Exchange) -> bool {
         match self.cluster.definition.protocol {
+            // An upgrade is HTTP/1.1's.
+            _ if exchange.wishes.upgrade => false,
             BackEndProtocol::Http1 => false,
             BackEndProtocol::Http2 => true,
             BackEndProtocol::Clients => exchange.record.speaks_http2(),

@@ -66,7 +66,7 @@ fn read(exchange: &mut Exchange, connection: &Connection, pinned: &Pinned) -> Re
     let framing = exchange.request.framing();
     let head = exchange.request.head_mut();
     exchange.target = Target::read(head, pinned.snapshot.model.mesh.path_normalization)?;
-    exchange.wishes = Wishes::read(head, framing)?;
+    exchange.wishes = Wishes { connect: exchange.wishes.connect, ..Wishes::read(head, framing)? };
     let id = u128::from(connection.local.draw()) << 64 | u128::from(connection.local.draw());
     if connection.local.shared.is_edge {
         sanitize(head, exchange.wishes, framing, &connection.peer_text, connection.scheme(), id);
@@ -86,14 +86,15 @@ fn not_found() -> Answer {
 fn decide<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchange) -> Plan<'t> {
     let Some(routes) = connection.routes(pinned) else { return Plan::Answer(not_found(), None) };
     let table = &pinned.snapshot.table;
-    let Exchange { request, target, record, .. } = exchange;
+    let Exchange { request, target, record, wishes, .. } = exchange;
     if connection.is_misdirected(pinned, target.authority()) {
         return Plan::Answer(Answer::new(421, Flags::NONE, "misdirected_request"), None);
     }
     let head = request.head();
     let path = target.path(head);
     let scheme = connection.scheme();
-    let view = View { head, target, path: &path, scheme };
+    let connect = wishes.connect;
+    let view = View { head, target, path: &path, scheme, connect };
     let url = || Url { scheme, authority: target.authority(), path: path.forwarded(), query: target.query(head) };
     match table.decide(routes, &view, |split| pinned.next_draw(split)) {
         Decision::NotFound { virtual_host } => {
@@ -113,6 +114,10 @@ fn decide<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchan
         Decision::Direct { route, response } => {
             record.route(route);
             Plan::Answer(Answer::direct(response.status, response.body.clone()), Some(route))
+        }
+        Decision::Forward { route, .. } if connect && !route.route.asks_for_connect() => {
+            record.route(route);
+            Plan::Answer(not_found(), None)
         }
         Decision::Forward { route, destination } => {
             record.route(route);

@@ -11,7 +11,7 @@ use balance::{
 };
 use bytes::Bytes;
 use config_model::model::{
-    Action, BackEndProtocol, ClusterIndex, ClusterTarget, Fault, Mirror, RetryConditions, RetryPolicy,
+    Action, BackEndProtocol, ClusterIndex, ClusterTarget, Fault, Forward, Mirror, RetryConditions, RetryPolicy,
 };
 use http1::{Framing, Message, Name, Version};
 use routing::headers::Mutation;
@@ -86,7 +86,11 @@ pub(super) async fn forward<C: Client>(
     exchange.record.cluster(index);
     let original = exchange.record.original(cluster);
     let cluster = original.as_ref().unwrap_or(cluster);
-    if let Some(limit) = action.timeout {
+    let limit = match exchange.record.is_grpc() {
+        true => grpc_limit(exchange, action),
+        false => action.timeout,
+    };
+    if let Some(limit) = limit {
         exchange.rare().timeout = Some(Timer::new(limit));
     }
     let mirrors = route.route.mirrors();
@@ -132,6 +136,19 @@ fn security(cluster: &ClusterRuntime, exchange: &Exchange) -> Option<Box<Securit
     cluster.tls.as_ref()?;
     let host = exchange.request.head().values_of(Name::Host).next().unwrap_or_default();
     Security::of(cluster, host).map(Box::new)
+}
+
+/// The time that a call has, of which the back end is told; less if a single try has less.
+/// Source: Envoy, `max_grpc_timeout`, which Istio sets to the route's time-out.
+fn grpc_limit(exchange: &mut Exchange, action: &Forward) -> Option<Duration> {
+    let head = exchange.request.head_mut();
+    let of_client = head.value(b"grpc-timeout").and_then(routing::grpc::timeout);
+    let limit = routing::grpc::limit(of_client, action.timeout);
+    let of_try = action.retry.per_try_timeout;
+    if let Some(told) = routing::grpc::limit(of_try, limit).filter(|_| limit != of_client || of_try.is_some()) {
+        head.set(b"grpc-timeout", routing::grpc::timeout_text(told).as_bytes());
+    }
+    limit
 }
 
 /// Whether the policy may want to send a request again that has gone out with its body.

@@ -62,8 +62,10 @@ pub(crate) struct Wishes {
     pub(crate) leave: bool,
     /// Go on in another protocol, which is WebSocket.
     pub(crate) upgrade: bool,
+    /// The same, but with HTTP/2's CONNECT: its routes have to name that. Source: RFC 8441.
+    pub(crate) connect: bool,
     /// Pass trailers on: `te: trailers`.
-    trailers: bool,
+    pub(super) trailers: bool,
 }
 
 impl Wishes {
@@ -242,11 +244,13 @@ pub(crate) struct View<'a> {
     pub(crate) path: &'a routing::normalize::Normalized<'a>,
     /// By the listener.
     pub(crate) scheme: Scheme,
+    /// Whether it has come as a CONNECT with a protocol.
+    pub(crate) connect: bool,
 }
 
 impl RequestHead for View<'_> {
     fn method(&self) -> &[u8] {
-        self.head.method()
+        if self.connect { b"CONNECT" } else { self.head.method() }
     }
 
     fn scheme(&self) -> Scheme {

@@ -9,7 +9,7 @@ mod pool;
 
 pub(crate) use connect::{connect, connect_or_refuse};
 pub(crate) use connection::{Security, UpstreamConnection};
-pub(crate) use http2::{Http2Pool, Http2Stream, Lease, StreamFault, acquire};
+pub(crate) use http2::{BackEndIo, Http2Pool, Http2Stream, Lease, StreamFault, acquire};
 pub(crate) use pool::Pool;
 
 /// What a request has of a connection to a back end.

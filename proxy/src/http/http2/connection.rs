@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use super::io::ClientIo;
 use super::request::{Client, into_message};
 use super::response::ResponseBody;
+use super::tunnel::Upgrade;
 use crate::http::exchange::{Plan, plan, refuse};
 use crate::http::forward::{Forwarding, Outcome, forward};
 use crate::http::record::Exchange;
@@ -100,6 +101,11 @@ impl Busy {
         Self(Rc::clone(state))
     }
 
+    /// Another part of the same request.
+    pub(super) fn again(&self) -> Self {
+        Self::new(&self.0)
+    }
+
     /// The connection that it is on.
     pub(super) fn state(&self) -> &State {
         &self.0
@@ -132,6 +138,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, first: Box
         .initial_stream_window_size(u32::from(u16::MAX))
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(BUFFER_MAX)
+        .enable_connect_protocol()
         .max_header_list_size(HEAD_BYTES_MAX);
     let owner = Rc::clone(&state);
     let service = service_fn(move |request| exchange(Busy::new(&owner), request));
@@ -159,12 +166,14 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, first: Box
 }
 
 /// Serves one request.
-async fn exchange(busy: Busy, request: Request<Incoming>) -> Result<Response<ResponseBody>, Infallible> {
+async fn exchange(busy: Busy, mut request: Request<Incoming>) -> Result<Response<ResponseBody>, Infallible> {
     let connection = Rc::clone(&busy.state().connection);
     let pinned = connection.local.pin();
+    let upgrade = Upgrade::take(&mut request, &connection.local);
     let (parts, body) = request.into_parts();
-    let (message, read) = into_message(&parts, &body, &connection.local.memory);
+    let (message, read) = into_message(&parts, &body, upgrade.as_ref(), &connection.local.memory);
     let mut exchange = Exchange::begin(&connection, &pinned, message);
+    exchange.wishes.connect = upgrade.is_some();
     if let Err(refusal) = read {
         let made = refuse(&mut exchange, refusal).make(&mut exchange, &[]);
         return Ok(ResponseBody::whole(made, exchange, busy));
@@ -181,7 +190,7 @@ async fn exchange(busy: Busy, request: Request<Incoming>) -> Result<Response<Res
         }
         Plan::Forward(route, destination) => {
             let forwarding = Forwarding { pinned: &pinned, route, destination };
-            Ok(forwarded(forwarding, exchange, Client::new(&connection, body), busy).await)
+            Ok(forwarded(forwarding, exchange, Client::new(&connection, body), upgrade, busy).await)
         }
     }
 }
@@ -190,10 +199,18 @@ async fn forwarded(
     forwarding: Forwarding<'_>,
     mut exchange: Exchange,
     mut client: Client,
+    upgrade: Option<Upgrade>,
     busy: Busy,
 ) -> Response<ResponseBody> {
     let rules = [&forwarding.route.response_headers, &forwarding.destination.response_headers];
     match forward(&forwarding, &mut exchange, &mut client, &rules).await {
+        Outcome::Relay(relay) if relay.response.head().status() == 101 => {
+            let response = ResponseBody::agreement(relay.response.head(), &busy);
+            if let Some(upgrade) = upgrade {
+                upgrade.begin(relay, exchange, busy);
+            }
+            response
+        }
         Outcome::Relay(relay) => ResponseBody::relay(relay, client, exchange, busy),
         Outcome::Answer(answer) => {
             let made = answer.make(&mut exchange, &rules);

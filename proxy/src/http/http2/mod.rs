@@ -5,5 +5,6 @@ mod connection;
 mod io;
 mod request;
 mod response;
+mod tunnel;
 
 pub(crate) use connection::serve;

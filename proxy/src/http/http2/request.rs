@@ -9,6 +9,7 @@ use http_body::Body;
 use http1::{Head, Message};
 use hyper::body::Incoming;
 
+use super::tunnel::Upgrade;
 use crate::http::attempt::Client as AttemptClient;
 use crate::http::body::IncomingBody;
 use crate::http::head::Refusal;
@@ -16,10 +17,16 @@ use crate::http::pump::{Source, SourceFault};
 use crate::listener::Connection;
 use crate::worker::{Deadline, Memory};
 
-/// Brings `parts` into a message. A refused one is as empty as it can be.
-pub(super) fn into_message(parts: &Parts, body: &Incoming, memory: &Memory) -> (Box<Message>, Result<(), Refusal>) {
+/// Brings `parts` into a message. A refused one is as empty as it can be. A CONNECT with a protocol becomes an upgrade with this
+/// key.
+pub(super) fn into_message(
+    parts: &Parts,
+    body: &Incoming,
+    upgrade: Option<&Upgrade>,
+    memory: &Memory,
+) -> (Box<Message>, Result<(), Refusal>) {
     let mut text = memory.out();
-    let written = write(parts, body.is_end_stream(), &mut text);
+    let written = write(parts, upgrade, body.is_end_stream(), &mut text);
     let mut message = memory.message();
     let read = written.and_then(|()| read(&text, &mut message, memory));
     memory.give_back_out(text);
@@ -40,14 +47,14 @@ fn read(text: &[u8], message: &mut Message, memory: &Memory) -> Result<(), Refus
     }
 }
 
-fn write(parts: &Parts, has_no_body: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
+fn write(parts: &Parts, upgrade: Option<&Upgrade>, has_no_body: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let host = parts.headers.get(header::HOST).map(HeaderValue::as_bytes);
     let authority = match (parts.uri.authority().map(|authority| authority.as_str().as_bytes()), host) {
         (Some(authority), Some(host)) if !host.eq_ignore_ascii_case(authority) => return Err(Refusal::BAD_HOST),
         (Some(authority), _) => Some(authority),
         (None, host) => host,
     };
-    out.extend_from_slice(parts.method.as_str().as_bytes());
+    out.extend_from_slice(if upgrade.is_some() { b"GET" } else { parts.method.as_str().as_bytes() });
     out.push(b' ');
     match parts.uri.path_and_query() {
         Some(path) if path.as_str().starts_with(['/', '*']) => out.extend_from_slice(path.as_str().as_bytes()),
@@ -58,11 +65,17 @@ fn write(parts: &Parts, has_no_body: bool, out: &mut Vec<u8>) -> Result<(), Refu
         push_field(out, b"host", authority);
     }
     for (name, value) in &parts.headers {
-        if name != header::HOST && name != header::COOKIE {
+        let is_told = name == header::HOST || name == header::COOKIE || upgrade.is_some() && Upgrade::says(name);
+        if !is_told {
             push_field(out, name.as_str().as_bytes(), value.as_bytes());
         }
     }
     push_cookies(parts, out);
+    if let Some(upgrade) = upgrade {
+        upgrade.write(out);
+        out.extend_from_slice(b"\r\n");
+        return Ok(());
+    }
     if !has_no_body && !parts.headers.contains_key(header::CONTENT_LENGTH) {
         push_field(out, b"transfer-encoding", b"chunked");
     }
@@ -70,7 +83,7 @@ fn write(parts: &Parts, has_no_body: bool, out: &mut Vec<u8>) -> Result<(), Refu
     Ok(())
 }
 
-fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+pub(super) fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http1::{Framing, Head, Message};
@@ -74,6 +74,16 @@ impl ResponseBody {
         exchange.record.local().memory.give_back(response);
         let content = if body.is_empty() { Content::Ended } else { Content::Whole(body) };
         head.map(|()| Self { content, exchange: Some(Box::new(exchange)), busy, owed: false })
+    }
+
+    /// What a back end's agreement to an upgrade is in HTTP/2.
+    pub(super) fn agreement(head: &Head, busy: &Busy) -> Response<Self> {
+        let mut response = into_parts(head);
+        *response.status_mut() = StatusCode::OK;
+        for name in [header::CONNECTION, header::UPGRADE, header::CONTENT_LENGTH, header::SEC_WEBSOCKET_ACCEPT] {
+            response.headers_mut().remove(name);
+        }
+        response.map(|()| Self { content: Content::Ended, exchange: None, busy: busy.again(), owed: false })
     }
 
     /// A back end's answer.

@@ -190,7 +190,7 @@ impl Drop for Lease {
 
 /// Moves what goes over a connection until it has ended.
 async fn drive(
-    mut connection: Connection<BackEndIo, Bytes>,
+    mut connection: Connection<BackEndIo<Stream>, Bytes>,
     mut pings: Option<Pings>,
     owner: Weak<Http2Connection>,
     slot: Weak<Slot>,

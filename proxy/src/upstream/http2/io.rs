@@ -1,5 +1,6 @@
-//! A back end's socket as h2 sees it.
+//! A back end's socket as h2, and whatever else knows only tokio's traits, sees it.
 
+use std::borrow::BorrowMut;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,20 +9,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::net::Stream;
 
-/// A connected socket.
-pub(super) struct BackEndIo(pub(super) Stream);
+/// A connected socket, lent or owned.
+pub(crate) struct BackEndIo<S>(pub(crate) S);
 
-impl AsyncRead for BackEndIo {
+impl<S: BorrowMut<Stream> + Unpin> AsyncRead for BackEndIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let count = ready!(self.0.poll_read(cx, buffer.initialize_unfilled()))?;
+        let count = ready!(self.0.borrow_mut().poll_read(cx, buffer.initialize_unfilled()))?;
         buffer.advance(count);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for BackEndIo {
+impl<S: BorrowMut<Stream> + Unpin> AsyncWrite for BackEndIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_write(cx, &[IoSlice::new(bytes)])
+        self.0.borrow_mut().poll_write(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -29,7 +30,7 @@ impl AsyncWrite for BackEndIo {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_write(cx, slices)
+        self.0.borrow_mut().poll_write(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -37,10 +38,10 @@ impl AsyncWrite for BackEndIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_flush(cx)
+        self.0.borrow_mut().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_shutdown(cx)
+        self.0.borrow_mut().poll_shutdown(cx)
     }
 }

@@ -11,6 +11,7 @@ mod stream;
 
 pub(crate) use connection::Lease;
 pub(crate) use fault::StreamFault;
+pub(crate) use io::BackEndIo;
 pub(crate) use open::acquire;
 pub(crate) use pool::Http2Pool;
 pub(crate) use stream::Http2Stream;

@@ -1,0 +1,403 @@
+#!/usr/bin/env python3
+"""HTTP/2 both ways, against peers of another make: h2spec towards us, Python's h2 as client and as back end.
+
+    python3 http2.py --target PATH [--only NAME]
+
+h2spec is taken from H2SPEC or PATH, or else built by Go in a temporary folder; without either its check is skipped.
+"""
+import argparse
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.exceptions
+
+CONFIG = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: web, namespace: default}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+  - {{port: {{number: 80, name: http, protocol: HTTP}}, hosts: ["*"]}}
+  - {{port: {{number: 443, name: https, protocol: HTTPS}}, hosts: ["*"], tls: {{mode: SIMPLE, serverCertificate: {keys}/c.pem, privateKey: {keys}/k.pem}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: s, namespace: default}}
+spec:
+  hosts: [s.internal]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{{number: 80, name: grpc, protocol: GRPC}}, {{number: 81, name: http, protocol: HTTP}}, {{number: 82, name: few, protocol: HTTP2}}]
+  endpoints: [{{address: 127.0.0.1, ports: {{grpc: {http2}, http: {http1}, few: {http2}}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: s, namespace: default}}
+spec:
+  host: s.internal
+  trafficPolicy: {{portLevelSettings: [{{port: {{number: 82}}, connectionPool: {{http: {{maxConcurrentStreams: 2}}}}}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: v, namespace: default}}
+spec:
+  hosts: ["*"]
+  gateways: [web]
+  http:
+  - {{match: [{{uri: {{prefix: /h2spec}}}}], directResponse: {{status: 200, body: {{string: "{{}}"}}}}}}
+  - {{match: [{{uri: {{prefix: /chat}}, method: {{exact: CONNECT}}}}], route: [{{destination: {{host: s.internal, port: {{number: 81}}}}}}]}}
+  - {{match: [{{uri: {{prefix: /few}}}}], route: [{{destination: {{host: s.internal, port: {{number: 82}}}}}}]}}
+  - {{route: [{{destination: {{host: s.internal, port: {{number: 80}}}}}}]}}
+"""
+CHECKS = []
+
+
+def check(function):
+    CHECKS.append(function)
+    return function
+
+
+class Skip(Exception):
+    pass
+
+
+def need(condition, message):
+    if not condition:
+        raise AssertionError(message)
+
+
+def listen():
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(64)
+    return listener
+
+
+class BackEnd:
+    """An HTTP/2 back end that does what the path says."""
+
+    def __init__(self):
+        self.listener = listen()
+        self.port = self.listener.getsockname()[1]
+        self.changed = threading.Condition()
+        self.clear()
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def clear(self):
+        self.connections, self.requests, self.resets, self.goodbyes = 0, [], [], 1
+
+    def accept(self):
+        while True:
+            connection, _ = self.listener.accept()
+            with self.changed:
+                self.connections += 1
+                self.changed.notify_all()
+            threading.Thread(target=self.try_to_serve, args=(connection,), daemon=True).start()
+
+    def until(self, condition, seconds=5):
+        with self.changed:
+            need(self.changed.wait_for(condition, seconds), f"not within {seconds} s: {self.connections} {self.requests} {self.resets}")
+
+    def try_to_serve(self, connection):
+        try:
+            self.serve(connection)
+        except OSError:
+            pass  # Whoever was connected has gone.
+
+    def serve(self, connection):
+        http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
+        http.initiate_connection()
+        connection.sendall(http.data_to_send())
+        while data := connection.recv(65536):
+            for event in http.receive_data(data):
+                with self.changed:
+                    if isinstance(event, h2.events.RequestReceived):
+                        head = dict(event.headers)
+                        self.requests.append(head)
+                        if not self.answer(http, event.stream_id, head[":path"]):
+                            connection.sendall(http.data_to_send())
+                            connection.close()
+                            return
+                    elif isinstance(event, h2.events.StreamReset):
+                        self.resets.append(int(event.error_code))
+                    elif isinstance(event, h2.events.DataReceived):
+                        http.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                    self.changed.notify_all()
+            connection.sendall(http.data_to_send())
+
+    def answer(self, http, stream, path):
+        """False if the connection ends with it."""
+        if path == "/goodbye" and self.goodbyes > 0:
+            self.goodbyes -= 1
+            http.close_connection(last_stream_id=0)
+            return False
+        if path == "/broken":
+            http.send_headers(stream, [(":status", "200"), ("content-length", "1000")])
+            http.send_data(stream, b"half")
+            http.reset_stream(stream, 8)
+        elif not path.endswith("/silent"):
+            http.send_headers(stream, [(":status", "200")], end_stream=True)
+        return True
+
+
+def chat(listener):
+    """An HTTP/1.1 back end that agrees to every upgrade and sends back what it gets."""
+    while True:
+        connection, _ = listener.accept()
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += connection.recv(65536)
+        fine = head.startswith(b"GET ") and re.search(rb"\r\nsec-websocket-key: [A-Za-z0-9+/]{22}==\r\n", head)
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n" if fine else
+                           b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+        while data := connection.recv(65536):
+            connection.sendall(data)
+        connection.close()
+
+
+class Client:
+    """One HTTP/2 connection to the gateway."""
+
+    def __init__(self, run):
+        self.socket = socket.create_connection(("127.0.0.1", run.port), 5)
+        self.http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        self.http.initiate_connection()
+        self.events = []
+        self.flush()
+
+    def flush(self):
+        self.socket.sendall(self.http.data_to_send())
+
+    def begin(self, path, *more, ends=True, method="GET"):
+        stream = self.http.get_next_available_stream_id()
+        self.http.send_headers(stream, [(":method", method), (":scheme", "http"), (":authority", "a.example"), (":path", path), *more], end_stream=ends)
+        self.flush()
+        return stream
+
+    def wait(self, kind, stream=None, seconds=5):
+        """The next event of that kind, perhaps one of those that have come."""
+        self.socket.settimeout(seconds)
+        while True:
+            for event in self.events:
+                if isinstance(event, kind) and stream in (None, getattr(event, "stream_id", None)):
+                    self.events.remove(event)
+                    return event
+            data = self.socket.recv(65536)
+            need(data, f"closed while waiting for {kind.__name__}")
+            self.events += self.http.receive_data(data)
+            self.flush()
+
+    def head(self, stream):
+        return dict(self.wait(h2.events.ResponseReceived, stream).headers)
+
+
+@check
+def h2spec(run):
+    program = os.environ.get("H2SPEC") or shutil.which("h2spec")
+    with tempfile.TemporaryDirectory() as folder:
+        if not program:
+            go = shutil.which("go") or "/usr/local/go/bin/go"
+            if not os.path.exists(go):
+                raise Skip("neither h2spec nor Go is installed")
+            environment = {**os.environ, "GOBIN": folder, "GOFLAGS": "-modcacherw"}
+            built = subprocess.run([go, "install", "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"], env=environment, capture_output=True, text=True)
+            if built.returncode:
+                built = subprocess.run([go, "install", "github.com/summerwind/h2spec/cmd/h2spec@latest"], env=environment, capture_output=True, text=True)
+            if built.returncode:
+                raise Skip("h2spec can't be built: " + built.stderr.strip()[-200:])
+            program = os.path.join(folder, "h2spec")
+        # Without TLS its wrong preface is HTTP/1.1 to us, and is answered as such.
+        said = subprocess.run([program, "-t", "-k", "-p", str(run.tls_port), "-h", "127.0.0.1", "-o", "2", "--path", "/h2spec"], capture_output=True, text=True).stdout
+    counts = re.search(r"(\d+) tests, (\d+) passed, (\d+) skipped, (\d+) failed", said)
+    need(counts, "no summary: " + said[-300:])
+    section, failed = "", []
+    for line in said[said.rfind("Failures:"):].splitlines() if "Failures:" in said else []:
+        if found := re.match(r"\s+([\d.]+)\.? ", line):
+            section = found[1]
+        # RFC 9113 took the scheme of priorities away.
+        if re.match(r"\s+× \d+:", line) and not re.match(r"5\.3|6\.3", section):
+            failed.append(section + line.strip())
+    need(int(counts[1]) > 140 and not failed, f"{counts[0]}: {failed}")
+
+
+@check
+def requests_share_a_connection(run):
+    client = Client(run)
+    for _ in range(20):
+        streams = [client.begin("/shared") for _ in range(50)]
+        for stream in streams:
+            need(client.head(stream)[":status"] == "200", "no answer")
+    need(run.back_end.connections == 1 and len(run.back_end.requests) == 1000, f"{run.back_end.connections} connections")
+
+
+@check
+def more_connections_when_streams_run_out(run):
+    client = Client(run)
+    for _ in range(6):
+        client.begin("/few/silent")
+    run.back_end.until(lambda: len(run.back_end.requests) == 6)
+    need(run.back_end.connections == 3, f"{run.back_end.connections} connections for 6 requests, 2 on each")
+
+
+@check
+def a_goodbye_loses_no_request(run):
+    client = Client(run)
+    need(client.head(client.begin("/goodbye", method="POST"))[":status"] == "200", "not sent again")
+    need(len(run.back_end.requests) == 2, run.back_end.requests)
+
+
+@check
+def a_reset_by_the_client_reaches_the_back_end(run):
+    client = Client(run)
+    stream = client.begin("/silent")
+    run.back_end.until(lambda: run.back_end.requests)
+    client.http.reset_stream(stream, 8)
+    client.flush()
+    run.back_end.until(lambda: run.back_end.resets == [8])
+
+
+@check
+def a_broken_answer_is_no_whole_one(run):
+    client = Client(run)
+    stream = client.begin("/broken")
+    # The head may be overtaken.
+    need(client.wait(h2.events.StreamReset, stream).error_code == 2, "another code than INTERNAL_ERROR")
+
+
+@check
+def a_calls_time_is_its_own_or_the_routes(run):
+    client = Client(run)
+    began = time.monotonic()
+    stream = client.begin("/silent", ("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "300m"), method="POST")
+    head = client.head(stream)
+    need((head[":status"], head["grpc-status"]) in [("200", "4"), ("200", "14")], head)
+    need(0.25 < time.monotonic() - began < 3, "not in time")
+    need(run.back_end.requests[0]["grpc-timeout"] == "300m", run.back_end.requests)
+
+
+@check
+def a_websocket_over_http2(run):
+    client = Client(run)
+    client.wait(h2.events.RemoteSettingsChanged)
+    need(client.http.remote_settings.enable_connect_protocol == 1, "CONNECT with a protocol is not offered")
+    stream = client.begin("/chat", (":protocol", "websocket"), ("sec-websocket-version", "13"), method="CONNECT", ends=False)
+    need(client.head(stream)[":status"] == "200", "not agreed to")
+    for part in [b"one", b"x" * 40_000]:
+        client.http.send_data(stream, part[:16_000])
+        client.flush()
+        got = b""
+        while len(got) < len(part[:16_000]):
+            event = client.wait(h2.events.DataReceived, stream)
+            client.http.acknowledge_received_data(event.flow_controlled_length, stream)
+            got += event.data
+        need(got == part[:16_000], got[:20])
+        # It outlives a change of the configuration.
+        run.reload()
+    client.http.end_stream(stream)
+    client.flush()
+    client.wait(h2.events.StreamEnded, stream)
+
+
+@check
+def connect_is_refused_unless_a_rule_asks_for_it(run):
+    client = Client(run)
+    client.wait(h2.events.RemoteSettingsChanged)
+    stream = client.begin("/else", (":protocol", "websocket"), method="CONNECT", ends=False)
+    need(client.head(stream)[":status"] == "404", "not refused")
+    stream = client.http.get_next_available_stream_id()
+    client.http.send_headers(stream, [(":method", "CONNECT"), (":authority", "a.example:80")])
+    client.flush()
+    need(client.head(stream)[":status"] == "404", "not refused")
+    need(not run.back_end.requests, run.back_end.requests)
+
+
+class Run:
+    """A gateway and what is behind it."""
+
+    def __init__(self, target, folder):
+        self.back_end, http1 = BackEnd(), listen()
+        threading.Thread(target=chat, args=(http1,), daemon=True).start()
+        self.file = pathlib.Path(folder, "config.yaml")
+        keys = pathlib.Path(folder, "keys")
+        keys.mkdir()
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=a.example",
+                        "-addext", "subjectAltName=DNS:a.example,IP:127.0.0.1", "-keyout", keys / "k.pem", "-out", keys / "c.pem"], check=True, capture_output=True)
+        self.text = CONFIG.format(keys=keys, http2=self.back_end.port, http1=http1.getsockname()[1])
+        self.file.write_text(self.text)
+        self.port, self.tls_port, self.admin = (self.free() for _ in range(3))
+        self.process = subprocess.Popen([target, "gateway", "--config", folder, "--workers", "1", "--access-log", "off", "--port-map", f"80:{self.port}", "--port-map", f"443:{self.tls_port}",
+                                         "--admin", f"127.0.0.1:{self.admin}"], stderr=subprocess.DEVNULL)
+        self.until_version_is_not("")
+
+    def free(self):
+        with listen() as listener:
+            return listener.getsockname()[1]
+
+    def version(self):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/config_dump", timeout=5) as answer:
+                found = re.search(rb'"version(?:_info)?": ?"([^"]*)"', answer.read())
+                return found[1].decode() if found else ""
+        except OSError:
+            return ""
+
+    def until_version_is_not(self, old):
+        end = time.monotonic() + 20
+        while self.version() in ("", old):
+            need(time.monotonic() < end, "the configuration is not in force")
+            need(self.process.poll() is None, "the gateway has ended")
+            time.sleep(0.02)
+
+    def reload(self):
+        old = self.version()
+        self.text = self.text.replace("/else", "/other") if "/else" in self.text else self.text + f"# {time.monotonic()}\n"
+        self.text = re.sub(r"body: \{string: \"[^\"]*\"\}", f'body: {{string: "{time.monotonic()}"}}', self.text)
+        self.file.write_text(self.text)
+        self.until_version_is_not(old)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", required=True)
+    parser.add_argument("--only", default="")
+    arguments = parser.parse_args()
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    for function in CHECKS:
+        if arguments.only not in function.__name__:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            run = None
+            try:
+                run = Run(arguments.target, folder)
+                function(run)
+                verdict, why = "passed", ""
+            except Skip as reason:
+                verdict, why = "skipped", str(reason)
+            except (AssertionError, OSError, KeyError, h2.exceptions.H2Error) as problem:
+                verdict, why = "failed", repr(problem)
+            finally:
+                if run:
+                    run.process.kill()
+                    run.process.wait()
+        counts[verdict] += 1
+        print(f"{verdict:8}{function.__name__.replace('_', ' ')} {why}".rstrip(), flush=True)
+    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+    sys.exit(counts["failed"] > 0)
+
+
+if __name__ == "__main__":
+    main()
