@@ -6,6 +6,7 @@
 h2spec is taken from H2SPEC or PATH, or else built by Go in a temporary folder; without either its check is skipped.
 """
 import argparse
+import http.server
 import os
 import pathlib
 import re
@@ -40,8 +41,8 @@ spec:
   hosts: [s.internal]
   location: MESH_INTERNAL
   resolution: STATIC
-  ports: [{{number: 80, name: grpc, protocol: GRPC}}, {{number: 81, name: http, protocol: HTTP}}, {{number: 82, name: few, protocol: HTTP2}}]
-  endpoints: [{{address: 127.0.0.1, ports: {{grpc: {http2}, http: {http1}, few: {http2}}}}}]
+  ports: [{{number: 80, name: grpc, protocol: GRPC}}, {{number: 81, name: http, protocol: HTTP}}, {{number: 82, name: few, protocol: HTTP2}}, {{number: 83, name: plain, protocol: HTTP}}]
+  endpoints: [{{address: 127.0.0.1, ports: {{grpc: {http2}, http: {http1}, few: {http2}, plain: {plain}}}}}]
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -57,7 +58,7 @@ spec:
   hosts: ["*"]
   gateways: [web]
   http:
-  - {{match: [{{uri: {{prefix: /h2spec}}}}], directResponse: {{status: 200, body: {{string: "{{}}"}}}}}}
+  - {{match: [{{uri: {{prefix: /h2spec}}}}], route: [{{destination: {{host: s.internal, port: {{number: 83}}}}}}]}}
   - {{match: [{{uri: {{prefix: /chat}}, method: {{exact: CONNECT}}}}], route: [{{destination: {{host: s.internal, port: {{number: 81}}}}}}]}}
   - {{match: [{{uri: {{prefix: /few}}}}], route: [{{destination: {{host: s.internal, port: {{number: 82}}}}}}]}}
   - {{route: [{{destination: {{host: s.internal, port: {{number: 80}}}}}}]}}
@@ -167,6 +168,30 @@ def chat(listener):
         while data := connection.recv(65536):
             connection.sendall(data)
         connection.close()
+
+
+class Plain(http.server.BaseHTTPRequestHandler):
+    """An HTTP/1.1 back end that answers when it has the whole request: h2spec judges what comes behind heads."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        if self.headers.get("transfer-encoding"):
+            while (size := int(self.rfile.readline() or b"0", 16)) > 0:
+                self.rfile.read(size + 2)
+            self.rfile.readline()
+        else:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.send_response(200)
+        self.send_header("content-length", "11")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(b"hello world")
+
+    do_HEAD = do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
 
 
 class Client:
@@ -331,12 +356,14 @@ class Run:
     def __init__(self, target, folder):
         self.back_end, http1 = BackEnd(), listen()
         threading.Thread(target=chat, args=(http1,), daemon=True).start()
+        plain = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Plain)
+        threading.Thread(target=plain.serve_forever, daemon=True).start()
         self.file = pathlib.Path(folder, "config.yaml")
         keys = pathlib.Path(folder, "keys")
         keys.mkdir()
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=a.example",
                         "-addext", "subjectAltName=DNS:a.example,IP:127.0.0.1", "-keyout", keys / "k.pem", "-out", keys / "c.pem"], check=True, capture_output=True)
-        self.text = CONFIG.format(keys=keys, http2=self.back_end.port, http1=http1.getsockname()[1])
+        self.text = CONFIG.format(keys=keys, plain=plain.server_port, http2=self.back_end.port, http1=http1.getsockname()[1])
         self.file.write_text(self.text)
         self.port, self.tls_port, self.admin = (self.free() for _ in range(3))
         self.process = subprocess.Popen([target, "gateway", "--config", folder, "--workers", "1", "--access-log", "off", "--port-map", f"80:{self.port}", "--port-map", f"443:{self.tls_port}",
@@ -364,8 +391,7 @@ class Run:
 
     def reload(self):
         old = self.version()
-        self.text = self.text.replace("/else", "/other") if "/else" in self.text else self.text + f"# {time.monotonic()}\n"
-        self.text = re.sub(r"body: \{string: \"[^\"]*\"\}", f'body: {{string: "{time.monotonic()}"}}', self.text)
+        self.text = re.sub(r"  # .*", "", self.text).rstrip() + f"  # {time.monotonic()}\n"
         self.file.write_text(self.text)
         self.until_version_is_not(old)
 
