@@ -130,12 +130,16 @@ impl Standing {
                 self.count_status(judged(status, rules), rules)
             }
         };
+        if let [None, None] = full {
+            return None;
+        }
         let events = full.into_iter().flatten().filter_map(|cause| self.eject(cause, rules, ejections, now));
         // Ejected for one cause, it is not there for the other one.
         events.reduce(|first, second| if matches!(first, OutlierEvent::Ejected { .. }) { first } else { second })
     }
 
     /// Which counts this status has filled.
+    #[inline]
     fn count_status(&self, status: u16, rules: &OutlierDetection) -> [Option<EjectionCause>; 2] {
         if !(500..600).contains(&status) {
             reset(&self.consecutive_5xx);
@@ -264,11 +268,13 @@ impl Standing {
 /// What an answer's status counts as: where the rules list the statuses that are errors, those are one as 500, and no other is.
 /// Source: Envoy, `error_matcher`.
 fn judged(status: u16, rules: &OutlierDetection) -> u16 {
-    match &rules.error_codes[..] {
-        [] => status,
-        codes if codes.contains(&status) => 500,
-        _ => 200,
-    }
+    if rules.error_codes.is_empty() { status } else { listed(status, &rules.error_codes) }
+}
+
+/// Out of the way of who lists nothing.
+#[cold]
+fn listed(status: u16, errors: &[u16]) -> u16 {
+    if errors.contains(&status) { 500 } else { 200 }
 }
 
 fn longest(rules: &OutlierDetection) -> Duration {
