@@ -144,6 +144,17 @@ pub enum BackEndProtocol {
     Clients,
 }
 
+impl BackEndProtocol {
+    /// Whether that is HTTP/2, for a client of whom that is known.
+    pub fn is_http2(self, client_speaks_http2: bool) -> bool {
+        match self {
+            Self::Http1 => false,
+            Self::Http2 => true,
+            Self::Clients => client_speaks_http2,
+        }
+    }
+}
+
 /// How the endpoints of a cluster are found. Source: `ServiceEntry.resolution`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

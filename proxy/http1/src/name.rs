@@ -98,6 +98,11 @@ impl Names {
     pub const HOP_BY_HOP: Self =
         Self::of(&[Name::Connection, Name::OneHop, Name::Te, Name::TransferEncoding, Name::Upgrade]);
 
+    /// These and those.
+    pub const fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
     /// All of `names`.
     pub const fn of(names: &[Name]) -> Self {
         let mut set = 0;

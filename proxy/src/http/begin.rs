@@ -1,25 +1,20 @@
-//! The beginning of a try over HTTP/2: a stream on a connection that stands or is opened, and the head sent on it.
+//! The beginning of a try: a connection of its own, or a stream on one that stands or is opened, and the head that goes first.
 
 use balance::Entry;
-use config_model::model::BackEndProtocol;
 
 use super::attempt::{AttemptEnd, Client, Upload};
 use super::forward::{Tries, timed_out};
 use super::pump::Source;
 use super::record::Exchange;
+use super::rewrite::write_request;
 use super::{heads, policy};
-use crate::upstream::{Http2Stream, Lease, Upstream, acquire};
+use crate::upstream::{Http2Stream, Lease, Upstream, UpstreamConnection, acquire, connect};
 
 impl Tries<'_> {
     /// Whether the cluster's back ends are spoken to in HTTP/2.
     pub(super) fn speaks_http2(&self, exchange: &Exchange) -> bool {
-        match self.cluster.definition.protocol {
-            // An upgrade is HTTP/1.1's.
-            _ if exchange.wishes.upgrade => false,
-            BackEndProtocol::Http1 => false,
-            BackEndProtocol::Http2 => true,
-            BackEndProtocol::Clients => exchange.record.speaks_http2(),
-        }
+        // An upgrade is HTTP/1.1's.
+        !exchange.wishes.upgrade && self.cluster.definition.protocol.is_http2(exchange.record.speaks_http2())
     }
 
     /// A place for a stream on a connection, which is opened if need be.
@@ -29,7 +24,31 @@ impl Tries<'_> {
         acquired.unwrap_or_else(|| Err(timed_out(exchange))).map_err(AttemptEnd::Failed)
     }
 
-    /// Begins a try.
+    /// A new connection for one request at a time.
+    pub(super) async fn connect(
+        &self,
+        entry: &Entry,
+        exchange: &mut Exchange,
+    ) -> Result<Box<UpstreamConnection>, AttemptEnd> {
+        let ends = Some(exchange.record.ends());
+        let connecting = connect(&self.local, self.cluster, entry, self.security.as_deref(), ends);
+        let connected = policy::in_time(exchange, connecting).await;
+        connected.unwrap_or_else(|| Err(timed_out(exchange))).map_err(AttemptEnd::Failed)
+    }
+
+    /// Begins a try over a connection of its own.
+    pub(super) fn begin_http1(
+        &mut self,
+        connection: Box<UpstreamConnection>,
+        exchange: &Exchange,
+    ) -> (Upstream, Upload) {
+        let mut out = self.local.memory.out();
+        write_request(exchange, self.target, self.state.attempt(), &mut out);
+        let upload = Upload::new(out, exchange.request.framing(), std::mem::take(&mut self.kept));
+        (Upstream::Http1(connection), upload)
+    }
+
+    /// Begins a try on a stream.
     pub(super) fn begin_http2<C: Client>(
         &mut self,
         lease: Lease,

@@ -97,23 +97,21 @@ impl Source for StreamBody<'_> {
 }
 
 /// The body of an answer on a stream to a back end.
-pub(super) struct Http2Body<'a>(pub(super) &'a mut Http2Stream);
-
-impl Source for Http2Body<'_> {
+impl Source for Http2Stream {
     fn data(&self) -> &[u8] {
-        self.0.data()
+        self.data()
     }
 
     fn consume(&mut self, count: usize) {
-        self.0.consume(count);
+        self.consume(count);
     }
 
     fn has_ended(&self) -> bool {
-        self.0.has_ended()
+        self.has_ended()
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, _: &Memory) -> Poll<Result<(), SourceFault>> {
-        self.0.poll_fill(cx).map_err(SourceFault::from)
+        self.poll_fill(cx).map_err(SourceFault::from)
     }
 }
 
@@ -133,7 +131,7 @@ impl IncomingBody {
     }
 }
 
-impl Source for IncomingBody {
+impl Source for &mut IncomingBody {
     fn data(&self) -> &[u8] {
         &self.chunk
     }

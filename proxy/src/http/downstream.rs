@@ -222,7 +222,7 @@ impl Downstream {
 
     async fn relay(&mut self, mut answered: Relay, exchange: &mut Exchange) -> Next {
         let framing = framing_of(&answered.upstream, &answered.response);
-        say_length(&mut answered, exchange);
+        say_length(&mut answered, framing, exchange);
         // What is left of a request after its answer is not read.
         let breaks_off = answered.upload.as_ref().is_some_and(|upload| upload.has_ended() || self.owes_leave);
         let closes = self.is_last(exchange) || breaks_off;
@@ -341,12 +341,13 @@ impl Downstream {
 }
 
 /// Says to an HTTP/1.1 client that an answer has no body, which HTTP/2 says without a word.
-fn say_length(answered: &mut Relay, exchange: &Exchange) {
+fn say_length(answered: &mut Relay, framing: Framing, exchange: &Exchange) {
+    if framing != Framing::None || !matches!(answered.upstream, Upstream::Http2(_)) {
+        return;
+    }
     let head = answered.response.head();
     let goes_without = exchange.is_head() || matches!(head.status(), 204 | 304);
-    let is_silent = matches!(answered.upstream, Upstream::Http2(_))
-        && framing_of(&answered.upstream, &answered.response) == Framing::None;
-    if is_silent && !goes_without && !head.has(http1::Name::ContentLength) {
+    if !goes_without && !head.has(http1::Name::ContentLength) {
         answered.response.head_mut().append(b"content-length", b"0");
     }
 }

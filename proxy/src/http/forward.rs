@@ -6,13 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use balance::{
-    AttemptError, AttemptOutcome, Entry, EntryIndex, KeepAliveLimit, OutlierEvent, Replay, ResponseFlag, RetryPermit,
-    RetryState, Verdict, Wish,
+    AttemptError, AttemptOutcome, Entry, EntryIndex, OutlierEvent, Replay, ResponseFlag, RetryPermit, RetryState,
+    Verdict, Wish,
 };
-use bytes::Bytes;
-use config_model::model::{
-    Action, BackEndProtocol, ClusterIndex, ClusterTarget, Fault, Forward, Mirror, RetryConditions, RetryPolicy,
-};
+use config_model::model::{Action, ClusterIndex, ClusterTarget, Fault, Forward, RetryConditions, RetryPolicy};
 use http1::{Framing, Message, Name, Version};
 use routing::headers::Mutation;
 use routing::{DestinationEntry, RouteEntry};
@@ -24,11 +21,11 @@ use super::body::Kept;
 use super::head::Refusal;
 use super::policy::{self, Timer};
 use super::record::Exchange;
-use super::rewrite::{rewrite_head, write_request};
-use super::{heads, mirror, response};
+use super::rewrite::rewrite_head;
+use super::{mirror, response};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::Flags;
-use crate::upstream::{Security, Upstream, UpstreamConnection, connect};
+use crate::upstream::{Security, Upstream};
 use crate::worker::{Local, Pinned};
 
 /// What was decided.
@@ -86,13 +83,7 @@ pub(super) async fn forward<C: Client>(
     exchange.record.cluster(index);
     let original = exchange.record.original(cluster);
     let cluster = original.as_ref().unwrap_or(cluster);
-    let limit = match exchange.record.is_grpc() {
-        true => grpc_limit(exchange, action),
-        false => action.timeout,
-    };
-    if let Some(limit) = limit {
-        exchange.rare().timeout = Some(Timer::new(limit));
-    }
+    limit(exchange, action);
     let mirrors = route.route.mirrors();
     let keeps_body = may_repeat_what_was_sent(&action.retry, exchange.record.is_grpc()) || !mirrors.is_empty();
     let mut tries = Tries {
@@ -114,20 +105,28 @@ pub(super) async fn forward<C: Client>(
         return Outcome::Answer(tries.failure(&error, Verdict::Final, exchange));
     }
     let outcome = tries.run(exchange, client).await;
-    if !mirrors.is_empty() {
-        tries.mirror(mirrors, exchange);
+    if let Some(body) = tries.kept.whole().filter(|_| !mirrors.is_empty()) {
+        mirror::send_copies(mirrors, exchange, tries.target, body);
     }
-    match outcome {
-        Ok((mut relay, took)) => {
-            let framing = framing_of(&relay.upstream, &relay.response);
-            let head = relay.response.head_mut();
-            if head.status() >= 500 {
-                exchange.record.failed_attempt();
-            }
-            response::receive(head, framing, took, exchange, rules);
-            Outcome::Relay(relay)
-        }
-        Err(outcome) => outcome,
+    outcome.map_or_else(|outcome| outcome, |(relay, took)| received(relay, took, exchange, rules))
+}
+
+/// An answer of a back end, its head made what the client shall see.
+fn received(mut relay: Relay, took: Duration, exchange: &mut Exchange, rules: &[&Mutation]) -> Outcome {
+    let framing = framing_of(&relay.upstream, &relay.response);
+    let head = relay.response.head_mut();
+    if head.status() >= 500 {
+        exchange.record.failed_attempt();
+    }
+    response::receive(head, framing, took, exchange, rules);
+    Outcome::Relay(relay)
+}
+
+/// Begins the time that the request has.
+fn limit(exchange: &mut Exchange, action: &Forward) {
+    let limit = if exchange.record.is_grpc() { grpc_limit(exchange, action) } else { action.timeout };
+    if let Some(limit) = limit {
+        exchange.rare().timeout = Some(Timer::new(limit));
     }
 }
 
@@ -190,7 +189,7 @@ pub(super) struct Tries<'a> {
     pub(super) kept: Kept,
 }
 
-impl Tries<'_> {
+impl<'a> Tries<'a> {
     /// Counts the request, if its cluster has limits.
     fn admit(&self, exchange: &mut Exchange) -> Result<(), AttemptError> {
         if self.cluster.has_limits {
@@ -203,28 +202,12 @@ impl Tries<'_> {
     async fn run<C: Client>(&mut self, exchange: &mut Exchange, client: &mut C) -> Result<(Relay, Duration), Outcome> {
         let mut fresh = false;
         loop {
-            let wish = Wish {
-                hash: self.hash,
-                tried: &self.tried,
-                avoid_tried: self.policy.ignore_previous_hosts,
-                avoid_tried_priorities: self.policy.remote_localities,
-            };
-            let Some(pick) = self.local.pick(self.pinned, self.index, self.cluster, wish) else {
-                return Err(Outcome::Answer(no_healthy_upstream()));
-            };
-            self.tried.push(pick);
-            let Some(entry) = self.cluster.endpoints.get(pick) else {
-                return Err(Outcome::Answer(no_healthy_upstream()));
-            };
-            if let Some(fault) = self.fault
-                && let Some(aborted) = policy::inject(exchange, fault).await
+            let Some((pick, entry)) = self.pick() else { return Err(Outcome::Answer(no_healthy_upstream())) };
+            // Boxed, as it is rare.
+            if self.fault.is_some()
+                && let Some(is_fresh) = Box::pin(self.inject(exchange)).await?
             {
-                let outcome =
-                    AttemptOutcome::Answered { status: aborted.status(), grpc_status: None, rate_limited: false };
-                match self.judge(&outcome, exchange).await? {
-                    Next::Again(is_fresh) => fresh = is_fresh,
-                    Next::Over(_) => return Err(Outcome::Answer(aborted)),
-                }
+                fresh = is_fresh;
                 continue;
             }
             exchange.record.attempt(pick, entry, self.state.attempt());
@@ -240,14 +223,7 @@ impl Tries<'_> {
                     self.give_up(relay);
                     continue;
                 }
-                Err(AttemptEnd::ClientLeft) => return Err(Outcome::ClientLeft),
-                Err(AttemptEnd::ClientSilent) => {
-                    return Err(Outcome::Answer(broken_request(exchange, Refusal::BODY_TOO_SLOW)));
-                }
-                Err(AttemptEnd::ClientBroke(refusal)) => {
-                    return Err(Outcome::Answer(broken_request(exchange, refusal)));
-                }
-                Err(AttemptEnd::Failed(error)) => AttemptOutcome::Failed(error),
+                Err(end) => AttemptOutcome::Failed(failed(end, exchange)?),
             };
             exchange.record.failed_attempt();
             match self.judge(&outcome, exchange).await? {
@@ -261,6 +237,30 @@ impl Tries<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// The endpoint of the next try; nothing if there is none.
+    fn pick(&mut self) -> Option<(EntryIndex, &'a Entry)> {
+        let wish = Wish {
+            hash: self.hash,
+            tried: &self.tried,
+            avoid_tried: self.policy.ignore_previous_hosts,
+            avoid_tried_priorities: self.policy.remote_localities,
+        };
+        let pick = self.local.pick(self.pinned, self.index, self.cluster, wish)?;
+        self.tried.push(pick);
+        Some((pick, self.cluster.endpoints.get(pick)?))
+    }
+
+    /// Makes the fault of this try. Nothing if it has none, else whether the next try is over a new connection.
+    async fn inject(&mut self, exchange: &mut Exchange) -> Result<Option<bool>, Outcome> {
+        let Some(fault) = self.fault else { return Ok(None) };
+        let Some(aborted) = policy::inject(exchange, fault).await else { return Ok(None) };
+        let outcome = AttemptOutcome::Answered { status: aborted.status(), grpc_status: None, rate_limited: false };
+        match self.judge(&outcome, exchange).await? {
+            Next::Again(is_fresh) => Ok(Some(is_fresh)),
+            Next::Over(_) => Err(Outcome::Answer(aborted)),
         }
     }
 
@@ -358,13 +358,7 @@ impl Tries<'_> {
             let kept = if fresh { None } else { self.local.pool.reuse(&entry.state, security) };
             let connection = match kept {
                 Some(connection) => connection,
-                None => {
-                    let ends = Some(exchange.record.ends());
-                    let connecting = connect(&self.local, self.cluster, entry, security, ends);
-                    let connected = Box::pin(policy::in_time(exchange, connecting)).await;
-                    let connected = connected.unwrap_or_else(|| Err(timed_out(exchange)));
-                    connected.map_err(AttemptEnd::Failed)?
-                }
+                None => Box::pin(self.connect(entry, exchange)).await?,
             };
             self.begin_http1(connection, exchange)
         };
@@ -377,19 +371,10 @@ impl Tries<'_> {
         let mut attempt = Attempt::new(upstream, upload);
         match std::future::poll_fn(|cx| attempt.poll_head(cx, exchange, client, &self.local)).await {
             Ok(response) => {
-                let Attempt { upstream, upload, .. } = attempt;
-                let (upload, kept, out) = upload.unfinished(&self.local.memory);
-                self.kept = kept;
-                let keeps = matches!(upstream, Upstream::Http1(_)) && keeps_connection(&response);
-                if let Upstream::Http1(connection) = &upstream
-                    && response.head().names().has(Name::OneHop)
-                {
-                    learn_keep_alive(connection.endpoint.keep_alive(), &response);
-                }
                 let now = Instant::now();
                 let since_start = exchange.record.head_came(now);
                 let took = sent_at.map_or(since_start, |sent_at| now.saturating_duration_since(sent_at));
-                Ok((Relay { upstream, response, upload, keeps, out }, took))
+                Ok((self.answered(attempt, response), took))
             }
             Err(end) => {
                 self.kept = attempt.upload.into_kept(&self.local.memory);
@@ -398,42 +383,19 @@ impl Tries<'_> {
         }
     }
 
-    fn begin_http1(&mut self, connection: Box<UpstreamConnection>, exchange: &Exchange) -> (Upstream, Upload) {
-        let mut out = self.local.memory.out();
-        write_request(exchange, self.target, self.state.attempt(), &mut out);
-        let upload = Upload::new(out, exchange.request.framing(), std::mem::take(&mut self.kept));
-        (Upstream::Http1(connection), upload)
-    }
-
-    /// Sends copies to those who mirror the route, if all of the request is here.
-    fn mirror(&self, mirrors: &[Mirror], exchange: &Exchange) {
-        let Some(body) = self.kept.whole() else { return };
-        let head = exchange.request.head();
-        for (cluster, _) in routing::mirror::chosen(mirrors, || self.local.draw()) {
-            let Some(form) = self.copy(cluster, exchange, body) else { continue };
-            let request = mirror::Copy {
-                form,
-                to_head: head.method() == b"HEAD",
-                host: head.values_of(Name::Host).next().unwrap_or_default().into(),
-            };
-            mirror::send(&self.local, self.pinned, cluster, request);
-        }
-    }
-
-    /// The request in the protocol of those who mirror it.
-    fn copy(&self, cluster: ClusterIndex, exchange: &Exchange, body: &[u8]) -> Option<mirror::Form> {
-        let speaks_http2 = match self.pinned.snapshot.cluster(cluster)?.definition.protocol {
-            BackEndProtocol::Http1 => false,
-            BackEndProtocol::Http2 => true,
-            BackEndProtocol::Clients => exchange.record.speaks_http2(),
+    /// What there is of a try whose answer's head has come.
+    fn answered(&mut self, attempt: Attempt, response: Box<Message>) -> Relay {
+        let Attempt { upstream, upload, .. } = attempt;
+        let (upload, kept, out) = upload.unfinished(&self.local.memory);
+        self.kept = kept;
+        let keeps = match &upstream {
+            Upstream::Http1(connection) => {
+                connection.learn_keep_alive(response.head());
+                keeps_connection(&response)
+            }
+            Upstream::Http2(_) => false,
         };
-        if speaks_http2 {
-            let head = heads::request(exchange, self.target, 1, exchange.record.scheme()).ok()?;
-            return Some(mirror::Form::Http2(Box::new(head), Bytes::copy_from_slice(body)));
-        }
-        let mut out = Vec::new();
-        write_request(exchange, self.target, 1, &mut out);
-        Some(mirror::Form::Http1(mirror::copy(out, exchange.request.framing(), body)))
+        Relay { upstream, response, upload, keeps, out }
     }
 
     /// The answer to a request that no try has brought an answer to.
@@ -474,6 +436,16 @@ pub(super) fn timed_out(exchange: &Exchange) -> AttemptError {
     AttemptError::RequestTimeout { limit: timer.map_or(Duration::ZERO, Timer::limit) }
 }
 
+/// The back end's part in a try that has brought no answer; if it had none, what the request ends with.
+fn failed(end: AttemptEnd, exchange: &mut Exchange) -> Result<AttemptError, Outcome> {
+    match end {
+        AttemptEnd::Failed(error) => Ok(error),
+        AttemptEnd::ClientLeft => Err(Outcome::ClientLeft),
+        AttemptEnd::ClientSilent => Err(Outcome::Answer(broken_request(exchange, Refusal::BODY_TOO_SLOW))),
+        AttemptEnd::ClientBroke(refusal) => Err(Outcome::Answer(broken_request(exchange, refusal))),
+    }
+}
+
 /// The answer to a request whose body was broken off, malformed, too large or didn't come.
 fn broken_request(exchange: &mut Exchange, refusal: Refusal) -> Answer {
     exchange.record.client_left();
@@ -500,18 +472,6 @@ pub(super) fn keeps_connection(response: &Message) -> bool {
         _ if response.framing() == Framing::UntilClose => false,
         Version::Http11 => !options.any(|option| option.eq_ignore_ascii_case(b"close")),
         Version::Http10 => options.any(|option| option.eq_ignore_ascii_case(b"keep-alive")),
-    }
-}
-
-/// Notes how long a back end says that it keeps an idle connection: `Keep-Alive: timeout=5, max=100`, in seconds.
-/// Source: RFC 2068, 19.7.1.1, and what servers write.
-fn learn_keep_alive(limit: &KeepAliveLimit, response: &Message) {
-    let parameters = response.head().values(b"keep-alive").flat_map(|value| value.split(|byte| *byte == b','));
-    for parameter in parameters {
-        let seconds = parameter.trim_ascii().strip_prefix(b"timeout=").and_then(|text| str::from_utf8(text).ok());
-        if let Some(seconds) = seconds.and_then(|seconds| seconds.parse::<u32>().ok()) {
-            limit.told(Duration::from_secs(seconds.into()));
-        }
     }
 }
 

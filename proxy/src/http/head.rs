@@ -121,22 +121,13 @@ pub(super) fn drop_connection_options(head: &mut Head) {
     }
 }
 
+/// Fields of one hop, and those by which a request would steer us or say who sent it.
+const STEERING: Names = Names::HOP_BY_HOP.with(Names::of(&[Name::Expect, Name::Envoy, Name::ForwardedClientCert]));
+
 /// What an edge does to a stranger's request: fields of one hop and steering fields go, the peer is appended, scheme and id
 /// are written anew. `peer` is the client's address as text.
 pub(super) fn sanitize(head: &mut Head, wishes: Wishes, framing: Framing, peer: &[u8], scheme: Scheme, id: u128) {
-    const GONE: Names = Names::of(&[
-        Name::Connection,
-        Name::OneHop,
-        Name::Te,
-        Name::TransferEncoding,
-        Name::Upgrade,
-        Name::Expect,
-        Name::Envoy,
-        Name::ForwardedClientCert,
-        Name::ForwardedFor,
-        Name::ForwardedProto,
-        Name::RequestId,
-    ]);
+    const GONE: Names = STEERING.with(Names::of(&[Name::ForwardedFor, Name::ForwardedProto, Name::RequestId]));
     if head.names().has_any(GONE) {
         drop_connection_options(head);
         let earlier = earlier_peers(head);
@@ -156,19 +147,9 @@ pub(super) fn sanitize(head: &mut Head, wishes: Wishes, framing: Framing, peer: 
 /// What a sidecar does to the request of its own workload: fields of one hop and steering fields go; what says where it comes
 /// from stays, and is added where it is missing. Source: Istio, outbound listeners, which are no edge.
 pub(super) fn trust(head: &mut Head, wishes: Wishes, framing: Framing, scheme: Scheme, id: u128) {
-    const GONE: Names = Names::of(&[
-        Name::Connection,
-        Name::OneHop,
-        Name::Te,
-        Name::TransferEncoding,
-        Name::Upgrade,
-        Name::Expect,
-        Name::Envoy,
-        Name::ForwardedClientCert,
-    ]);
-    if head.names().has_any(GONE) {
+    if head.names().has_any(STEERING) {
         drop_connection_options(head);
-        head.remove_all(GONE);
+        head.remove_all(STEERING);
     }
     if !head.names().has(Name::ForwardedProto) {
         head.append_own(Name::ForwardedProto, b"x-forwarded-proto", scheme.as_str().as_bytes());

@@ -4,12 +4,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use config_model::model::ClusterIndex;
+use config_model::model::{ClusterIndex, Mirror};
 use http::Request;
-use http1::{ChunkFrame, Framing};
+use http1::{ChunkFrame, Framing, Name};
 
 use super::body::StreamBody;
+use super::heads;
 use super::pump::{Nothing, Pump, Source};
+use super::record::Exchange;
+use super::rewrite::write_request;
 use crate::upstream::{Http2Stream, Lease, Security, UpstreamConnection, acquire, connect};
 use crate::worker::{Local, Pinned};
 
@@ -17,7 +20,7 @@ use crate::worker::{Local, Pinned};
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// A copy in the protocol of its destination.
-pub(super) enum Form {
+enum Form {
     /// HTTP/1.1, as [`copy`] has made it.
     Http1(Vec<u8>),
     /// HTTP/2: head and body.
@@ -25,7 +28,7 @@ pub(super) enum Form {
 }
 
 /// A request as its destination gets it: head, and the body as it goes over the wire.
-pub(super) fn copy(mut head: Vec<u8>, framing: Framing, body: &[u8]) -> Vec<u8> {
+fn copy(mut head: Vec<u8>, framing: Framing, body: &[u8]) -> Vec<u8> {
     if framing != Framing::Chunked {
         head.extend_from_slice(body);
         return head;
@@ -40,24 +43,52 @@ pub(super) fn copy(mut head: Vec<u8>, framing: Framing, body: &[u8]) -> Vec<u8> 
 }
 
 /// A request on its way to a mirror.
-pub(super) struct Copy {
-    pub(super) form: Form,
+struct Copy {
+    form: Form,
     /// Whether its answer has no body.
-    pub(super) to_head: bool,
+    to_head: bool,
     /// Its host, by which TLS may go.
-    pub(super) host: Box<[u8]>,
+    host: Box<[u8]>,
+}
+
+/// Sends copies of the request, of which `body` is all, to those of `mirrors` that are drawn.
+pub(super) fn send_copies(mirrors: &[Mirror], exchange: &Exchange, target: Option<&[u8]>, body: &[u8]) {
+    let (local, pinned, head) = (exchange.record.local(), exchange.record.pinned(), exchange.request.head());
+    for (cluster, _) in routing::mirror::chosen(mirrors, || local.draw()) {
+        let Some(form) = form(pinned, cluster, exchange, (target, body)) else { continue };
+        let to_head = head.method() == b"HEAD";
+        let host = head.values_of(Name::Host).next().unwrap_or_default().into();
+        send(local, pinned, cluster, Copy { form, to_head, host });
+    }
+}
+
+/// The request in the protocol of those who mirror it.
+fn form(
+    pinned: &Pinned,
+    cluster: ClusterIndex,
+    exchange: &Exchange,
+    (target, body): (Option<&[u8]>, &[u8]),
+) -> Option<Form> {
+    let protocol = pinned.snapshot.cluster(cluster)?.definition.protocol;
+    if protocol.is_http2(exchange.record.speaks_http2()) {
+        let head = heads::request(exchange, target, 1, exchange.record.scheme()).ok()?;
+        return Some(Form::Http2(Box::new(head), Bytes::copy_from_slice(body)));
+    }
+    let mut out = Vec::new();
+    write_request(exchange, target, 1, &mut out);
+    Some(Form::Http1(copy(out, exchange.request.framing(), body)))
 }
 
 /// Sends `request` to a cluster, in a task of its own.
-pub(super) fn send(local: &Rc<Local>, pinned: &Rc<Pinned>, cluster: ClusterIndex, request: Copy) {
+fn send(local: &Rc<Local>, pinned: &Rc<Pinned>, cluster: ClusterIndex, request: Copy) {
     let (local, pinned) = (Rc::clone(local), Rc::clone(pinned));
     tokio::task::spawn_local(async move {
         // Whatever becomes of it.
-        let _ = tokio::time::timeout(LIMIT, exchange(&local, &pinned, cluster, request)).await;
+        let _ = tokio::time::timeout(LIMIT, deliver(&local, &pinned, cluster, request)).await;
     });
 }
 
-async fn exchange(local: &Rc<Local>, pinned: &Pinned, index: ClusterIndex, request: Copy) -> Option<()> {
+async fn deliver(local: &Rc<Local>, pinned: &Pinned, index: ClusterIndex, request: Copy) -> Option<()> {
     let Copy { form, to_head, host } = request;
     let cluster = pinned.snapshot.cluster(index)?;
     let pick = local.pick(pinned, index, cluster, balance::Wish::first(None))?;
@@ -69,7 +100,7 @@ async fn exchange(local: &Rc<Local>, pinned: &Pinned, index: ClusterIndex, reque
         Form::Http1(bytes) => bytes,
         Form::Http2(head, body) => {
             let lease = acquire(local, cluster, entry, security.as_ref()).await.ok()?;
-            return exchange_http2(lease, *head, body).await;
+            return deliver_http2(lease, *head, body).await;
         }
     };
     let mut upstream = match local.pool.reuse(&entry.state, security.as_ref()) {
@@ -86,7 +117,7 @@ async fn exchange(local: &Rc<Local>, pinned: &Pinned, index: ClusterIndex, reque
     Some(())
 }
 
-async fn exchange_http2(lease: Lease, head: Request<()>, mut body: Bytes) -> Option<()> {
+async fn deliver_http2(lease: Lease, head: Request<()>, mut body: Bytes) -> Option<()> {
     let mut stream = Http2Stream::begin(lease, head, body.is_empty()).ok()?;
     while !body.is_empty() {
         let room = std::future::poll_fn(|cx| stream.poll_room(cx, body.len())).await.ok()?;

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use http1::Message;
 
 use super::attempt::{Client, Upload};
-use super::body::{Http2Body, StreamBody};
+use super::body::StreamBody;
 use super::downstream::{Downstream, Next, next_after_stall};
 use super::forward::{Relay, framing_of, framing_to_client};
 use super::pump::{Pump, PumpError, Side};
@@ -102,7 +102,7 @@ impl Relaying {
                 let mut body = StreamBody::of_response(response, &mut connection.stream);
                 self.download.poll(cx, &mut body, &mut client.stream, memory)
             }
-            Upstream::Http2(stream) => self.download.poll(cx, &mut Http2Body(stream), &mut client.stream, memory),
+            Upstream::Http2(stream) => self.download.poll(cx, stream.as_mut(), &mut client.stream, memory),
         };
         match moved {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),

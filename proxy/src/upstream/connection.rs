@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use balance::{ConnectionGate, ConnectionPermit, EndpointState};
+use http1::{Head, Name};
 
 use crate::net::Stream;
 use crate::snapshot::ClusterRuntime;
@@ -105,6 +106,21 @@ impl UpstreamConnection {
     /// Whether somebody waits for its place.
     pub(super) fn is_in_the_way(&self) -> bool {
         self.place.as_ref().is_some_and(|(gate, _)| gate.waiting() > 0)
+    }
+
+    /// Notes how long the back end says that it keeps an idle connection: `Keep-Alive: timeout=5, max=100`, in seconds.
+    /// Source: RFC 2068, 19.7.1.1, and what servers write.
+    pub(crate) fn learn_keep_alive(&self, head: &Head) {
+        if !head.names().has(Name::OneHop) {
+            return;
+        }
+        let parameters = head.values(b"keep-alive").flat_map(|value| value.split(|byte| *byte == b','));
+        for parameter in parameters {
+            let seconds = parameter.trim_ascii().strip_prefix(b"timeout=").and_then(|text| str::from_utf8(text).ok());
+            if let Some(seconds) = seconds.and_then(|seconds| seconds.parse::<u32>().ok()) {
+                self.endpoint.keep_alive().told(Duration::from_secs(seconds.into()));
+            }
+        }
     }
 
     /// Keeps it for another request, after an answer that came to its end with nothing behind it.

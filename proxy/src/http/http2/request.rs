@@ -3,7 +3,7 @@
 
 use std::task::{Context, Poll};
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http_body::Body;
 use http1::{Head, Message};
@@ -13,7 +13,6 @@ use super::tunnel::Upgrade;
 use crate::http::attempt::Client as AttemptClient;
 use crate::http::body::IncomingBody;
 use crate::http::head::Refusal;
-use crate::http::pump::{Source, SourceFault};
 use crate::listener::Connection;
 use crate::worker::{Deadline, Memory};
 
@@ -116,36 +115,11 @@ impl Client {
     }
 }
 
-/// A body that is borrowed.
-pub(super) struct Borrowed<'a>(&'a mut IncomingBody);
-
-impl Source for Borrowed<'_> {
-    fn data(&self) -> &[u8] {
-        self.0.data()
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.0.consume(count);
-    }
-
-    fn has_ended(&self) -> bool {
-        self.0.has_ended()
-    }
-
-    fn poll_fill(&mut self, cx: &mut Context<'_>, memory: &Memory) -> Poll<Result<(), SourceFault>> {
-        self.0.poll_fill(cx, memory)
-    }
-
-    fn trailers(&self) -> Option<&HeaderMap> {
-        self.0.trailers()
-    }
-}
-
 impl AttemptClient for Client {
-    type Body<'a> = Borrowed<'a>;
+    type Body<'a> = &'a mut IncomingBody;
 
-    fn body<'a>(&'a mut self, _: &'a mut Message) -> Borrowed<'a> {
-        Borrowed(&mut self.body)
+    fn body<'a>(&'a mut self, _: &'a mut Message) -> &'a mut IncomingBody {
+        &mut self.body
     }
 
     /// hyper drops the whole exchange then.
