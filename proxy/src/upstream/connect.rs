@@ -41,11 +41,7 @@ pub(crate) async fn connect_or_refuse(
     security: Option<&Security>,
     ends: Option<Ends>,
 ) -> Result<Box<UpstreamConnection>, AttemptError> {
-    let gate = cluster.endpoints.cluster().connections();
-    let permit = match cluster.definition.policy().pool.connections_max {
-        Some(_) => Some(gate.try_acquire().ok_or(AttemptError::Overflow)?),
-        None => None,
-    };
+    let permit = try_permit(local, cluster).ok_or(AttemptError::Overflow)?;
     establish(local, cluster, entry, security, ends, permit).await
 }
 
