@@ -108,7 +108,7 @@ fn redirected_connections_are_told_apart_by_the_address_that_they_wanted() {
          Unbound\n  any default/db/port[5432] => 1*outbound|5432||db.default.svc.cluster.local\n0.0.0.0:6000 Unbound\n  any \
          default/set/port[6000] => 1*outbound|6000||set.default.svc.cluster.local\n10.96.0.3:7000 Unbound\n  unless http \
          default/any/port[7000] => 1*outbound|7000||any.default.svc.cluster.local\n0.0.0.0:15001 Redirected\n  any allow_any => \
-         1*PassthroughCluster\n"
+         1*PassthroughCluster\n[::]:15001 Redirected\n  any allow_any => 1*PassthroughCluster\n"
     );
     let headless = model.clusters.iter().find(|cluster| cluster.name.host.starts_with("set.")).unwrap();
     assert_eq!(headless.discovery, Discovery::None, "a pod that is asked for by its address is the one that is meant");
@@ -140,6 +140,7 @@ fn the_mesh_says_what_is_done_with_unknown_traffic_and_whether_any_is_redirected
     let refused = sidecar(&(mesh("outboundTrafficPolicy: {mode: REGISTRY_ONLY}") + &services));
     assert!(ways(&refused).contains("any block_all => 1*BlackHoleCluster"));
     assert!(ways(&sidecar(&(mesh("proxyListenPort: 15101") + &services))).contains("0.0.0.0:15101 Redirected"));
+    assert!(ways(&sidecar(&mesh("defaultConfig: {interceptionMode: TPROXY}"))).contains("[::]:15001 Transparent"));
     let direct = sidecar(&(mesh("defaultConfig: {interceptionMode: NONE}") + &services));
     assert_eq!(ways(&direct), "127.0.0.1:80 Bound\n");
 }
@@ -262,6 +263,24 @@ fn an_http_proxy_knows_services_by_their_ports_and_those_of_port_80_without() {
         "{found}"
     );
     assert!(found.contains("  b.team.svc.cluster.local:8080 b.team.svc:8080 b.team:8080\n"), "{found}");
+}
+
+#[test]
+fn the_meshs_http_proxy_knows_what_the_listener_without_a_port_knows() {
+    let mesh = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata:\n  mesh: \
+                'proxyHttpPort: 15080'\n---\n";
+    let services = service("a", "default", ("None", HTTP)) + &service("b", "team", ("None", HTTP));
+    let found = |sidecar_of: &str| summary(&sidecar(&[mesh, &services, sidecar_of].concat()));
+    assert!(
+        found("").contains("127.0.0.1:15080 http_proxy\n  a.default.svc.cluster.local a.default.svc.cluster.local:80")
+    );
+    let own = found(&resource("Sidecar", "s", "{egress: [{hosts: ['./*']}]}"));
+    assert!(
+        own.contains("  a.default.svc.cluster.local a.default.svc.cluster.local:80") && !own.contains("b.team"),
+        "{own}"
+    );
+    let none = found(&bound("'*/*'"));
+    assert!(none.contains("127.0.0.1:15080 http_proxy\n  *\n"), "{none}");
 }
 
 #[test]
