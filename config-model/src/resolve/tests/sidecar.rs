@@ -36,7 +36,7 @@ fn a_service_has_all_its_names_and_who_is_unknown_goes_on() {
     assert_eq!(
         summary(&sidecar(&text)),
         "127.0.0.1:80 80\n  a.default.svc.cluster.local a a.default.svc a.default 10.96.0.1\n    any => 1 80||a\n  \
-         b.team.svc.cluster.local b.team.svc b.team\n    any => 1 80||b.team.svc.cluster.local\n  *\n    any => 1 \
+         b.team.svc.cluster.local b.team.svc b.team *.b.team.svc.cluster.local *.b.team.svc *.b.team\n    any => 1 80||b.team.svc.cluster.local\n  *\n    any => 1 \
          PassthroughCluster\n"
     );
 }
@@ -65,10 +65,41 @@ fn egress_hosts_say_what_is_known_and_some_can_be_left_out() {
         ("'*/b.team.svc.cluster.local'", false, true),
         ("'~/*'", false, false),
         ("'*/*', '~team/*'", true, false),
+        ("'*/*', '~*/*.team.svc.cluster.local'", true, false),
+        ("'*/*', '~other/*'", true, true),
+        ("'default/a.default.svc.cluster.local', 'other/*'", true, false),
     ] {
         let found = summary(&sidecar(&(bound(hosts) + &services)));
         assert_eq!((found.contains("  a.default"), found.contains("  b.team")), (a, b), "{hosts}: {found}");
     }
+}
+
+#[test]
+fn a_service_of_many_hosts_is_known_where_all_of_them_are() {
+    let many = "{hosts: ['*.many.example'], ports: [{number: 80, name: http, protocol: HTTP}], resolution: NONE}";
+    let rule = "{hosts: ['*.many.example'], http: [{directResponse: {status: 204}}]}";
+    let text = resource("ServiceEntry", "many", many);
+    for (hosts, service, with_rule) in [
+        ("'*/*.many.example'", true, true),
+        ("'*/*.example'", true, true),
+        ("'*/a.many.example'", false, true),
+        ("'*/*', '~*/a.many.example'", true, true),
+        ("'*/*', '~*/*.example'", false, false),
+    ] {
+        let known = |text: &str| summary(&sidecar(&(bound(hosts) + text))).contains("  *.many.example");
+        let with = text.clone() + &resource("VirtualService", "v", rule);
+        assert_eq!((known(&text), known(&with)), (service, with_rule), "{hosts}");
+    }
+}
+
+#[test]
+fn a_unix_socket_is_not_served_and_that_is_told() {
+    let text = resource(
+        "Sidecar",
+        "s",
+        "{egress: [{port: {number: 0, protocol: HTTP}, bind: 'unix:///run/a', hosts: ['*/*']}]}",
+    ) + &service("a", "default", ("10.96.0.1", HTTP));
+    assert!(sidecar(&text).listeners.is_empty());
 }
 
 #[test]
@@ -262,7 +293,7 @@ fn an_http_proxy_knows_services_by_their_ports_and_those_of_port_80_without() {
         ),
         "{found}"
     );
-    assert!(found.contains("  b.team.svc.cluster.local:8080 b.team.svc:8080 b.team:8080\n"), "{found}");
+    assert!(found.contains("  b.team.svc.cluster.local:8080 b.team.svc:8080 b.team:8080 *.b.team.svc.cluster.local:8080 "), "{found}");
 }
 
 #[test]
