@@ -293,7 +293,10 @@ fn an_http_proxy_knows_services_by_their_ports_and_those_of_port_80_without() {
         ),
         "{found}"
     );
-    assert!(found.contains("  b.team.svc.cluster.local:8080 b.team.svc:8080 b.team:8080 *.b.team.svc.cluster.local:8080 "), "{found}");
+    assert!(
+        found.contains("  b.team.svc.cluster.local:8080 b.team.svc:8080 b.team:8080 *.b.team.svc.cluster.local:8080 "),
+        "{found}"
+    );
 }
 
 #[test]
