@@ -14,6 +14,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -67,6 +68,33 @@ spec:
   - {route: [{destination: {host: reviews}}]}
 ---
 apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: vault, namespace: default}
+spec:
+  hosts: [vault.example]
+  resolution: STATIC
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  endpoints: [{address: 127.0.0.1, ports: {tls: 19443}}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: inner, namespace: default}
+spec:
+  hosts: [inner.example]
+  resolution: STATIC
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  endpoints: [{address: 127.0.0.1, ports: {tls: 19444}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: vault, namespace: default}
+spec:
+  hosts: ["*.example"]
+  tls:
+  - {match: [{sniHosts: [vault.example]}], route: [{destination: {host: vault.example}}]}
+  - {match: [{sniHosts: [inner.example], destinationSubnets: [10.96.50.0/24]}], route: [{destination: {host: inner.example}}]}
+---
+apiVersion: networking.istio.io/v1
 kind: Sidecar
 metadata: {name: default, namespace: default}
 spec:
@@ -110,6 +138,28 @@ def serve_banner(address, banner):
             threading.Thread(target=talk, args=(listener.accept()[0],), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
+
+
+def serve_name(address, name):
+    """Answers the first bytes of a connection with the name of its server."""
+    listener = socket.create_server(address)
+
+    def accept():
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(name)
+
+    threading.Thread(target=accept, daemon=True).start()
+
+
+def hello(name):
+    """The first bytes of a TLS client that asks for `name`."""
+    received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(received, sent, server_hostname=name).do_handshake()
+    return sent.read()
 
 
 def get(address, host, path="/"):
@@ -166,6 +216,16 @@ def bytes_that_are_no_http_go_to_the_service_of_the_address(proxy):
         equal(connection.recv(64), b"hello from inside\n")
         connection.sendall(b"\x00\x01ping")
         equal(connection.recv(64), b"\x00\x01ping")
+
+
+@case
+def tls_goes_by_the_address_that_was_wanted_before_the_server_name(proxy):
+    equal(read_first(("10.96.9.9", 443), hello("vault.example"))[0], b"vault\n")
+    equal(read_first(("10.96.50.1", 443), hello("inner.example"))[0], b"inner\n")
+    proxy.mode = "REGISTRY_ONLY"
+    # The subnet is for another name only, and there is no way back from it; elsewhere nobody has that name.
+    equal(read_first(("10.96.50.1", 443), hello("vault.example"))[0], b"")
+    equal(read_first(("10.96.9.9", 443), hello("inner.example"))[0], b"")
 
 
 @case
@@ -272,6 +332,8 @@ def inside(target):
         return skip(f"the namespace can't be set up: {words.decode().strip()}")
     serve_http(("127.0.0.1", 19080), "reviews")
     serve_http(("10.97.0.9", 80), "outside")
+    serve_name(("127.0.0.1", 19443), b"vault\n")
+    serve_name(("127.0.0.1", 19444), b"inner\n")
     serve_banner(("127.0.0.1", 19070), b"hello from inside\n")
     serve_banner(("10.97.0.9", 7100), b"hello from outside\n")
     proxy = Proxy(target)

@@ -807,6 +807,11 @@ fn what_istio_only_warns_of_is_a_warning() {
             "hosts: [a.example]\nhttp: [{redirect: {uri: /x}, corsPolicy: {allowOrigins: [{exact: '*'}]}}]",
             "Warning [IST0133] (VirtualService default/r main.yaml:6:44) spec.http[0].corsPolicy: has no effect beside redirect",
         ),
+        (
+            "VirtualService",
+            "hosts: [a.example]\ntcp: [{match: [{sourceSubnet: 10.0.0.0/8}], route: [{destination: {host: a}}]}]",
+            "Warning [IST0133] (VirtualService default/r main.yaml:6:33) spec.tcp[0].match[0].sourceSubnet: is looked at by nobody, as in Istio; a sidecar's clients are those of its own pod: match by sourceLabels or sourceNamespace",
+        ),
     ] {
         assert_eq!(lines(&resource(kind, spec)), [want], "{spec}");
     }

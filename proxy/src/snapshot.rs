@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use balance::{EndpointSet, EntryIndex};
 use config_model::model::{Cluster, ClusterIndex, Model, NetworkFilter, RouteConfigurationIndex, TcpProxyIndex};
+use ipnet::IpNet;
 use routing::Table;
 
 use crate::telemetry::{ClusterId, LineFormat, ListenerId, SeriesId, SplitDestinationId};
@@ -73,6 +74,8 @@ pub(crate) struct Detected {
     pub(crate) tls: Chains,
     /// For HTTP in plain text.
     pub(crate) http: Option<RouteConfigurationIndex>,
+    /// Addresses where nothing is read as HTTP.
+    pub(crate) unread: Box<[IpNet]>,
     /// For all others.
     pub(crate) other: TcpProxyIndex,
     /// Whether a protocol was named for the port, so that a server that speaks first is not expected.

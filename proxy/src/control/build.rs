@@ -130,6 +130,7 @@ fn listeners(surroundings: &Surroundings<'_>, model: &Model, previous: Option<&S
             FilterChains::Detected(detection) => Accepts::Detected(Box::new(Detected {
                 tls: Chains::new(&detection.tls, None),
                 http: detection.http,
+                unread: detection.unread.clone().into(),
                 other: detection.other,
                 is_http_expected: detection.is_http_expected,
             })),

@@ -2,6 +2,7 @@
 //! services' own ports, to which connections are redirected. Source: Istio, `buildSidecarOutboundListeners`.
 //! Start at [`serve`].
 
+mod chains;
 mod connections;
 mod hosts;
 mod listeners;

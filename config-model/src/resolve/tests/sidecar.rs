@@ -162,6 +162,89 @@ fn tcp_and_tls_rules_of_the_mesh_count_subnets_and_source_labels() {
     assert!(found.contains(&want), "{found}");
 }
 
+/// A service outside of Kubernetes.
+fn entry(host: &str, addresses: &str, port: &str) -> String {
+    let spec =
+        format!("{{hosts: [{host}], addresses: [{addresses}], ports: [{{number: 443, {port}}}], resolution: STATIC}}");
+    resource("ServiceEntry", host.split('.').next().unwrap_or(host), &spec)
+}
+
+const TLS: &str = "name: tls, protocol: TLS";
+
+/// Where connections to port 443 go, by the address that the client wanted and the server name.
+fn decided(text: &str, connections: &[(&str, Option<&str>, &str)]) {
+    let model = sidecar(text);
+    let listener = model.listeners.iter().find(|listener| listener.address.port() == 443).unwrap();
+    for &(wanted, name, expected) in connections {
+        let address: std::net::IpAddr = wanted.parse().unwrap();
+        let proxy = listener.tcp_for(address, name).unwrap();
+        let mut routes = model.tcp_proxies[proxy.0 as usize].routes.iter();
+        let takes = |subnets: &[ipnet::IpNet]| subnets.is_empty() || subnets.iter().any(|of| of.contains(&address));
+        let found = routes.find(|route| takes(&route.destination_subnets)).map(|route| &*route.id);
+        assert_eq!(found, Some(expected), "{wanted} {name:?}: {}", ways(&model));
+    }
+}
+
+#[test]
+fn the_address_that_was_wanted_counts_before_the_server_name() {
+    let rules = "{hosts: ['*.example'], tls: [{match: [{sniHosts: [a.example]}, {sniHosts: [b.example], destinationSubnets: \
+                 [10.1.0.0/16]}, {sniHosts: [c.example], destinationSubnets: [10.1.1.0/24, 10.2.0.0/16]}], route: [{destination: \
+                 {host: a.example}}]}]}";
+    let text = entry("a.example", "", TLS) + &resource("VirtualService", "v", rules);
+    let matched = |place: usize| format!("default/v/tls[0]/match[{place}]");
+    decided(
+        &text,
+        &[
+            ("192.0.2.1", Some("a.example"), &matched(0)),
+            ("10.3.0.1", Some("a.example"), &matched(0)),
+            ("10.1.0.1", Some("b.example"), &matched(1)),
+            ("10.2.0.1", Some("c.example"), &matched(2)),
+            // The narrowest subnet has nothing for these names, and there is no way back to wider ones.
+            ("10.1.0.1", Some("a.example"), "allow_any"),
+            ("10.1.1.1", Some("b.example"), "allow_any"),
+            ("10.3.0.1", Some("b.example"), "allow_any"),
+            ("10.1.1.1", None, "allow_any"),
+        ],
+    );
+}
+
+#[test]
+fn routes_with_and_without_server_names_share_a_port_by_the_narrowest_subnet() {
+    let tcp = "name: tcp, protocol: TCP";
+    let text = entry("wide.example", "10.0.0.0/8", tcp)
+        + &entry("named.example", "10.1.0.0/16", TLS)
+        + &entry("narrow.example", "10.1.1.0/24", tcp)
+        + &entry("all.example", "", tcp)
+        + &entry("anywhere.example", "", TLS);
+    let own = |name: &str| format!("default/{name}.example/port[443]");
+    decided(
+        &text,
+        &[
+            ("10.9.0.1", None, &own("wide")),
+            ("10.9.0.1", Some("named.example"), &own("wide")),
+            ("10.9.0.1", Some("anywhere.example"), &own("wide")),
+            ("10.1.0.1", Some("named.example"), &own("named")),
+            // Not the wider subnet's: whatever takes everything is next.
+            ("10.1.0.1", None, &own("all")),
+            ("10.1.0.1", Some("other.example"), &own("all")),
+            ("10.1.1.1", Some("named.example"), &own("narrow")),
+            ("192.0.2.1", Some("anywhere.example"), &own("anywhere")),
+            ("192.0.2.1", Some("named.example"), &own("all")),
+        ],
+    );
+}
+
+#[test]
+fn nothing_is_read_as_http_where_a_route_names_the_address() {
+    let text = entry("raw.example", "10.1.0.0/16", "name: tcp, protocol: TCP")
+        + &entry("web.example", "", "name: http, protocol: HTTP");
+    let model = sidecar(&text);
+    let listener = model.listeners.iter().find(|listener| listener.address.port() == 443).unwrap();
+    let crate::model::FilterChains::Detected(detection) = &listener.chains else { panic!("{listener:?}") };
+    assert!(detection.http.is_some());
+    assert_eq!(detection.unread, ["10.1.0.0/16".parse().unwrap()]);
+}
+
 #[test]
 fn an_http_proxy_knows_services_by_their_ports_and_those_of_port_80_without() {
     let egress = "{egress: [{port: {number: 3128, name: proxy, protocol: HTTP_PROXY}, bind: 127.0.0.1, captureMode: NONE, hosts: \
