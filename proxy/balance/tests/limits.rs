@@ -79,7 +79,8 @@ fn requests_at_once_are_limited_until_a_permit_is_dropped() {
 #[test]
 fn without_limits_everything_is_granted() {
     let set = limited(0, 0, 0, 0, None);
-    let held: Vec<_> = (0..1000).map(|_| (set.cluster().try_request(Instant::now), set.cluster().try_retry(Instant::now))).collect();
+    let held: Vec<_> =
+        (0..1000).map(|_| (set.cluster().try_request(Instant::now), set.cluster().try_retry(Instant::now))).collect();
     assert!(held.iter().all(|(request, retry)| request.is_ok() && retry.is_ok()));
     let mut tasks: Vec<Task> = (0..1000).map(|_| Task::new(set.cluster())).collect();
     let permits: Vec<_> = tasks.iter_mut().map(|task| task.permit().unwrap()).collect();

@@ -193,7 +193,12 @@ impl<'a> Tries<'a> {
     /// Counts the request, if its cluster has limits.
     fn admit(&self, exchange: &mut Exchange) -> Result<(), AttemptError> {
         if self.cluster.has_limits {
-            let permit = self.cluster.endpoints.cluster().try_request(Instant::now).map_err(|_overflow| AttemptError::Overflow)?;
+            let permit = self
+                .cluster
+                .endpoints
+                .cluster()
+                .try_request(Instant::now)
+                .map_err(|_overflow| AttemptError::Overflow)?;
             exchange.rare().permit = Some(permit);
         }
         Ok(())
