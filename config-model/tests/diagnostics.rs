@@ -765,12 +765,12 @@ fn what_is_not_honoured_in_a_policy_is_named_and_nothing_else_is() {
                maxConnectionDuration: 1s, idleTimeout: 1s}, http: {http1MaxPendingRequests: 1, http2MaxRequests: 1, \
                maxRequestsPerConnection: 1, idleTimeout: 1s, h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 1, \
                http2KeepAlive: {interval: 1s}}}\n  outlierDetection: {outlierDetectionHttpErrorCodes: [500]}\n  retryBudget: \
-               {budgetInterval: 1s}\n  portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}, connectionPool: {http: \
-               {useClientProtocol: true}}}]";
+               {budgetInterval: 1s}\n  tunnel: {targetHost: a.b, targetPort: 1}\n  portLevelSettings: [{port: {number: 80}, tls: \
+               {mode: SIMPLE}, connectionPool: {http: {useClientProtocol: true}}, loadBalancer: {zoneAwareLbSetting: {}}}]";
     let lines = lines(&resource("DestinationRule", all));
     let said =
         lines.iter().filter_map(|line| line.split(": ").nth(1)?.strip_suffix(" is understood but not honoured yet"));
-    let later = ["budgetInterval"];
+    let later = ["tunnel", "zoneAwareLbSetting"];
     assert_eq!(said.collect::<Vec<_>>(), later, "{lines:#?}");
 }
 

@@ -193,7 +193,12 @@ impl<'a> Tries<'a> {
     /// Counts the request, if its cluster has limits.
     fn admit(&self, exchange: &mut Exchange) -> Result<(), AttemptError> {
         if self.cluster.has_limits {
-            let permit = self.cluster.endpoints.cluster().try_request().map_err(|_overflow| AttemptError::Overflow)?;
+            let permit = self
+                .cluster
+                .endpoints
+                .cluster()
+                .try_request(Instant::now)
+                .map_err(|_overflow| AttemptError::Overflow)?;
             exchange.rare().permit = Some(permit);
         }
         Ok(())
@@ -311,7 +316,7 @@ impl<'a> Tries<'a> {
         };
         if self.cluster.has_limits {
             self.retry = None;
-            match self.cluster.endpoints.cluster().try_retry() {
+            match self.cluster.endpoints.cluster().try_retry(Instant::now) {
                 Ok(permit) => self.retry = Some(permit),
                 Err(_overflow) => {
                     self.local.shard.borrow_mut().retry_overflow(&self.cluster.metrics);
