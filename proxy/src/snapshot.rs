@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use balance::{EndpointSet, EntryIndex};
-use config_model::model::{Cluster, ClusterIndex, Model, NetworkFilter, RouteConfigurationIndex, TcpProxyIndex};
+use config_model::model::{
+    Binding, Cluster, ClusterIndex, Model, NetworkFilter, RouteConfigurationIndex, TcpProxyIndex,
+};
 use ipnet::IpNet;
 use routing::Table;
 
@@ -50,8 +52,8 @@ pub struct ListenerRuntime {
     pub address: SocketAddr,
     /// What becomes of its connections.
     pub(crate) accepts: Accepts,
-    /// Whether connections are redirected to it that were meant for others.
-    pub is_redirected: bool,
+    /// How connections get here.
+    pub binding: Binding,
     /// Whether connections begin with a header of the PROXY protocol.
     pub has_proxy_header: bool,
     /// Metric cells.

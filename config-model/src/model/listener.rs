@@ -38,7 +38,9 @@ pub enum Binding {
     /// A socket is bound, and what was redirected to it goes to the listener of the address that the client wanted, if there
     /// is one. Envoy: `use_original_dst`.
     Redirected,
-    /// By [`Binding::Redirected`] only. `0.0.0.0` stands for every address of the port. Envoy: `bind_to_port: false`.
+    /// The same, and what comes keeps its addresses: the client's wish is the connection's own. Envoy: `transparent`.
+    Transparent,
+    /// By [`Binding::Redirected`] or [`Binding::Transparent`] only. `0.0.0.0` stands for every address of the port. Envoy: `bind_to_port: false`.
     Unbound,
 }
 

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use balance::{EndpointSet, SetRules};
 use config_model::model::{
-    AccessLogFormat, Binding, Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, Endpoint, FilterChains,
-    Format, Model, Route,
+    AccessLogFormat, Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, Endpoint, FilterChains, Format,
+    Model, Route,
 };
 use foldhash::fast::RandomState;
 use routing::split::Split;
@@ -136,7 +136,7 @@ fn listeners(surroundings: &Surroundings<'_>, model: &Model, previous: Option<&S
             })),
         },
         has_proxy_header: listener.has_proxy_header,
-        is_redirected: listener.binding == Binding::Redirected,
+        binding: listener.binding,
         metrics: surroundings.metrics.listener(surroundings.port_map.apply(listener.address)),
     };
     model.listeners.iter().map(runtime).collect()

@@ -12,11 +12,11 @@ use crate::origin::Origin;
 use crate::resolve::protocol::Protocol;
 use crate::resolve::services::Port;
 
-use super::Serving;
 use super::chains::filter_chains;
 use super::connections::{self, Connections};
 use super::hosts;
 use super::scope::{Egress, Known};
+use super::{HTTP_PROXY, Serving};
 
 /// Listeners as they are put together, by the address that they are bound to, or that clients want to go to.
 #[derive(Default)]
@@ -233,7 +233,7 @@ impl<'a> Http<'_, 'a> {
                 serving.routes_of(name, Some(port), found)
             }
             (_, port) => {
-                let name = port.map_or_else(|| "http_proxy".to_owned(), |port| port.to_string());
+                let name = port.map_or_else(|| HTTP_PROXY.to_owned(), |port| port.to_string());
                 serving.routes(name, port, found)
             }
         };
