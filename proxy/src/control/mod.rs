@@ -103,6 +103,7 @@ impl Control {
             metrics: Arc::new(metrics.clone()),
             access_log: Arc::clone(&access_log),
             is_edge: options.role == Role::Gateway,
+            http10: options.http10,
             connections_per_worker: means.connections_max.div_ceil(options.workers.max(1)).max(1),
         };
         let workers = Some(Workers::start(options.workers, &Arc::new(shared))?);
