@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use balance::{
-    AttemptError, AttemptOutcome, Entry, EntryIndex, OutlierEvent, Replay, ResponseFlag, RetryPermit, RetryState,
-    Verdict, Wish,
+    AttemptError, AttemptOutcome, Entry, EntryIndex, Replay, ResponseFlag, RetryPermit, RetryState, Verdict, Wish,
 };
 use config_model::model::{Action, ClusterIndex, ClusterTarget, Fault, Forward, RetryConditions, RetryPolicy};
 use http1::{Framing, Message, Name, Version};
@@ -25,7 +24,7 @@ use super::rewrite::rewrite_head;
 use super::{mirror, response};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::Flags;
-use crate::upstream::{Security, Upstream};
+use crate::upstream::{Security, Upstream, report};
 use crate::worker::{Local, Pinned};
 
 /// What was decided.
@@ -85,7 +84,8 @@ pub(super) async fn forward<C: Client>(
     let cluster = original.as_ref().unwrap_or(cluster);
     limit(exchange, action);
     let mirrors = route.route.mirrors();
-    let keeps_body = may_repeat_what_was_sent(&action.retry, exchange.record.is_grpc()) || !mirrors.is_empty();
+    let is_http2 = !exchange.wishes.upgrade && cluster.definition.protocol.is_http2(exchange.record.speaks_http2());
+    let keeps_body = !mirrors.is_empty() || may_repeat_what_was_sent(&action.retry, exchange.record.is_grpc(), is_http2);
     let mut tries = Tries {
         local: Rc::clone(exchange.record.local()),
         pinned,
@@ -151,16 +151,16 @@ fn grpc_limit(exchange: &mut Exchange, action: &Forward) -> Option<Duration> {
 }
 
 /// Whether the policy may want to send a request again that has gone out with its body.
-fn may_repeat_what_was_sent(policy: &RetryPolicy, is_grpc: bool) -> bool {
-    const UNSENT: RetryConditions = RetryConditions::CONNECT_FAILURE
-        .with(RetryConditions::REFUSED_STREAM)
-        .with(RetryConditions::RESET_BEFORE_REQUEST);
+fn may_repeat_what_was_sent(policy: &RetryPolicy, is_grpc: bool, is_http2: bool) -> bool {
+    const UNSENT: RetryConditions = RetryConditions::CONNECT_FAILURE.with(RetryConditions::RESET_BEFORE_REQUEST);
     const GRPC: RetryConditions = RetryConditions::CANCELLED
         .with(RetryConditions::DEADLINE_EXCEEDED)
         .with(RetryConditions::INTERNAL)
         .with(RetryConditions::RESOURCE_EXHAUSTED)
         .with(RetryConditions::UNAVAILABLE);
     let ignored = if is_grpc { UNSENT } else { UNSENT.with(GRPC) }.with(RetryConditions::STATUS_CODES);
+    // A stream may be refused when much of its body is on its way already.
+    let ignored = if is_http2 { ignored } else { ignored.with(RetryConditions::REFUSED_STREAM) };
     policy.attempts > 0 && (!policy.status_codes.is_empty() || !ignored.contains(policy.conditions))
 }
 
@@ -286,17 +286,7 @@ impl<'a> Tries<'a> {
 
     /// Tells outlier detection.
     fn report(&self, pick: EntryIndex, outcome: &AttemptOutcome) {
-        if self.cluster.definition.policy().outliers.is_none() {
-            return;
-        }
-        let now = Instant::now();
-        let endpoints = &self.cluster.endpoints;
-        if let Some(OutlierEvent::Ejected { cause, .. }) = endpoints.report(pick, outcome.report(), now) {
-            let address = self.cluster.endpoint(pick).map_or("", |endpoint| &endpoint.address);
-            tracing::info!(target: "upstream", cluster = &*self.cluster.name, address, cause = cause.name(), "an endpoint is ejected");
-            self.local.shard.borrow_mut().ejection(&self.cluster.metrics);
-            endpoints.refresh(now);
-        }
+        report(&self.local, self.cluster, pick, outcome);
     }
 
     /// Whether another try follows; waits until it is due.
