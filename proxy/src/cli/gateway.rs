@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use config_model::name::Labels;
 use config_model::resolve::Role;
+use ipnet::IpNet;
 
 use super::value::{self, PortMapping};
 use super::{Failure, VERSION};
@@ -83,6 +84,9 @@ struct ProxyArguments {
     /// Serves HTTP/1.0 too, which gets 426 otherwise
     #[arg(long, env = "TIDEGATE_HTTP10")]
     http10: bool,
+    /// Clients whose x-envoy-... headers about time-outs and retries count: addresses or networks (repeatable)
+    #[arg(long, env = "TIDEGATE_TRUSTED_CLIENTS", value_name = "CIDR", value_delimiter = ',', value_parser = value::network)]
+    trusted_clients: Vec<IpNet>,
     /// How long requests in flight may take after SIGTERM
     #[arg(long, env = "TIDEGATE_DRAIN", value_name = "DURATION", default_value = "10s", value_parser = value::duration)]
     drain: Duration,
@@ -150,6 +154,7 @@ impl ProxyArguments {
             workers: self.workers.map_or_else(cores, |workers| usize::from(workers.get())),
             access_log: Target::parse(&self.access_log),
             http10: self.http10,
+            trusted_clients: self.trusted_clients,
             port_map: PortMap::new(self.port_map.into_iter().map(|mapping| (mapping.from, mapping.to))),
             drain: self.drain,
             version: VERSION.to_owned(),

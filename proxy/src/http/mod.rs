@@ -22,6 +22,7 @@ mod record;
 mod relay;
 mod response;
 mod rewrite;
+mod steer;
 mod target;
 
 pub(crate) use downstream::serve as serve_http1;

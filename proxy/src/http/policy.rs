@@ -1,6 +1,7 @@
 //! What a route's policies do with a request before it has a back end, and what they keep for later: faults, CORS, what it is
 //! hashed by, time-outs. Rules are those of [`routing`] and [`balance`]; here they meet clocks and draws.
 
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub(super) struct Rare {
     pub(super) timeout: Option<Timer>,
     /// Of the try under way.
     pub(super) per_try: Option<Timer>,
+    /// Milliseconds that the back end of the try under way is told to have.
+    pub(super) expected: Option<NonZeroU64>,
     /// For the answer, whoever makes it.
     pub(super) cors: cors::Fields,
     /// For the answer: a cookie that the client will be hashed by.
@@ -51,6 +54,12 @@ impl Timer {
         self.limit
     }
 
+    /// What is left of it.
+    fn left(&self) -> Duration {
+        let deadline = self.sleep.as_ref().map(|sleep| sleep.deadline());
+        deadline.map_or(self.limit, |deadline| deadline.saturating_duration_since(tokio::time::Instant::now()))
+    }
+
     /// Whether it is over. It begins to run if `is_sent`.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, is_sent: bool) -> bool {
         if self.sleep.is_none() && !is_sent {
@@ -58,6 +67,16 @@ impl Timer {
         }
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limit)));
         sleep.as_mut().poll(cx).is_ready()
+    }
+}
+
+/// Notes what the back end of the next try has of time, of which it is told. `of_try` is the limit of a single one.
+/// Source: Envoy, `x-envoy-expected-rq-timeout-ms`.
+pub(super) fn tell_time(exchange: &mut Exchange, of_try: Option<Duration>) {
+    let of_request = exchange.rare.as_ref().and_then(|rare| rare.timeout.as_ref()).map(Timer::left);
+    if let Some(left) = [of_request, of_try].into_iter().flatten().min() {
+        let millis = u64::try_from(left.as_millis()).ok().and_then(NonZeroU64::new);
+        exchange.rare().expected = Some(millis.unwrap_or(NonZeroU64::MIN));
     }
 }
 

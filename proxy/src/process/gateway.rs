@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use config_model::diagnostic::Diagnostic;
 use config_model::name::Labels;
 use config_model::resolve::Role;
+use ipnet::IpNet;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -41,6 +42,8 @@ pub struct GatewayOptions {
     pub mesh_certificates: PathBuf,
     /// Whether HTTP/1.0 is served.
     pub http10: bool,
+    /// Clients whose `x-envoy-...` fields about time-outs and retries count.
+    pub trusted_clients: Vec<IpNet>,
     /// Ports that are bound in place of the Gateways'.
     pub port_map: PortMap,
     /// How long requests may take to end once we drain.
@@ -317,6 +320,7 @@ mod tests {
             admin: ([127, 0, 0, 1], 0).into(),
             mesh_certificates: "/etc/certs".into(),
             http10: false,
+            trusted_clients: Vec::new(),
             workers: 1,
             access_log: telemetry::Target::Off,
             port_map: PortMap::default(),
