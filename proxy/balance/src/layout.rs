@@ -5,71 +5,47 @@ use std::num::NonZeroU32;
 
 use config_model::model::Locality;
 
+use crate::blocks::{Blocks, EntryIndex};
 use crate::set::Entry;
 
-/// A ready endpoint's place. In order, the endpoints of a priority are next to each other, within it those of a locality, and
-/// within that they are as they were listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place<'a> {
-    priority: u8,
-    /// Nothing where requests are not distributed.
-    share: Option<(&'a Locality, NonZeroU32)>,
-    position: u32,
-}
-
-impl<'a> Place<'a> {
-    fn of((position, entry): (u32, &'a Entry)) -> Self {
-        let endpoint = &entry.endpoint;
-        let share = endpoint.locality_share.map(|share| (&endpoint.locality, share));
-        Self { priority: endpoint.priority, share, position }
-    }
-}
-
-/// Positions of endpoints that are ready, by priority.
+/// Endpoints that are ready, by priority.
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) priorities: Vec<PriorityLayout>,
-    /// Index into `priorities` by position of the entry.
-    priority_of: Vec<u32>,
 }
 
 /// A priority's endpoints by locality.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct PriorityLayout {
+    /// As the endpoints have it.
+    priority: u8,
     pub(crate) groups: Vec<GroupLayout>,
 }
 
-/// Endpoints that share the requests of a locality.
+/// Endpoints that share the requests of a locality, in order.
 #[derive(Debug)]
 pub(crate) struct GroupLayout {
     /// Compared with that of the other groups.
     pub(crate) weight: u32,
-    /// Positions of entries.
-    pub(crate) members: Vec<u32>,
+    pub(crate) members: Vec<EntryIndex>,
 }
 
 impl Layout {
-    pub(crate) fn new(entries: &[Entry]) -> Self {
-        let ready = (0u32..).zip(entries).filter(|(_, entry)| entry.is_ready());
-        let mut placed: Vec<Place<'_>> = ready.map(Place::of).collect();
-        placed.sort_unstable();
-        let mut priority_of = vec![0; entries.len()];
-        let mut priorities = Vec::new();
-        // A number that no ready endpoint has is no priority, so one of names without an address is passed over.
-        for (number, listed) in (0u32..).zip(placed.chunk_by(|one, other| one.priority == other.priority)) {
-            for place in listed {
-                if let Some(priority) = priority_of.get_mut(place.position as usize) {
-                    *priority = number;
-                }
+    pub(crate) fn new(blocks: &Blocks) -> Self {
+        let mut listed = [const { Vec::new() }; 1 + u8::MAX as usize];
+        for (index, entry) in blocks.iter().filter(|(_, entry)| entry.is_ready()) {
+            if let Some(listed) = listed.get_mut(usize::from(entry.priority)) {
+                listed.push(index);
             }
-            priorities.push(PriorityLayout::new(listed));
         }
-        Self { priorities, priority_of }
+        // A number that no ready endpoint has is no priority, so one of names without an address is passed over.
+        let priorities = (0..=u8::MAX).zip(listed).filter(|(_, listed)| !listed.is_empty());
+        Self { priorities: priorities.map(|(priority, listed)| PriorityLayout::new(priority, listed, blocks)).collect() }
     }
 
-    /// The priority of the entry at this position.
-    pub(crate) fn priority_of(&self, position: u32) -> usize {
-        self.priority_of.get(position as usize).map_or(0, |&priority| priority as usize)
+    /// The place among the priorities of those that this entry is in.
+    pub(crate) fn priority_of(&self, entry: &Entry) -> usize {
+        self.priorities.iter().position(|priority| priority.priority == entry.priority).unwrap_or(0)
     }
 
     pub(crate) fn ready_count(&self) -> usize {
@@ -78,14 +54,23 @@ impl Layout {
 }
 
 impl PriorityLayout {
-    fn new(listed: &[Place<'_>]) -> Self {
-        // Without any shares there is nothing to distribute: all are of one group.
-        let shared = listed.iter().any(|place| place.share.is_some());
-        let group = |group: &[Place<'_>]| GroupLayout {
-            weight: group.first().and_then(|place| place.share).map_or(u32::from(!shared), |(_, share)| share.get()),
-            members: group.iter().map(|place| place.position).collect(),
+    fn new(priority: u8, listed: Vec<EntryIndex>, blocks: &Blocks) -> Self {
+        let has_share = |index: &EntryIndex| blocks.get(*index).is_some_and(|entry| entry.has_share);
+        if !listed.iter().any(has_share) {
+            // Nothing to distribute: all are of one group.
+            return Self { priority, groups: vec![GroupLayout { weight: 1, members: listed }] };
+        }
+        let share = |index: EntryIndex| {
+            let endpoint = &blocks.get(index)?.endpoint;
+            endpoint.locality_share.map(|share| (&endpoint.locality, share))
         };
-        Self { groups: listed.chunk_by(|one, other| one.share == other.share).map(group).collect() }
+        let mut placed: Vec<_> = listed.into_iter().map(|index| (share(index), index)).collect();
+        placed.sort_unstable();
+        let group = |group: &[(Option<(&Locality, NonZeroU32)>, EntryIndex)]| GroupLayout {
+            weight: group.first().and_then(|(share, _)| *share).map_or(0, |(_, share)| share.get()),
+            members: group.iter().map(|(_, index)| *index).collect(),
+        };
+        Self { priority, groups: placed.chunk_by(|(one, _), (other, _)| one == other).map(group).collect() }
     }
 
     pub(crate) fn member_count(&self) -> usize {

@@ -56,10 +56,11 @@ enum Turns {
 impl Schedule {
     /// Compiles weights, each at least 1.
     pub(crate) fn new(weights: impl ExactSizeIterator<Item = u32> + Clone) -> Self {
-        let divisor = weights.clone().map(u64::from).fold(0, greatest_common_divisor).max(1);
-        if weights.clone().all(|weight| u64::from(weight) == divisor) {
+        let first = weights.clone().next();
+        if weights.clone().all(|weight| Some(weight) == first) {
             return Self::Equal { count: weights.len() };
         }
+        let divisor = weights.clone().map(u64::from).fold(0, greatest_common_divisor).max(1);
         let weights: Vec<u64> = weights.map(|weight| u64::from(weight) / divisor).collect();
         let mut sum = 0;
         let upper_bounds: Vec<u64> = weights

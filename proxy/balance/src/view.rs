@@ -4,18 +4,19 @@
 //! Source: Envoy, "Priority levels", "Panic threshold", "Locality weighted load balancing", "Slow start mode". Start at
 //! [`View::build`].
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use config_model::model::{Balancing, EndpointAddress, Warmup};
 
+use crate::blocks::{Blocks, EntryIndex};
 use crate::layout::{GroupLayout, Layout, PriorityLayout};
+use crate::limits::ClusterState;
 use crate::maglev::Maglev;
 use crate::priority::{Loads, Population};
 use crate::ring::{Host, Ring};
 use crate::schedule::Schedule;
-use crate::set::{Entry, EntryIndex, SetRules};
+use crate::set::{Entry, SetRules};
 use crate::warmup;
 
 /// A warmup is followed in so many steps, if they are not too short or too long for that.
@@ -31,7 +32,7 @@ static IDS: AtomicU64 = AtomicU64::new(1);
 pub(crate) struct View {
     id: u64,
     /// Those of the set, all of them: as one reference, so that a worker that lets go of a view has nothing to tidy up.
-    entries: Arc<[Entry]>,
+    blocks: Blocks,
     pub(crate) loads: Loads,
     levels: Box<[Level]>,
     group_count: usize,
@@ -88,7 +89,7 @@ impl View {
     pub(crate) fn empty() -> Self {
         Self {
             id: 0,
-            entries: Arc::default(),
+            blocks: Blocks::default(),
             loads: Loads::new(&[], 0),
             levels: Box::default(),
             group_count: 0,
@@ -99,14 +100,11 @@ impl View {
     }
 
     /// Who may be picked at `now`.
-    pub(crate) fn build(
-        entries: &Arc<[Entry]>,
-        layout: &Layout,
-        rules: &SetRules,
-        health_version: u64,
-        now: Instant,
-    ) -> Self {
-        let builder = Builder { entries, balancing: rules.balancing, warmup: warmup_of(rules), now };
+    pub(crate) fn build(blocks: &Blocks, layout: &Layout, rules: &SetRules, cluster: &ClusterState, now: Instant) -> Self {
+        // Read first: whoever is ejected from here on has the view built anew.
+        let health_version = cluster.health_version();
+        let is_any_ejected = cluster.ejected() > 0;
+        let builder = Builder { blocks, is_any_ejected, balancing: rules.balancing, warmup: warmup_of(rules), now };
         let populations: Vec<Population> =
             layout.priorities.iter().map(|priority| builder.population(priority)).collect();
         let min_health = rules.policy.outliers.as_ref().map_or(0, |outliers| outliers.min_health_percent);
@@ -117,7 +115,7 @@ impl View {
         let group_count = groups.enumerate().map(|(number, group)| group.number = number).count();
         Self {
             id: IDS.fetch_add(1, Relaxed),
-            entries: Arc::clone(entries),
+            blocks: blocks.clone(),
             levels,
             loads,
             group_count,
@@ -133,7 +131,7 @@ impl View {
 
     /// Attempts under way at an endpoint.
     pub(crate) fn active(&self, index: EntryIndex) -> u32 {
-        self.entries.get(index.0 as usize).map_or(0, |entry| entry.state.active())
+        self.blocks.get(index).map_or(0, |entry| entry.state.active())
     }
 
     /// How many groups there are.
@@ -171,19 +169,21 @@ fn warmup_of(rules: &SetRules) -> Option<Warmup> {
 }
 
 struct Builder<'a> {
-    entries: &'a [Entry],
+    blocks: &'a Blocks,
+    /// Otherwise nobody's state has to be looked at.
+    is_any_ejected: bool,
     balancing: Balancing,
     warmup: Option<Warmup>,
     now: Instant,
 }
 
 impl Builder<'_> {
-    fn is_healthy(&self, position: u32) -> bool {
-        self.entries.get(position as usize).is_some_and(|entry| !entry.state.is_ejected())
+    fn is_healthy(&self, index: EntryIndex) -> bool {
+        !self.is_any_ejected || self.blocks.get(index).is_some_and(|entry| !entry.state.is_ejected())
     }
 
     fn healthy_count(&self, group: &GroupLayout) -> usize {
-        group.members.iter().filter(|&&position| self.is_healthy(position)).count()
+        group.members.iter().filter(|&&index| self.is_healthy(index)).count()
     }
 
     fn population(&self, priority: &PriorityLayout) -> Population {
@@ -207,12 +207,12 @@ impl Builder<'_> {
             let share = self.effective_share(group);
             if share > 0 && !panic {
                 found.0.push(share);
-                found.1.push(self.group(group.members.iter().copied().filter(|&position| self.is_healthy(position))));
+                found.1.push(self.group(group.members.iter().copied().filter(|&index| self.is_healthy(index))));
             }
         }
         if found.0.is_empty() {
             let all = priority.groups.iter().flat_map(|group| group.members.iter().copied());
-            let flat = self.group(all.filter(|&position| panic || self.is_healthy(position)));
+            let flat = self.group(all.filter(|&index| panic || self.is_healthy(index)));
             if !flat.members.is_empty() {
                 found = (vec![1], vec![flat]);
             }
@@ -226,13 +226,14 @@ impl Builder<'_> {
         u32::try_from(u64::from(group.weight) * population.health()).unwrap_or(u32::MAX)
     }
 
-    fn group(&self, positions: impl Iterator<Item = u32>) -> Group {
-        let entries = positions.filter_map(|position| Some((position, self.entries.get(position as usize)?)));
-        let (weights, members): (Vec<(u32, f64)>, Vec<EntryIndex>) = entries
-            .map(|(position, entry)| ((entry.endpoint.weight, self.warmth(entry)), EntryIndex(position)))
-            .unzip();
-        let weights = warmup::scaled(&weights);
-        Group { number: 0, schedule: Schedule::new(weights.iter().copied()), members: members.into() }
+    fn group(&self, members: impl Iterator<Item = EntryIndex>) -> Group {
+        let members: Box<[EntryIndex]> = members.collect();
+        let entries = members.iter().filter_map(|&index| self.blocks.get(index));
+        let weights: Vec<u32> = match self.warmup {
+            Some(_) => warmup::scaled(&entries.map(|entry| (entry.weight, self.warmth(entry))).collect::<Vec<_>>()),
+            None => entries.map(|entry| entry.weight).collect(),
+        };
+        Group { number: 0, schedule: Schedule::new(weights.iter().copied()), members }
     }
 
     /// Share of its weight that the endpoint has already.
@@ -247,7 +248,7 @@ impl Builder<'_> {
         let warmup = self.warmup?;
         let warms = |entry: &Entry| self.warmth(entry) < 1.0;
         let step = (warmup.duration / WARMUP_STEPS).clamp(WARMUP_STEP_MIN, WARMUP_STEP_MAX);
-        self.entries.iter().any(warms).then(|| self.now + step)
+        self.blocks.iter().any(|(_, entry)| warms(entry)).then(|| self.now + step)
     }
 
     fn hashed(&self, priority: &PriorityLayout, panic: bool) -> Hashed {
@@ -255,13 +256,13 @@ impl Builder<'_> {
         let mut members = Vec::new();
         let mut hosts = Vec::new();
         for group in priority.groups.iter().filter(|group| group.weight > 0) {
-            let pickable = || group.members.iter().copied().filter(|&position| panic || self.is_healthy(position));
-            let entries = || pickable().filter_map(|position| Some((position, self.entries.get(position as usize)?)));
-            let sum: f64 = entries().map(|(_, entry)| f64::from(entry.endpoint.weight)).sum();
+            let pickable = || group.members.iter().copied().filter(|&index| panic || self.is_healthy(index));
+            let entries = || pickable().filter_map(|index| Some((index, self.blocks.get(index)?)));
+            let sum: f64 = entries().map(|(_, entry)| f64::from(entry.weight)).sum();
             let share = f64::from(group.weight) / all;
-            for (position, entry) in entries() {
-                members.push(EntryIndex(position));
-                let weight = f64::from(entry.endpoint.weight) * share / sum;
+            for (index, entry) in entries() {
+                members.push(index);
+                let weight = f64::from(entry.weight) * share / sum;
                 hosts.push(Host { key: key_of(&entry.endpoint.address), weight });
             }
         }

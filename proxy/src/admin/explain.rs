@@ -200,7 +200,7 @@ fn clusters<'s>(
 
 fn with_endpoints(explanation: &Explanation, snapshot: &Snapshot) -> Value {
     let hosts = |cluster: &crate::snapshot::ClusterRuntime| -> Value {
-        cluster.endpoints.entries().iter().map(host_status).collect()
+        cluster.endpoints.entries().map(host_status).collect()
     };
     let endpoints: serde_json::Map<String, Value> =
         clusters(explanation, snapshot).map(|cluster| (cluster.name.to_string(), hosts(cluster))).collect();
