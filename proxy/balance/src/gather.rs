@@ -14,8 +14,8 @@ use hashbrown::hash_table;
 use crate::blocks::{Blocks, EntryIndex, HALF};
 use crate::set::{EndpointSet, Entry};
 
-/// Entries by the hash of their addresses, which comes with each: to move an entry in the table, nobody looks at its endpoint.
-pub(crate) type AddressTable = HashTable<(u64, EntryIndex)>;
+/// Entries by the hash of their addresses, which stands beside each: where the table grows nobody has to look at endpoints.
+pub(crate) type AddressTable = HashTable<(u32, EntryIndex)>;
 
 /// Blocks, each address once.
 #[derive(Debug)]
@@ -64,8 +64,8 @@ impl Gathered {
         self.lookup(address, hash_of(address))
     }
 
-    fn lookup(&self, address: &EndpointAddress, hash: u64) -> Option<EntryIndex> {
-        let found = self.by_address.find(hash, |&(_, index)| self.has_address(index, address));
+    fn lookup(&self, address: &EndpointAddress, hash: u32) -> Option<EntryIndex> {
+        let found = self.by_address.find(spread(hash), |&(_, index)| self.has_address(index, address));
         found.map(|&(_, index)| index)
     }
 
@@ -112,7 +112,7 @@ impl<'p> Gathering<'p> {
             }
         }
         let by_address = match previous.filter(|_| moves.iter().any(Option::is_some)) {
-            Some(previous) => moved(&previous.by_address, &moves),
+            Some(previous) => moved(previous, &moves),
             None => AddressTable::with_capacity(lists.iter().map(|list| list.len()).sum()),
         };
         let expected = EntryIndex(0);
@@ -139,11 +139,11 @@ impl<'p> Gathering<'p> {
         for endpoint in &**list {
             let hash = hash_of(&endpoint.address);
             let index = EntryIndex::new(number, entries.len());
-            let has_address = |&(_, known): &(u64, EntryIndex)| {
+            let has_address = |&(_, known): &(u32, EntryIndex)| {
                 let block = self.blocks.get(known.block()).and_then(Option::as_deref).unwrap_or(&entries);
                 block.get(known.place()).is_some_and(|entry| entry.endpoint.address == endpoint.address)
             };
-            match self.by_address.entry(hash, has_address, |&(hash, _)| hash) {
+            match self.by_address.entry(spread(hash), has_address, |&(hash, _)| spread(hash)) {
                 hash_table::Entry::Occupied(known) => {
                     self.has_doubles = true;
                     self.is_out_of_order |= known.get().1 > index;
@@ -159,7 +159,7 @@ impl<'p> Gathering<'p> {
     }
 
     /// The entry of the set before with this address.
-    fn known(&mut self, address: &EndpointAddress, hash: u64) -> Option<&'p Entry> {
+    fn known(&mut self, address: &EndpointAddress, hash: u32) -> Option<&'p Entry> {
         let previous = self.previous?;
         let is_expected = previous.has_address(self.expected, address);
         let found = if is_expected { self.expected } else { previous.lookup(address, hash)? };
@@ -169,15 +169,30 @@ impl<'p> Gathering<'p> {
 }
 
 /// The addresses of blocks that were taken over, at their new places.
-fn moved(by_address: &AddressTable, moves: &[Option<usize>]) -> AddressTable {
-    let mut by_address = by_address.clone();
-    by_address.retain(|(_, index)| match moves.get(index.block()) {
-        Some(&Some(block)) => {
-            *index = EntryIndex::new(block, index.place());
-            true
+fn moved(previous: &Gathered, moves: &[Option<usize>]) -> AddressTable {
+    let mut by_address = previous.by_address.clone();
+    if moves.iter().enumerate().any(|(number, moved)| moved.is_some_and(|moved| moved != number)) {
+        by_address.retain(|(_, index)| match moves.get(index.block()) {
+            Some(&Some(block)) => {
+                *index = EntryIndex::new(block, index.place());
+                true
+            }
+            _ => false,
+        });
+        return by_address;
+    }
+    // All are where they were, mostly all but one: only its addresses go.
+    for (number, block) in previous.blocks.list().iter().enumerate() {
+        if moves.get(number).is_some_and(Option::is_none) {
+            for (place, entry) in block.iter().enumerate() {
+                let index = EntryIndex::new(number, place);
+                let hash = spread(hash_of(&entry.endpoint.address));
+                if let Ok(known) = by_address.find_entry(hash, |&(_, known)| known == index) {
+                    known.remove();
+                }
+            }
         }
-        _ => false,
-    });
+    }
     by_address
 }
 
@@ -192,6 +207,11 @@ fn addressable(lists: Vec<EndpointList>) -> Vec<EndpointList> {
 }
 
 /// Addresses come from the configuration, which is trusted: a hash without a secret will do.
-fn hash_of(address: &EndpointAddress) -> u64 {
-    FixedState::default().hash_one(address)
+fn hash_of(address: &EndpointAddress) -> u32 {
+    FixedState::default().hash_one(address) as u32
+}
+
+/// As the table wants it, which looks at both ends.
+fn spread(hash: u32) -> u64 {
+    (u64::from(hash) << 32) | u64::from(hash)
 }

@@ -1,7 +1,9 @@
 //! Where the endpoints of a set stand: in which priority, and in which locality of it. Source: Istio, `localityLbSetting`;
 //! Envoy, `LocalityLbEndpoints`. It doesn't change as long as the set is there; who is healthy is in [`crate::view`].
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use config_model::model::Locality;
 
@@ -27,20 +29,38 @@ pub(crate) struct PriorityLayout {
 pub(crate) struct GroupLayout {
     /// Compared with that of the other groups.
     pub(crate) weight: u32,
-    pub(crate) members: Vec<EntryIndex>,
+    pub(crate) members: Arc<[EntryIndex]>,
+    /// Of each of them.
+    pub(crate) weights: Box<[u32]>,
+}
+
+/// Those of a priority that are ready.
+#[derive(Debug, Default)]
+struct Listed {
+    members: Vec<EntryIndex>,
+    weights: Vec<u32>,
+    has_shares: bool,
 }
 
 impl Layout {
     pub(crate) fn new(blocks: &Blocks) -> Self {
-        let mut listed = [const { Vec::new() }; 1 + u8::MAX as usize];
-        for (index, entry) in blocks.iter().filter(|(_, entry)| entry.is_ready()) {
-            if let Some(listed) = listed.get_mut(usize::from(entry.priority)) {
-                listed.push(index);
+        let mut listed: BTreeMap<u8, Listed> = BTreeMap::new();
+        for (number, block) in blocks.list().iter().enumerate() {
+            let mut place = 0;
+            // Those of a block are of one priority, nearly always.
+            for alike in block.chunk_by(|one, other| (one.priority, one.is_ready()) == (other.priority, other.is_ready())) {
+                if let Some(first) = alike.first().filter(|first| first.is_ready()) {
+                    let listed = listed.entry(first.priority).or_default();
+                    listed.members.extend((place..).zip(alike).map(|(place, _)| EntryIndex::new(number, place)));
+                    listed.weights.extend(alike.iter().map(|entry| entry.weight));
+                    listed.has_shares |= alike.iter().any(|entry| entry.has_share);
+                }
+                place += alike.len();
             }
         }
         // A number that no ready endpoint has is no priority, so one of names without an address is passed over.
-        let priorities = (0..=u8::MAX).zip(listed).filter(|(_, listed)| !listed.is_empty());
-        Self { priorities: priorities.map(|(priority, listed)| PriorityLayout::new(priority, listed, blocks)).collect() }
+        let priorities = listed.into_iter().map(|(priority, listed)| PriorityLayout::new(priority, listed, blocks));
+        Self { priorities: priorities.collect() }
     }
 
     /// The place among the priorities of those that this entry is in.
@@ -54,26 +74,31 @@ impl Layout {
 }
 
 impl PriorityLayout {
-    fn new(priority: u8, listed: Vec<EntryIndex>, blocks: &Blocks) -> Self {
-        let has_share = |index: &EntryIndex| blocks.get(*index).is_some_and(|entry| entry.has_share);
-        if !listed.iter().any(has_share) {
+    fn new(priority: u8, listed: Listed, blocks: &Blocks) -> Self {
+        if !listed.has_shares {
             // Nothing to distribute: all are of one group.
-            return Self { priority, groups: vec![GroupLayout { weight: 1, members: listed }] };
+            let Listed { members, weights, .. } = listed;
+            return Self { priority, groups: vec![GroupLayout { weight: 1, members: members.into(), weights: weights.into() }] };
         }
         let share = |index: EntryIndex| {
             let endpoint = &blocks.get(index)?.endpoint;
             endpoint.locality_share.map(|share| (&endpoint.locality, share))
         };
-        let mut placed: Vec<_> = listed.into_iter().map(|index| (share(index), index)).collect();
+        let members = listed.members.into_iter().zip(listed.weights);
+        let mut placed: Vec<Placed<'_>> = members.map(|(index, weight)| (share(index), index, weight)).collect();
         placed.sort_unstable();
-        let group = |group: &[(Option<(&Locality, NonZeroU32)>, EntryIndex)]| GroupLayout {
-            weight: group.first().and_then(|(share, _)| *share).map_or(0, |(_, share)| share.get()),
-            members: group.iter().map(|(_, index)| *index).collect(),
+        let group = |group: &[Placed<'_>]| GroupLayout {
+            weight: group.first().and_then(|(share, ..)| *share).map_or(0, |(_, share)| share.get()),
+            members: group.iter().map(|(_, index, _)| *index).collect(),
+            weights: group.iter().map(|(.., weight)| *weight).collect(),
         };
-        Self { priority, groups: placed.chunk_by(|(one, _), (other, _)| one == other).map(group).collect() }
+        Self { priority, groups: placed.chunk_by(|(one, ..), (other, ..)| one == other).map(group).collect() }
     }
 
     pub(crate) fn member_count(&self) -> usize {
         self.groups.iter().map(|group| group.members.len()).sum()
     }
 }
+
+/// The locality of an endpoint with its share, if it has one, the endpoint and its weight.
+type Placed<'b> = (Option<(&'b Locality, NonZeroU32)>, EntryIndex, u32);

@@ -4,6 +4,7 @@
 //! Source: Envoy, "Priority levels", "Panic threshold", "Locality weighted load balancing", "Slow start mode". Start at
 //! [`View::build`].
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -57,7 +58,8 @@ pub(crate) struct Group {
     /// Unique in the view.
     pub(crate) number: usize,
     pub(crate) schedule: Schedule,
-    pub(crate) members: Box<[EntryIndex]>,
+    /// The layout's own, if all of them may be picked.
+    pub(crate) members: Arc<[EntryIndex]>,
 }
 
 /// Those of one priority, by consistent hashing.
@@ -183,6 +185,9 @@ impl Builder<'_> {
     }
 
     fn healthy_count(&self, group: &GroupLayout) -> usize {
+        if !self.is_any_ejected {
+            return group.members.len();
+        }
         group.members.iter().filter(|&&index| self.is_healthy(index)).count()
     }
 
@@ -194,10 +199,10 @@ impl Builder<'_> {
     fn level(&self, priority: &PriorityLayout, panic: bool) -> Level {
         if matches!(self.balancing, Balancing::RingHash { .. } | Balancing::Maglev { .. }) {
             let hashed = Some(self.hashed(priority, panic));
-            return Level { shares: Schedule::new([].into_iter()), groups: Box::default(), hashed };
+            return Level { shares: Schedule::new(&[]), groups: Box::default(), hashed };
         }
         let (shares, groups) = self.groups(priority, panic);
-        Level { shares: Schedule::new(shares.iter().copied()), groups: groups.into(), hashed: None }
+        Level { shares: Schedule::new(&shares), groups: groups.into(), hashed: None }
     }
 
     /// Groups of those that may be picked, with their shares. In panic, and if no locality has a share, all are one group.
@@ -207,12 +212,12 @@ impl Builder<'_> {
             let share = self.effective_share(group);
             if share > 0 && !panic {
                 found.0.push(share);
-                found.1.push(self.group(group.members.iter().copied().filter(|&index| self.is_healthy(index))));
+                found.1.push(self.healthy_group(group));
             }
         }
         if found.0.is_empty() {
             let all = priority.groups.iter().flat_map(|group| group.members.iter().copied());
-            let flat = self.group(all.filter(|&index| panic || self.is_healthy(index)));
+            let flat = self.group(all.filter(|&index| panic || self.is_healthy(index)).collect());
             if !flat.members.is_empty() {
                 found = (vec![1], vec![flat]);
             }
@@ -226,14 +231,20 @@ impl Builder<'_> {
         u32::try_from(u64::from(group.weight) * population.health()).unwrap_or(u32::MAX)
     }
 
-    fn group(&self, members: impl Iterator<Item = EntryIndex>) -> Group {
-        let members: Box<[EntryIndex]> = members.collect();
+    fn healthy_group(&self, group: &GroupLayout) -> Group {
+        if self.is_any_ejected || self.warmup.is_some() {
+            return self.group(group.members.iter().copied().filter(|&index| self.is_healthy(index)).collect());
+        }
+        Group { number: 0, schedule: Schedule::new(&group.weights), members: Arc::clone(&group.members) }
+    }
+
+    fn group(&self, members: Arc<[EntryIndex]>) -> Group {
         let entries = members.iter().filter_map(|&index| self.blocks.get(index));
         let weights: Vec<u32> = match self.warmup {
             Some(_) => warmup::scaled(&entries.map(|entry| (entry.weight, self.warmth(entry))).collect::<Vec<_>>()),
             None => entries.map(|entry| entry.weight).collect(),
         };
-        Group { number: 0, schedule: Schedule::new(weights.iter().copied()), members }
+        Group { number: 0, schedule: Schedule::new(&weights), members }
     }
 
     /// Share of its weight that the endpoint has already.
