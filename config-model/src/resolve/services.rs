@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::Discovery;
-use crate::resource::{Located, Location, Resolution, Resource, Service as KubernetesService, ServiceEntry, TargetPort};
+use crate::resource::{
+    Located, Location, Resolution, Resource, Service as KubernetesService, ServiceEntry, TargetPort,
+};
 
 use super::names;
 use super::protocol::Protocol;

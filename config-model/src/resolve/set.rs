@@ -201,14 +201,12 @@ impl ResourceSet {
 
     /// Resources that are not the very same as what `other` has in their places.
     pub(super) fn others_than<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Arc<Resource>> {
-        let is_same = |number: usize, page: &Page| {
-            other.inner.pages.get(number).is_some_and(|known| Arc::ptr_eq(known, page))
-        };
+        let is_same =
+            |number: usize, page: &Page| other.inner.pages.get(number).is_some_and(|known| Arc::ptr_eq(known, page));
         let pages = self.inner.pages.iter().enumerate().filter(move |(number, page)| !is_same(*number, page));
         let resources = pages.flat_map(|(number, page)| (number * PAGE..).zip(page.iter()));
-        let others = resources.filter(|(index, resource)| {
-            !other.inner.get(*index).is_some_and(|known| Arc::ptr_eq(known, resource))
-        });
+        let others = resources
+            .filter(|(index, resource)| !other.inner.get(*index).is_some_and(|known| Arc::ptr_eq(known, resource)));
         others.map(|(_, resource)| resource)
     }
 

@@ -48,7 +48,9 @@ impl Layout {
         for (number, block) in blocks.list().iter().enumerate() {
             let mut place = 0;
             // Those of a block are of one priority, nearly always.
-            for alike in block.chunk_by(|one, other| (one.priority, one.is_ready()) == (other.priority, other.is_ready())) {
+            for alike in
+                block.chunk_by(|one, other| (one.priority, one.is_ready()) == (other.priority, other.is_ready()))
+            {
                 if let Some(first) = alike.first().filter(|first| first.is_ready()) {
                     let listed = listed.entry(first.priority).or_default();
                     listed.members.extend((place..).zip(alike).map(|(place, _)| EntryIndex::new(number, place)));
@@ -78,7 +80,10 @@ impl PriorityLayout {
         if !listed.has_shares {
             // Nothing to distribute: all are of one group.
             let Listed { members, weights, .. } = listed;
-            return Self { priority, groups: vec![GroupLayout { weight: 1, members: members.into(), weights: weights.into() }] };
+            return Self {
+                priority,
+                groups: vec![GroupLayout { weight: 1, members: members.into(), weights: weights.into() }],
+            };
         }
         let share = |index: EntryIndex| {
             let endpoint = &blocks.get(index)?.endpoint;

@@ -102,7 +102,13 @@ impl View {
     }
 
     /// Who may be picked at `now`.
-    pub(crate) fn build(blocks: &Blocks, layout: &Layout, rules: &SetRules, cluster: &ClusterState, now: Instant) -> Self {
+    pub(crate) fn build(
+        blocks: &Blocks,
+        layout: &Layout,
+        rules: &SetRules,
+        cluster: &ClusterState,
+        now: Instant,
+    ) -> Self {
         // Read first: whoever is ejected from here on has the view built anew.
         let health_version = cluster.health_version();
         let is_any_ejected = cluster.ejected() > 0;

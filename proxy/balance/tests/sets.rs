@@ -122,7 +122,8 @@ fn seen(set: &EndpointSet) -> Vec<String> {
     let counts = (set.len(), set.ready_count(), set.healthy_count(), set.cluster().ejected(), set.is_pickable());
     let (mut picker, mut draws) = (Picker::new(0), xorshift(1));
     let picks = (0..50).map(|_| picker.pick(set, &mut draws, Wish::first(None)));
-    let address = |index: Option<EntryIndex>| index.and_then(|index| set.get(index)).map(|entry| &entry.endpoint.address);
+    let address =
+        |index: Option<EntryIndex>| index.and_then(|index| set.get(index)).map(|entry| &entry.endpoint.address);
     let picks: Vec<_> = picks.map(|pick| address(pick).cloned()).collect();
     entries.chain([format!("{counts:?} {picks:?}")]).collect()
 }
@@ -176,15 +177,18 @@ proptest! {
 
 #[test]
 fn a_list_that_stays_is_taken_over_as_it_is_wherever_it_stands() {
-    let lists: Vec<EndpointList> =
-        [0u16..10, 10..20, 20..30].map(|numbers| numbers.map(|number| endpoint(number, 1, Health::Ready).into()).collect()).into();
+    let lists: Vec<EndpointList> = [0u16..10, 10..20, 20..30]
+        .map(|numbers| numbers.map(|number| endpoint(number, 1, Health::Ready).into()).collect())
+        .into();
     let made = |lists: Vec<EndpointList>, previous| {
         EndpointSet::of_lists(lists, rules(Balancing::RoundRobin, ClusterPolicy::default()), previous, Instant::now())
     };
     let first = made(lists.clone(), None);
     let new: EndpointList = [endpoint(99, 1, Health::Ready).into()].into();
     let second = made(vec![Arc::clone(&new), Arc::clone(&lists[2]), Arc::clone(&lists[0])], Some(&first));
-    assert!(Arc::ptr_eq(&second.blocks()[1], &first.blocks()[2]) && Arc::ptr_eq(&second.blocks()[2], &first.blocks()[0]));
+    assert!(
+        Arc::ptr_eq(&second.blocks()[1], &first.blocks()[2]) && Arc::ptr_eq(&second.blocks()[2], &first.blocks()[0])
+    );
     assert!(second.is_of(&[new, Arc::clone(&lists[2]), Arc::clone(&lists[0])]));
     assert!(!second.is_of(&lists));
 }

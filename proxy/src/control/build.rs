@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use balance::{EndpointSet, Entry, SetRules};
 use config_model::model::{
-    AccessLogFormat, Binding, Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, EndpointList, FilterChains,
-    Format, Model, Route,
+    AccessLogFormat, Binding, Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, EndpointList,
+    FilterChains, Format, Model, Route,
 };
 use foldhash::fast::RandomState;
 use routing::split::Split;
@@ -191,7 +191,8 @@ fn cluster(
     let unreached_series = metrics.series(&labels);
     let policy = Arc::clone(definition.policy.as_ref().unwrap_or(&NO_POLICY));
     let rules = SetRules { balancing: definition.balancing, policy };
-    let endpoints = EndpointSet::of_lists(endpoints, rules, previous.map(|previous| &previous.endpoints), Instant::now());
+    let endpoints =
+        EndpointSet::of_lists(endpoints, rules, previous.map(|previous| &previous.endpoints), Instant::now());
     let mut of_endpoint = |entry: &Entry| {
         labels.workload = Arc::clone(&entry.endpoint.workload);
         EndpointLabels { address: entry.endpoint.address.to_string().into(), series: metrics.series(&labels) }

@@ -131,7 +131,8 @@ async fn other_endpoints_keep_the_table_the_splits_and_the_clusters_of_other_ser
     assert!(Arc::ptr_eq(cluster(&before, name), cluster(&after, name)));
     let name = "outbound|80||b.example";
     assert_eq!(addresses_of(cluster(&after, name)), ["127.0.0.1:9003", "127.0.0.1:9004"]);
-    let state = |snapshot: &Snapshot| Arc::clone(&cluster(snapshot, name).endpoints.get(balance::EntryIndex(0)).unwrap().state);
+    let state =
+        |snapshot: &Snapshot| Arc::clone(&cluster(snapshot, name).endpoints.get(balance::EntryIndex(0)).unwrap().state);
     assert!(Arc::ptr_eq(&state(&before), &state(&after)));
 }
 

@@ -12,8 +12,8 @@ use crate::resource::{
 
 use super::super::locality;
 use super::super::set::Item;
-use super::workload::{self, Facts};
 use super::gathering::{Candidate, Gathering};
+use super::workload::{self, Facts};
 use super::{EndpointIndex, NOWHERE, Target, address};
 
 /// The addresses of a pod.
