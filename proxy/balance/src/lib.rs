@@ -26,6 +26,7 @@ mod split;
 mod state;
 mod view;
 mod warmup;
+mod window;
 
 pub use blocks::EntryIndex;
 pub use gate::{Acquire, ConnectionGate, ConnectionPermit};

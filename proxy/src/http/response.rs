@@ -29,7 +29,7 @@ pub(super) fn receive(head: &mut Head, framing: Framing, took: Duration, exchang
     }
     let mut digits = itoa::Buffer::new();
     let took = digits.format(took.as_millis() as u64).as_bytes();
-    head.append_own(Name::Envoy, b"x-envoy-upstream-service-time", took);
+    head.append_own(Name::Envoy, b"x-envoy-upstream-service-time: ", took);
     exchange.record.answered(head.status(), crate::telemetry::Flags::NONE, "via_upstream".into());
     finish(head, framing, exchange, rules);
 }
@@ -48,9 +48,9 @@ pub(super) fn finish(head: &mut Head, framing: Framing, exchange: &mut Exchange,
     }
     head.remove_all(Name::Server.alone());
     let is_edge = exchange.record.local().shared.is_edge;
-    head.append_own(Name::Server, b"server", if is_edge { SERVER } else { SIDECAR });
+    head.append_own(Name::Server, b"server: ", if is_edge { SERVER } else { SIDECAR });
     if !head.has(Name::Date) {
-        head.append_own(Name::Date, b"date", &exchange.record.local().date.get());
+        head.append_own(Name::Date, b"date: ", &exchange.record.local().date.get());
     }
     exchange.record.response_head(head);
 }
@@ -68,23 +68,32 @@ pub(super) fn reframe(head: &mut Head, framing: Framing) {
     }
 }
 
-/// Appends a whole head as it goes to an HTTP/1.1 client. `closes` says that the connection ends after it.
-pub(super) fn write_head(head: &mut Head, framing: Framing, closes: bool, out: &mut Vec<u8>) {
-    if matches!(framing, Framing::Chunked | Framing::UntilClose) && head.status() != 101 {
-        head.append_own(Name::TransferEncoding, b"transfer-encoding", b"chunked");
+/// Appends a whole head as it goes to an HTTP/1 client, of 1.0 if so. `closes` says that the connection ends after it.
+pub(super) fn write_head(head: &mut Head, framing: Framing, closes: bool, http10: bool, out: &mut Vec<u8>) {
+    if matches!(framing, Framing::Chunked | Framing::UntilClose) && head.status() != 101 && !http10 {
+        head.append_own(Name::TransferEncoding, b"transfer-encoding: ", b"chunked");
     }
-    if closes {
-        head.append_own(Name::Connection, b"connection", b"close");
+    if closes || http10 {
+        head.append_own(Name::Connection, b"connection: ", if closes { &b"close"[..] } else { b"keep-alive" });
     }
+    let start = out.len();
     write_status_line(head, out);
+    if http10 && let Some(minor) = out.get_mut(start + b"HTTP/1.".len()) {
+        *minor = b'0';
+    }
     head.write_fields(out);
     out.extend_from_slice(b"\r\n");
 }
 
 fn write_status_line(head: &Head, out: &mut Vec<u8>) {
+    if head.status() == 200 && head.reason() == b"OK" {
+        // As most are.
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
     out.extend_from_slice(b"HTTP/1.1 ");
-    push_number(out, head.status().into());
-    out.push(b' ');
+    let digit = |unit: u16| b'0' + (head.status() / unit % 10) as u8;
+    out.extend_from_slice(&[digit(100), digit(10), digit(1), b' ']);
     let reason = match head.reason() {
         [] => StatusCode::from_u16(head.status()).ok().and_then(|status| status.canonical_reason()).map(str::as_bytes),
         reason => Some(reason),
@@ -140,7 +149,7 @@ mod tests {
         head.append(b"transfer-encoding", b"gzip");
         reframe(&mut head, Framing::Length(5));
         let mut out = Vec::new();
-        write_head(&mut head, Framing::Length(5), true, &mut out);
+        write_head(&mut head, Framing::Length(5), true, false, &mut out);
         assert_eq!(out, b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\n");
     }
 
@@ -149,7 +158,7 @@ mod tests {
         let mut head = Head::default();
         head.set_status(599);
         let mut out = Vec::new();
-        write_head(&mut head, Framing::UntilClose, false, &mut out);
+        write_head(&mut head, Framing::UntilClose, false, false, &mut out);
         assert_eq!(out, b"HTTP/1.1 599 \r\ntransfer-encoding: chunked\r\n\r\n");
     }
 }
