@@ -27,7 +27,7 @@ pub(crate) struct PriorityLayout {
 /// Endpoints that share the requests of a locality, in order.
 #[derive(Debug)]
 pub(crate) struct GroupLayout {
-    /// Compared with that of the other groups.
+    /// Compared with that of the other groups; 0 where the share is not fixed.
     pub(crate) weight: u32,
     pub(crate) members: Arc<[EntryIndex]>,
     /// Of each of them.
@@ -39,7 +39,7 @@ pub(crate) struct GroupLayout {
 struct Listed {
     members: Vec<EntryIndex>,
     weights: Vec<u32>,
-    has_shares: bool,
+    is_apart: bool,
 }
 
 impl Layout {
@@ -55,7 +55,7 @@ impl Layout {
                     let listed = listed.entry(first.priority).or_default();
                     listed.members.extend((place..).zip(alike).map(|(place, _)| EntryIndex::new(number, place)));
                     listed.weights.extend(alike.iter().map(|entry| entry.weight));
-                    listed.has_shares |= alike.iter().any(|entry| entry.has_share);
+                    listed.is_apart |= alike.iter().any(|entry| entry.is_apart);
                 }
                 place += alike.len();
             }
@@ -77,25 +77,28 @@ impl Layout {
 
 impl PriorityLayout {
     fn new(priority: u8, listed: Listed, blocks: &Blocks) -> Self {
-        if !listed.has_shares {
-            // Nothing to distribute: all are of one group.
+        if !listed.is_apart {
+            // Localities make no difference: all are of one group.
             let Listed { members, weights, .. } = listed;
             return Self {
                 priority,
                 groups: vec![GroupLayout { weight: 1, members: members.into(), weights: weights.into() }],
             };
         }
-        let share = |index: EntryIndex| {
-            let endpoint = &blocks.get(index)?.endpoint;
-            endpoint.locality_share.map(|share| (&endpoint.locality, share))
+        let locality = |index: EntryIndex| {
+            let entry = blocks.get(index).filter(|entry| entry.is_apart)?;
+            Some(&entry.endpoint.locality)
         };
         let members = listed.members.into_iter().zip(listed.weights);
-        let mut placed: Vec<Placed<'_>> = members.map(|(index, weight)| (share(index), index, weight)).collect();
+        let mut placed: Vec<Placed<'_>> = members.map(|(index, weight)| (locality(index), index, weight)).collect();
         placed.sort_unstable();
-        let group = |group: &[Placed<'_>]| GroupLayout {
-            weight: group.first().and_then(|(share, ..)| *share).map_or(0, |(_, share)| share.get()),
-            members: group.iter().map(|(_, index, _)| *index).collect(),
-            weights: group.iter().map(|(.., weight)| *weight).collect(),
+        let group = |group: &[Placed<'_>]| {
+            let first = group.first().and_then(|(_, index, _)| blocks.get(*index));
+            GroupLayout {
+                weight: first.and_then(|entry| entry.endpoint.locality_share).map_or(0, NonZeroU32::get),
+                members: group.iter().map(|(_, index, _)| *index).collect(),
+                weights: group.iter().map(|(.., weight)| *weight).collect(),
+            }
         };
         Self { priority, groups: placed.chunk_by(|(one, ..), (other, ..)| one == other).map(group).collect() }
     }
@@ -105,5 +108,5 @@ impl PriorityLayout {
     }
 }
 
-/// The locality of an endpoint with its share, if it has one, the endpoint and its weight.
-type Placed<'b> = (Option<(&'b Locality, NonZeroU32)>, EntryIndex, u32);
+/// The locality of an endpoint, where it makes a difference, the endpoint and its weight.
+type Placed<'b> = (Option<&'b Locality>, EntryIndex, u32);

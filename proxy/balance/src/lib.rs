@@ -27,6 +27,7 @@ mod state;
 mod view;
 mod warmup;
 mod window;
+mod zones;
 
 pub use blocks::EntryIndex;
 pub use gate::{Acquire, ConnectionGate, ConnectionPermit};

@@ -36,7 +36,8 @@ pub struct Entry {
     /// Of the endpoint, as what follows: who looks at all entries finds it without a step to each endpoint.
     pub(crate) weight: u32,
     pub(crate) priority: u8,
-    pub(crate) has_share: bool,
+    /// Whether its locality makes a difference.
+    pub(crate) is_apart: bool,
     is_ready: bool,
 }
 
@@ -277,7 +278,7 @@ impl Entry {
             ready_since: is_ready.then_some(ready_since),
             weight: endpoint.weight,
             priority: endpoint.priority,
-            has_share: endpoint.locality_share.is_some(),
+            is_apart: endpoint.locality_share.is_some() || endpoint.proxies.is_some(),
             is_ready,
         }
     }

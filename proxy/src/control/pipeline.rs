@@ -143,7 +143,7 @@ impl Pipeline {
             (false, true) => Extent::Nothing,
         };
         self.endpoints.follow(&self.resources);
-        let is_touched = |cluster: &Cluster| hosts.contains(&cluster.name.host);
+        let is_touched = |cluster: &Cluster| cluster.depends_on(&hosts);
         let clusters = &previous.model.clusters;
         if clusters.iter().any(|cluster| has_names(cluster) && is_touched(cluster)) {
             self.look_up_new(clusters).await;

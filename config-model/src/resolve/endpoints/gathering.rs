@@ -116,15 +116,21 @@ impl<'i> Gathering<'i> {
             self.localities.insert(locality.clone());
             locality
         });
-        let (priority, locality_share) = (0, None);
-        self.endpoints.push(Endpoint { address, weight, health, priority, locality_share, locality, workload });
+        let (priority, locality_share, proxies) = (0, None, None);
+        self.endpoints.push(Endpoint {
+            address,
+            weight,
+            health,
+            priority,
+            locality_share,
+            proxies,
+            locality,
+            workload,
+        });
     }
 
     fn failover(&self) -> Option<&'i Failover> {
-        match &self.cluster.policy().locality {
-            Some(LocalityPolicy::Failover(failover)) => Some(failover),
-            _ => None,
-        }
+        self.cluster.policy().locality.as_ref().and_then(LocalityPolicy::failover)
     }
 
     /// All lists, each endpoint with the priority or the share that the cluster's policy gives it; and what is known for the next

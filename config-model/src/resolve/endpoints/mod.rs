@@ -13,7 +13,8 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt, HashSet};
 
 use crate::model::{
-    Cluster, ClusterName, Discovery, Endpoint, EndpointAddress, EndpointList, Health, Locality, LocalityPolicy,
+    Balancing, Cluster, ClusterName, Discovery, Endpoint, EndpointAddress, EndpointList, Health, Locality,
+    LocalityPolicy, OwnService, ZoneAware,
 };
 use crate::name::{self, Labels};
 use crate::resource::{EndpointSlice, Pod, Resource, ServiceEntry, Spec, WorkloadEntry};
@@ -146,7 +147,25 @@ impl EndpointIndex {
                 Service::Entry(item) => self.entry(item, &mut gathering),
             }
         }
-        gathering.finish()
+        let (lists, known) = gathering.finish();
+        match &cluster.policy().locality {
+            Some(LocalityPolicy::ZoneAware(zones)) if !is_hashed(cluster) => {
+                let mut all: Vec<Endpoint> = gathering::copies(lists.iter()).collect();
+                ranking::note_proxies(&mut all, &self.proxies(cluster, zones), &zones.own);
+                // Each endpoint has to do with who the proxies are, so no list is known for the next time.
+                (vec![all.into_iter().map(Arc::new).collect()], Known::default())
+            }
+            _ => (lists, known),
+        }
+    }
+
+    /// The proxies that share the traffic to `cluster`: endpoints of a service.
+    fn proxies(&self, cluster: &Cluster, zones: &ZoneAware) -> Vec<Endpoint> {
+        let Some(OwnService { host, namespace, port }) = zones.proxies.clone() else { return Vec::new() };
+        let name = ClusterName { host, port, subset: "".into(), direction: cluster.name.direction };
+        let subset_labels = Labels::new();
+        let service = Cluster { name, service_namespace: namespace, subset_labels, policy: None, ..cluster.clone() };
+        self.endpoints(&Cluster { discovery: Discovery::Static, ..service })
     }
 
     fn entry(&self, entry: Item<'_, ServiceEntry>, gathering: &mut Gathering<'_>) {
@@ -209,6 +228,11 @@ impl Gathering<'_> {
         let (weight, around) = ((*entry.weight).max(1), ("", &*entry.network.value));
         self.add(address, Candidate { facts, health: Health::Ready, locality, weight, around });
     }
+}
+
+/// Whether an endpoint is chosen by a key.
+fn is_hashed(cluster: &Cluster) -> bool {
+    matches!(cluster.balancing, Balancing::RingHash { .. } | Balancing::Maglev { .. })
 }
 
 /// Whether lists of slices depend on it that are the same themselves: on what a pod is, and not on how it is.

@@ -5,18 +5,20 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::Cluster;
 
-const POLICIES: [&str; 4] = [
+const POLICIES: [&str; 5] = [
     "{loadBalancer: {simple: RANDOM}}",
     "{outlierDetection: {}}",
     "{outlierDetection: {}, loadBalancer: {localityLbSetting: {failoverPriority: [version]}}}",
+    "{loadBalancer: {zoneAwareLbSetting: {minClusterSize: 1}}}",
     "{loadBalancer: {localityLbSetting: {distribute: [{from: '*', to: {'r1/*': 40, 'r2/*': 60}}]}}}",
 ];
 
 /// Services `s`, with a subset, and `t`, both routed to.
 fn services(policy: &str, port: u16) -> String {
+    // The proxy is one of t.
     let service = |name: &str| {
         format!(
-            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: 10.0.0.1, ports: [{{name: http, port: \
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: 10.0.0.1, selector: {{service: {name}}}, ports: [{{name: http, port: \
              80, targetPort: {port}}}, {{name: other, port: 81}}]}}\n---\n"
         )
     };
@@ -105,7 +107,8 @@ impl Folder {
     }
 
     fn clusters(&self) -> Vec<Cluster> {
-        let near = labels(&[("istio", "ingressgateway"), ("istio-locality", "r1.z1.s1"), ("version", "v1")]);
+        let near =
+            labels(&[("istio", "ingressgateway"), ("istio-locality", "r1.z1.s1"), ("version", "v1"), ("service", "t")]);
         resolve(&self.resources, &Proxy { labels: near, ..gateway() }).model.clusters
     }
 }
