@@ -47,15 +47,15 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    /// Sends `head`, and then a body framed like this.
-    pub(super) fn new(head: Vec<u8>, framing: Framing, kept: Kept) -> Self {
+    /// Sends `head`, and then a body framed like this, which may be without a byte for so long.
+    pub(super) fn new(head: Vec<u8>, framing: Framing, silence: Duration, kept: Kept) -> Self {
         // A tunnel's bytes are no body: they go when the other side has agreed.
-        Self { pump: Pump::new(head, framing), kept, resent: 0, broken: false }
+        Self { pump: Pump::new(head, framing, silence), kept, resent: 0, broken: false }
     }
 
     /// Has sent all with the head.
     pub(super) fn sent(head: Vec<u8>, kept: Kept) -> Self {
-        let mut upload = Self::new(head, Framing::None, kept);
+        let mut upload = Self::new(head, Framing::None, Duration::MAX, kept);
         upload.pump.finish();
         upload
     }
@@ -199,7 +199,7 @@ impl Attempt {
             self.give_back(local);
             return Poll::Ready(Err(AttemptEnd::Failed(error)));
         }
-        self.watch(cx, client, local)
+        self.watch(cx, exchange, client, local)
     }
 
     /// Whether the time of the route or of this try is up.
@@ -297,12 +297,15 @@ impl Attempt {
     fn watch<C: Client>(
         &mut self,
         cx: &mut Context<'_>,
+        exchange: &Exchange,
         client: &C,
         local: &Local,
     ) -> Poll<Result<Box<Message>, AttemptEnd>> {
+        // Servers of gRPC may send the head with their first message, whenever that is.
+        let limit = if exchange.record.is_grpc() { Duration::MAX } else { HEAD_SILENCE };
         let (side, due) = match self.upload.waits() {
             Some(waits) => waits,
-            None => (Side::Sink, *self.silent.get_or_insert_with(|| local.deadlines.after(HEAD_SILENCE))),
+            None => (Side::Sink, *self.silent.get_or_insert_with(|| local.deadlines.after(limit))),
         };
         if local.deadlines.has_come(due) {
             let end = match side {

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http1::Message;
 
@@ -28,10 +29,10 @@ pub(super) async fn relay(
     if response.head().status() == 101
         && let Upstream::Http1(connection) = upstream
     {
-        let pump = Pump::new(head, http1::Framing::UntilClose);
+        let pump = Pump::new(head, http1::Framing::UntilClose, Duration::MAX);
         return tunnel(client, (connection, response), pump, exchange, &local).await;
     }
-    let mut relaying = Relaying { download: Pump::new(head, framing), upload };
+    let mut relaying = Relaying { download: Pump::new(head, framing, exchange.record.silence_limit()), upload };
     let ended =
         std::future::poll_fn(|cx| relaying.poll(cx, client, &mut upstream, &mut response, exchange, &local)).await;
     exchange.record.response_bytes = relaying.download.moved;
@@ -172,7 +173,7 @@ async fn tunnel(
     response.become_tunnel();
     exchange.request.become_tunnel();
     client.deadline().clear();
-    let mut up = Pump::new(Vec::new(), http1::Framing::UntilClose);
+    let mut up = Pump::new(Vec::new(), http1::Framing::UntilClose, Duration::MAX);
     let (mut up_ended, mut down_ended) = (false, false);
     let ended: Result<(), PumpError> = std::future::poll_fn(|cx| {
         let memory = (&local.memory, &*local.deadlines);

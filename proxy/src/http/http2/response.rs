@@ -202,7 +202,8 @@ impl Download {
                 if timed_out(cx, exchange, self.upload.is_none()) {
                     return Poll::Ready(Err(BodyError::TimedOut));
                 }
-                let due = *self.silent.get_or_insert_with(|| local.deadlines.after(std::time::Duration::from_secs(30)));
+                let limit = exchange.record.silence_limit();
+                let due = *self.silent.get_or_insert_with(|| local.deadlines.after(limit));
                 let deadline = self.client.deadline();
                 deadline.set_at(due);
                 if deadline.has_passed(cx) { Poll::Ready(Err(BodyError::Silent)) } else { Poll::Pending }
