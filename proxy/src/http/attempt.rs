@@ -12,7 +12,7 @@ use super::heads;
 use super::pump::{Pump, PumpError, Side, Source, SourceFault};
 use super::record::Exchange;
 use crate::upstream::{Http2Stream, Upstream};
-use crate::worker::{Deadline, Local, Memory, TICK};
+use crate::worker::{Deadline, Deadlines, Local, Memory, TICK};
 
 /// A back end that has the whole request and says nothing. Source: Envoy, `stream_idle_timeout`.
 const HEAD_SILENCE: Duration = Duration::from_mins(5);
@@ -195,7 +195,7 @@ impl Attempt {
             self.give_back(local);
             return Poll::Ready(Err(AttemptEnd::ClientLeft));
         }
-        if let Some(error) = self.timed_out(cx, exchange) {
+        if let Some(error) = self.timed_out(cx, exchange, &local.deadlines) {
             self.give_back(local);
             return Poll::Ready(Err(AttemptEnd::Failed(error)));
         }
@@ -203,16 +203,16 @@ impl Attempt {
     }
 
     /// Whether the time of the route or of this try is up.
-    fn timed_out(&self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Option<AttemptError> {
+    fn timed_out(&self, cx: &mut Context<'_>, exchange: &mut Exchange, deadlines: &Deadlines) -> Option<AttemptError> {
         let rare = exchange.rare.as_mut()?;
         let is_sent = self.upload.has_ended();
         if let Some(timer) = &mut rare.timeout
-            && timer.poll(cx, is_sent)
+            && timer.poll(cx, is_sent, deadlines)
         {
             return Some(AttemptError::RequestTimeout { limit: timer.limit() });
         }
         let timer = rare.per_try.as_mut()?;
-        timer.poll(cx, is_sent).then_some(AttemptError::PerTryTimeout { limit: timer.limit() })
+        timer.poll(cx, is_sent, deadlines).then_some(AttemptError::PerTryTimeout { limit: timer.limit() })
     }
 
     fn give_back(&mut self, local: &Local) {
@@ -316,8 +316,9 @@ impl Attempt {
             return Poll::Ready(Err(end));
         }
         let attentive = self.attentive.filter(|tick| !local.deadlines.has_come(*tick));
+        let earliest = attentive.unwrap_or(due).min(due);
         let deadline = client.deadline();
-        deadline.set_at(attentive.unwrap_or(due).min(due));
+        deadline.set_at(exchange.rare.as_ref().map_or(earliest, |rare| rare.wakes_in(earliest)));
         deadline.register(cx.waker());
         Poll::Pending
     }

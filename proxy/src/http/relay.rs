@@ -13,7 +13,7 @@ use super::forward::{Relay, framing_of, framing_to_client};
 use super::pump::{Pump, PumpError, Side};
 use super::record::Exchange;
 use crate::upstream::{Upstream, UpstreamConnection};
-use crate::worker::Local;
+use crate::worker::{Deadlines, Local};
 
 /// Sends `head` and the body of the answer. `closes` says that the client was told that its connection ends with it.
 pub(super) async fn relay(
@@ -65,9 +65,9 @@ pub(super) fn is_reusable(response: &Message) -> bool {
 }
 
 /// Whether the route's time is up, so that the answer is cut off.
-pub(super) fn timed_out(cx: &mut Context<'_>, exchange: &mut Exchange, is_sent: bool) -> bool {
+pub(super) fn timed_out(cx: &mut Context<'_>, exchange: &mut Exchange, is_sent: bool, deadlines: &Deadlines) -> bool {
     let Some(timer) = exchange.rare.as_mut().and_then(|rare| rare.timeout.as_mut()) else { return false };
-    let is_over = timer.poll(cx, is_sent);
+    let is_over = timer.poll(cx, is_sent, deadlines);
     if is_over {
         exchange.record.timed_out();
     }
@@ -119,7 +119,7 @@ impl Relaying {
             }
             Poll::Pending => exchange.record.has_waited = true,
         }
-        if timed_out(cx, exchange, self.upload.is_none()) {
+        if timed_out(cx, exchange, self.upload.is_none(), &local.deadlines) {
             return Poll::Ready(Err(Next::Close));
         }
         if client.poll_left(cx, &mut exchange.request).is_ready() {
@@ -155,7 +155,7 @@ impl Relaying {
             earliest = earliest.min(due);
         }
         let deadline = client.deadline();
-        deadline.set_at(earliest);
+        deadline.set_at(exchange.rare.as_ref().map_or(earliest, |rare| rare.wakes_in(earliest)));
         deadline.register(cx.waker());
         Poll::Pending
     }
