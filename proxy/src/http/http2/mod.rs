@@ -8,3 +8,5 @@ mod response;
 mod tunnel;
 
 pub(crate) use connection::serve;
+#[cfg(feature = "http3")]
+pub(super) use connection::{Busy, IDLE_LIMIT, STREAMS_MAX, State, Verdict, exchange};
