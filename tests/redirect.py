@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Connections that the kernel redirects to a sidecar, in a network namespace of their own, with rules as Istio's init container
-sets them.
+sets them: of IPv4 and IPv6, by REDIRECT, then once more by TPROXY.
 
     python3 redirect.py --target PATH
 
-Needs Linux, root (or user namespaces) and iptables. Where they are missing the cases are skipped, with the reason.
+Needs Linux, root, iptables and setpriv. Where they are missing the cases are skipped, with the reason.
 """
 import argparse
 import contextlib
@@ -14,6 +14,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -34,9 +35,17 @@ def case(function):
 
 CONFIG = """
 apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |-
+    proxyHttpPort: 15080
+    defaultConfig: {interceptionMode: INTERCEPTION}
+---
+apiVersion: v1
 kind: Service
 metadata: {name: reviews, namespace: default}
-spec: {clusterIP: 10.96.0.5, selector: {app: reviews}, ports: [{name: http, port: 80, targetPort: 19080}]}
+spec: {clusterIP: 10.96.0.5, clusterIPs: [10.96.0.5, "fd00:96::5"], selector: {app: reviews}, ports: [{name: http, port: 80, targetPort: 19080}]}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -48,7 +57,7 @@ endpoints: [{addresses: [127.0.0.1], conditions: {ready: true}}]
 apiVersion: v1
 kind: Service
 metadata: {name: greeter, namespace: default}
-spec: {clusterIP: 10.96.0.6, selector: {app: greeter}, ports: [{name: main, port: 7000, targetPort: 19070}]}
+spec: {clusterIP: 10.96.0.6, clusterIPs: [10.96.0.6, "fd00:96::6"], selector: {app: greeter}, ports: [{name: main, port: 7000, targetPort: 19070}]}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -65,6 +74,33 @@ spec:
   http:
   - {match: [{uri: {prefix: /teapot}}], directResponse: {status: 418}}
   - {route: [{destination: {host: reviews}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: vault, namespace: default}
+spec:
+  hosts: [vault.example]
+  resolution: STATIC
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  endpoints: [{address: 127.0.0.1, ports: {tls: 19443}}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: inner, namespace: default}
+spec:
+  hosts: [inner.example]
+  resolution: STATIC
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  endpoints: [{address: 127.0.0.1, ports: {tls: 19444}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: vault, namespace: default}
+spec:
+  hosts: ["*.example"]
+  tls:
+  - {match: [{sniHosts: [vault.example]}], route: [{destination: {host: vault.example}}]}
+  - {match: [{sniHosts: [inner.example], destinationSubnets: [10.96.50.0/24]}], route: [{destination: {host: inner.example}}]}
 ---
 apiVersion: networking.istio.io/v1
 kind: Sidecar
@@ -89,15 +125,22 @@ class Named(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def family(address):
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+
 def serve_http(address, name):
-    server = http.server.ThreadingHTTPServer(address, Named)
+    class Server(http.server.ThreadingHTTPServer):
+        address_family = family(address)
+
+    server = Server(address, Named)
     server.name = name
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
 def serve_banner(address, banner):
     """Says a word before its client has said any, then echoes."""
-    listener = socket.create_server(address)
+    listener = socket.create_server(address, family=family(address))
 
     def talk(connection):
         with connection, contextlib.suppress(ConnectionError):
@@ -110,6 +153,28 @@ def serve_banner(address, banner):
             threading.Thread(target=talk, args=(listener.accept()[0],), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
+
+
+def serve_name(address, name):
+    """Answers the first bytes of a connection with the name of its server."""
+    listener = socket.create_server(address)
+
+    def accept():
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(name)
+
+    threading.Thread(target=accept, daemon=True).start()
+
+
+def hello(name):
+    """The first bytes of a TLS client that asks for `name`."""
+    received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(received, sent, server_hostname=name).do_handshake()
+    return sent.read()
 
 
 def get(address, host, path="/"):
@@ -169,6 +234,36 @@ def bytes_that_are_no_http_go_to_the_service_of_the_address(proxy):
 
 
 @case
+def the_same_holds_for_ipv6(proxy):
+    proxy.mode = "ALLOW_ANY"
+    equal(get("[fd00:96::5]", "[fd00:96::5]"), (200, "reviews"))
+    equal(get("[fd00:96::99]", "reviews", "/teapot/1"), (418, ""))
+    equal(read_first(("fd00:96::6", 7000))[0], b"hello from inside\n"[:16])
+    equal(get("[fd00:97::9]", "other.example"), (200, "outside"))
+    equal(read_first(("fd00:97::9", 7100))[0], b"hello from outsi"[:16])
+    equal(read_first(("::1", 15001))[0], b"")
+
+
+@case
+def the_meshs_http_proxy_asks_for_services_by_their_names(proxy):
+    equal(get("127.0.0.1:15080", "reviews"), (200, "reviews"))
+    equal(get("127.0.0.1:15080", "reviews:80", "/teapot/1"), (418, ""))
+
+
+@case
+def tls_goes_by_the_address_that_was_wanted_before_the_server_name(proxy):
+    equal(read_first(("10.96.9.9", 443), hello("vault.example"))[0], b"vault\n")
+    proxy.says("vault.example -")
+    # Nothing is told of the back end that was connected to before the name was known.
+    equal(sum(" 10.96.9.9:443 " in line for line in (proxy.folder / "access.log").read_text().splitlines()), 1)
+    equal(read_first(("10.96.50.1", 443), hello("inner.example"))[0], b"inner\n")
+    proxy.mode = "REGISTRY_ONLY"
+    # The subnet is for another name only, and there is no way back from it; elsewhere nobody has that name.
+    equal(read_first(("10.96.50.1", 443), hello("vault.example"))[0], b"")
+    equal(read_first(("10.96.9.9", 443), hello("inner.example"))[0], b"")
+
+
+@case
 def unknown_hosts_go_where_the_client_wanted(proxy):
     proxy.mode = "ALLOW_ANY"
     equal(get("10.97.0.9", "other.example"), (200, "outside"))
@@ -194,24 +289,28 @@ def who_means_the_proxy_itself_does_not_go_around_in_circles(proxy):
 class Proxy:
     """A sidecar that runs, and its configuration folder."""
 
-    def __init__(self, target):
+    def __init__(self, target, interception):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tidegate-redirect-"))
         self.folder.chmod(0o755)
+        self.interception = interception
         self.write("ALLOW_ANY")
         self.log = open(self.folder / "log", "wb")
         binary = self.folder / "tidegate"
         shutil.copy(target, binary)
-        command = [binary, "sidecar", "--config", self.folder, "--labels", "app=client", "--admin", "127.0.0.1:15000", "--workers", "1"]
-        command += ["--access-log", self.folder / "access.log"]
+        # To take connections for other addresses is for the privileged; everything else is not.
+        command = f"setpriv --reuid {PROXY_USER} --regid {PROXY_USER} --clear-groups --inh-caps -all".split()
+        if interception == "TPROXY":
+            command = command[:-1] + ["+net_admin", "--ambient-caps", "+net_admin"]
+        command += [binary, "sidecar", "--config", self.folder, "--labels", "app=client", "--admin", "127.0.0.1:15000"]
+        command += ["--workers", "1", "--access-log", self.folder / "access.log"]
         self.folder.joinpath("access.log").touch(0o666)
         self.folder.joinpath("access.log").chmod(0o666)
-        as_proxy = (lambda: (os.setgid(PROXY_USER), os.setuid(PROXY_USER))) if os.environ[INSIDE] == "root" else None
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, preexec_fn=as_proxy)
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         self.wait(lambda: urllib.request.urlopen("http://127.0.0.1:15000/ready", timeout=2).status == 200)
 
     def write(self, mode):
         text = self.folder / "new"
-        text.write_text(CONFIG.replace("MODE", mode))
+        text.write_text(CONFIG.replace("MODE", mode).replace("INTERCEPTION", self.interception))
         text.chmod(0o644)
         text.rename(self.folder / "main.yaml")
         self._mode = mode
@@ -252,49 +351,98 @@ class Proxy:
         shutil.rmtree(self.folder)
 
 
+def run(text):
+    subprocess.run(text.split(), check=True, capture_output=True)
+
+
+BLOCKS = {"iptables": ("10.96.0.0/16", "10.97.0.0/16"), "ip6tables": ("fd00:96::/64", "fd00:97::/64")}
+
+
 def set_up():
-    """Addresses, routes and rules. The proxy's own connections are not redirected."""
-    run = lambda text: subprocess.run(text.split(), check=True, capture_output=True)
+    """Addresses and routes."""
     run("ip link set lo up")
     run("ip addr add 10.97.0.9/32 dev lo")
     run("ip route add 10.96.0.0/16 dev lo")
-    rule = "iptables -t nat -A OUTPUT -p tcp"
-    run(f"{rule} -m owner --uid-owner {PROXY_USER} -j RETURN")
-    for block in ("10.96.0.0/16", "10.97.0.0/16"):
-        run(f"{rule} -d {block} -j REDIRECT --to-ports 15001")
+    run("ip addr add fd00:97::9/128 dev lo nodad")
+    run("ip -6 route add fd00:96::/64 dev lo")
+
+
+def redirect():
+    """Rules for what goes out; the proxy's own connections are not redirected."""
+    for program, blocks in BLOCKS.items():
+        rule = f"{program} -t nat -A OUTPUT -p tcp"
+        run(f"{rule} -m owner --uid-owner {PROXY_USER} -j RETURN")
+        for block in blocks:
+            run(f"{rule} -d {block} -j REDIRECT --to-ports 15001")
+
+
+def make_transparent():
+    """The same by TPROXY, which only takes what comes in: what goes out is marked, and comes in by the loopback interface."""
+    for program, blocks in BLOCKS.items():
+        run(f"{program} -t nat -F OUTPUT")
+        ip = "ip -6" if program == "ip6tables" else "ip"
+        run(f"{ip} rule add fwmark 1 lookup 100")
+        run(f"{ip} route add local default dev lo table 100")
+        rule = f"{program} -t mangle -A OUTPUT -p tcp"
+        run(f"{rule} -m owner --uid-owner {PROXY_USER} -j RETURN")
+        for block in blocks:
+            # Answers go to such addresses too.
+            run(f"{rule} -d {block} -m conntrack --ctdir ORIGINAL -j MARK --set-mark 1")
+        run(f"{program} -t mangle -A PREROUTING -p tcp -m mark --mark 1 -j TPROXY --on-port 15001 --tproxy-mark 1")
 
 
 def inside(target):
     try:
         set_up()
     except (OSError, subprocess.CalledProcessError) as error:
-        words = getattr(error, "stderr", b"") or str(error).encode()
-        return skip(f"the namespace can't be set up: {words.decode().strip()}")
+        return skip(f"the namespace can't be set up: {reason(error)}")
     serve_http(("127.0.0.1", 19080), "reviews")
-    serve_http(("10.97.0.9", 80), "outside")
+    serve_name(("127.0.0.1", 19443), b"vault\n")
+    serve_name(("127.0.0.1", 19444), b"inner\n")
     serve_banner(("127.0.0.1", 19070), b"hello from inside\n")
-    serve_banner(("10.97.0.9", 7100), b"hello from outside\n")
-    proxy = Proxy(target)
+    for address in ("10.97.0.9", "fd00:97::9"):
+        serve_http((address, 80), "outside")
+        serve_banner((address, 7100), b"hello from outside\n")
+    passed = failed = skipped = 0
+    for interception, rules in {"REDIRECT": redirect, "TPROXY": make_transparent}.items():
+        try:
+            rules()
+        except (OSError, subprocess.CalledProcessError) as error:
+            print(f"SKIP {len(CASES)} cases: {interception} can't be set up: {reason(error)}")
+            skipped += len(CASES)
+            continue
+        broken = cases(target, interception)
+        passed, failed = passed + len(CASES) - broken, failed + broken
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+def cases(target, interception):
+    """Runs all of them. Yields how many have failed."""
+    proxy = Proxy(target, interception)
     failed = 0
     for function in CASES:
         name = function.__name__.replace("_", "-")
         try:
             function(proxy)
-            print(f"PASS {name}")
+            print(f"PASS {interception.lower()}/{name}")
         except (AssertionError, OSError) as error:
             failed += 1
-            print(f"FAIL {name}\n     {error}")
+            print(f"FAIL {interception.lower()}/{name}\n     {error}")
     if failed:
         print((proxy.folder / "log").read_text()[-3000:])
         print((proxy.folder / "access.log").read_text()[-3000:])
     proxy.stop()
-    print(f"{len(CASES) - failed} passed, {failed} failed, 0 skipped")
-    return 1 if failed else 0
+    return failed
+
+
+def reason(error):
+    return (getattr(error, "stderr", b"") or str(error).encode()).decode().strip()
 
 
 def skip(reason):
-    print(f"SKIP {len(CASES)} cases: {reason}")
-    print(f"0 passed, 0 failed, {len(CASES)} skipped")
+    print(f"SKIP {2 * len(CASES)} cases: {reason}")
+    print(f"0 passed, 0 failed, {2 * len(CASES)} skipped")
     return 0
 
 
@@ -306,7 +454,7 @@ def main():
         return inside(target)
     if os.geteuid() != 0:
         return skip("it takes root to redirect connections and to run the proxy as a user of its own")
-    for program in ("unshare", "ip", "iptables"):
+    for program in ("unshare", "setpriv", "ip", "iptables", "ip6tables"):
         if not shutil.which(program):
             return skip(f"{program} is missing")
     command = ["unshare", "-n", sys.executable, __file__, "--target", str(target)]

@@ -765,12 +765,12 @@ fn what_is_not_honoured_in_a_policy_is_named_and_nothing_else_is() {
                maxConnectionDuration: 1s, idleTimeout: 1s}, http: {http1MaxPendingRequests: 1, http2MaxRequests: 1, \
                maxRequestsPerConnection: 1, idleTimeout: 1s, h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 1, \
                http2KeepAlive: {interval: 1s}}}\n  outlierDetection: {outlierDetectionHttpErrorCodes: [500]}\n  retryBudget: \
-               {budgetInterval: 1s}\n  portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}, connectionPool: {http: \
-               {useClientProtocol: true}}}]";
+               {budgetInterval: 1s}\n  tunnel: {targetHost: a.b, targetPort: 1}\n  portLevelSettings: [{port: {number: 80}, tls: \
+               {mode: SIMPLE}, connectionPool: {http: {useClientProtocol: true}}, loadBalancer: {zoneAwareLbSetting: {}}}]";
     let lines = lines(&resource("DestinationRule", all));
     let said =
         lines.iter().filter_map(|line| line.split(": ").nth(1)?.strip_suffix(" is understood but not honoured yet"));
-    let later = ["budgetInterval"];
+    let later = ["tunnel", "zoneAwareLbSetting"];
     assert_eq!(said.collect::<Vec<_>>(), later, "{lines:#?}");
 }
 
@@ -806,6 +806,11 @@ fn what_istio_only_warns_of_is_a_warning() {
             "VirtualService",
             "hosts: [a.example]\nhttp: [{redirect: {uri: /x}, corsPolicy: {allowOrigins: [{exact: '*'}]}}]",
             "Warning [IST0133] (VirtualService default/r main.yaml:6:44) spec.http[0].corsPolicy: has no effect beside redirect",
+        ),
+        (
+            "VirtualService",
+            "hosts: [a.example]\ntcp: [{match: [{sourceSubnet: 10.0.0.0/8}], route: [{destination: {host: a}}]}]",
+            "Warning [IST0133] (VirtualService default/r main.yaml:6:33) spec.tcp[0].match[0].sourceSubnet: is looked at by nobody, as in Istio; a sidecar's clients are those of its own pod: match by sourceLabels or sourceNamespace",
         ),
     ] {
         assert_eq!(lines(&resource(kind, spec)), [want], "{spec}");

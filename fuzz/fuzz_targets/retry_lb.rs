@@ -141,7 +141,7 @@ fn serve(set: &EndpointSet, picker: &mut Picker, draw: &mut impl FnMut() -> u64,
     // Whether the operator wants to have sent again what may have been acted on.
     let eager = request.retry_on & 0b111 != 0;
     let mut state = RetryState::new(&policy);
-    let _permit = set.cluster().try_request();
+    let _permit = set.cluster().try_request(|| now);
     let (mut tried, mut sent, mut acted, mut retry) = (Vec::new(), 0, false, None);
     for (outcome, back_off) in &request.outcomes {
         let wish = Wish {
@@ -167,7 +167,7 @@ fn serve(set: &EndpointSet, picker: &mut Picker, draw: &mut impl FnMut() -> u64,
                 assert!(after <= Duration::from_millis(250));
                 // The one before has ended, whatever the limit.
                 drop(retry.take());
-                match set.cluster().try_retry() {
+                match set.cluster().try_retry(|| now) {
                     Ok(granted) => retry = Some(granted),
                     Err(_) => break,
                 }

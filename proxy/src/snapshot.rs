@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use balance::{EndpointSet, EntryIndex};
-use config_model::model::{Cluster, ClusterIndex, Model, NetworkFilter, RouteConfigurationIndex, TcpProxyIndex};
+use config_model::model::{
+    Binding, Cluster, ClusterIndex, Model, NetworkFilter, RouteConfigurationIndex, TcpProxyIndex,
+};
+use ipnet::IpNet;
 use routing::Table;
 
 use crate::telemetry::{ClusterId, LineFormat, ListenerId, SeriesId, SplitDestinationId};
@@ -49,8 +52,8 @@ pub struct ListenerRuntime {
     pub address: SocketAddr,
     /// What becomes of its connections.
     pub(crate) accepts: Accepts,
-    /// Whether connections are redirected to it that were meant for others.
-    pub is_redirected: bool,
+    /// How connections get here.
+    pub binding: Binding,
     /// Whether connections begin with a header of the PROXY protocol.
     pub has_proxy_header: bool,
     /// Metric cells.
@@ -73,6 +76,8 @@ pub(crate) struct Detected {
     pub(crate) tls: Chains,
     /// For HTTP in plain text.
     pub(crate) http: Option<RouteConfigurationIndex>,
+    /// Addresses where nothing is read as HTTP.
+    pub(crate) unread: Box<[IpNet]>,
     /// For all others.
     pub(crate) other: TcpProxyIndex,
     /// Whether a protocol was named for the port, so that a server that speaks first is not expected.

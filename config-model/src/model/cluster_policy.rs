@@ -151,7 +151,7 @@ pub struct RetryBudget {
     pub share: Fraction,
     /// `minRetryConcurrency`: 3 if 0 or absent.
     pub minimum: u32,
-    /// `budgetInterval`: the share is of the requests of so much time, instead of those that are active.
+    /// `budgetInterval`: the share is of the tries of so much time, instead of the requests that are active. Never zero.
     pub interval: Option<Duration>,
 }
 

@@ -1,8 +1,9 @@
 //! Listeners, their filter chains, and the virtual hosts behind them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{DownstreamTls, Route, TcpProxyIndex};
@@ -37,7 +38,9 @@ pub enum Binding {
     /// A socket is bound, and what was redirected to it goes to the listener of the address that the client wanted, if there
     /// is one. Envoy: `use_original_dst`.
     Redirected,
-    /// By [`Binding::Redirected`] only. `0.0.0.0` stands for every address of the port. Envoy: `bind_to_port: false`.
+    /// The same, and what comes keeps its addresses: the client's wish is the connection's own. Envoy: `transparent`.
+    Transparent,
+    /// By [`Binding::Redirected`] or [`Binding::Transparent`] only. `0.0.0.0` stands for every address of the port. Envoy: `bind_to_port: false`.
     Unbound,
 }
 
@@ -58,10 +61,14 @@ pub enum FilterChains {
 /// tell as much.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Detection {
-    /// For those that begin with a TLS ClientHello, by its server name.
+    /// For those that begin with a TLS ClientHello, by the address that the client wanted, then by its server name.
     pub tls: Vec<FilterChain>,
     /// For HTTP in plain text.
     pub http: Option<RouteConfigurationIndex>,
+    /// Addresses that a chain of `tls` or a route of `other` names: nothing that goes there is read as HTTP, since Envoy looks at
+    /// the address before it looks at the protocol.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<IpNet>,
     /// For all others. Envoy: `default_filter_chain`.
     pub other: TcpProxyIndex,
     /// Whether a protocol was named for the port, so that a server that speaks first is not expected.
@@ -71,9 +78,13 @@ pub struct Detection {
 /// What becomes of the connections with certain server names. Envoy: `FilterChain`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FilterChain {
-    /// Server names that it takes, at least one; no other chain of the listener has the same. `*` takes connections without
-    /// a server name, too.
+    /// Server names that it takes, at least one; of two chains with one name and one subnet the first stands. `*` takes
+    /// connections without a server name, too.
     pub server_names: Vec<HostPattern>,
+    /// Addresses that the client wanted, of which one has to hold; any if empty. The narrowest that holds decides before server
+    /// names are looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub destination_subnets: Vec<IpNet>,
     /// What is done with the bytes.
     pub transport: TransportSocket,
     /// The Gateway server.
@@ -129,19 +140,19 @@ impl Listener {
     pub fn routes_for(&self, server_name: Option<&str>) -> Option<RouteConfigurationIndex> {
         match &self.chains {
             FilterChains::PlainText(filter) => filter.routes(),
-            FilterChains::Tls(chains) => chain_for(chains, server_name)?.filter().routes(),
+            FilterChains::Tls(chains) => chain_for(chains, None, server_name)?.filter().routes(),
             FilterChains::Detected(detection) => detection.http,
         }
     }
 
-    /// What becomes of the bytes of a connection that begins with a TLS ClientHello for `server_name`, in lower case; or of
-    /// one that is neither TLS nor HTTP, if no name is given and the listener takes such.
-    pub fn tcp_for(&self, server_name: Option<&str>) -> Option<TcpProxyIndex> {
+    /// What becomes of the bytes of a connection to `wanted` that begins with a TLS ClientHello for `server_name`, in lower case;
+    /// or of one that is neither TLS nor HTTP, if no name is given and the listener takes such.
+    pub fn tcp_for(&self, wanted: IpAddr, server_name: Option<&str>) -> Option<TcpProxyIndex> {
         match &self.chains {
             FilterChains::PlainText(filter) => filter.tcp(),
-            FilterChains::Tls(chains) => chain_for(chains, server_name)?.filter().tcp(),
+            FilterChains::Tls(chains) => chain_for(chains, Some(wanted), server_name)?.filter().tcp(),
             FilterChains::Detected(detection) => {
-                let named = server_name.and_then(|name| chain_for(&detection.tls, Some(name)));
+                let named = server_name.and_then(|name| chain_for(&detection.tls, Some(wanted), Some(name)));
                 named.map_or(Some(detection.other), |chain| chain.filter().tcp())
             }
         }
@@ -179,16 +190,35 @@ impl NetworkFilter {
     }
 }
 
-/// The chain for `server_name`: of an exact name, else of the longest wildcard, else of `*`.
-pub fn chain_for<'c>(chains: &'c [FilterChain], server_name: Option<&str>) -> Option<&'c FilterChain> {
+/// The chain for a connection to `wanted` for `server_name`. Of the chains with the narrowest subnet that has the address, else
+/// of those without subnets: the one of the exact name, else of the longest wildcard, else of `*`.
+/// Source: Envoy, `FilterChainMatch`, whose criteria are looked at in order and without a way back.
+pub fn chain_for<'c>(
+    chains: &'c [FilterChain],
+    wanted: Option<IpAddr>,
+    server_name: Option<&str>,
+) -> Option<&'c FilterChain> {
+    let width = |chain: &FilterChain| narrowest(&chain.destination_subnets, wanted?);
+    let narrowest = chains.iter().filter_map(width).max();
+    let is_near = |chain: &&FilterChain| match narrowest {
+        Some(_) => width(chain) == narrowest,
+        None => chain.destination_subnets.is_empty(),
+    };
     let rank = |pattern: &HostPattern| match (pattern, server_name) {
         (HostPattern::Any, _) => Some(0),
         (HostPattern::Exact(_), Some(name)) => pattern.matches(name).then_some(usize::MAX),
         (HostPattern::Suffix(suffix), Some(name)) => pattern.matches(name).then_some(suffix.len()),
         (_, None) => None,
     };
-    let ranked = chains.iter().filter_map(|chain| Some((chain.server_names.iter().filter_map(rank).max()?, chain)));
+    let near = chains.iter().rev().filter(is_near);
+    let ranked = near.filter_map(|chain| Some((chain.server_names.iter().filter_map(rank).max()?, chain)));
     ranked.max_by_key(|(rank, _)| *rank).map(|(_, chain)| chain)
+}
+
+/// Bits of the narrowest of `subnets` that has `address`.
+fn narrowest(subnets: &[IpNet], address: IpAddr) -> Option<u8> {
+    let address = address.to_canonical();
+    subnets.iter().filter(|subnet| subnet.contains(&address)).map(IpNet::prefix_len).max()
 }
 
 /// The virtual hosts that share a listener, or a filter chain of one. Envoy: `RouteConfiguration`.

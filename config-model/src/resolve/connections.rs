@@ -61,7 +61,8 @@ pub(super) fn passed_through<'a>(
                 let name = format!("tls.{}.{}", server.port, names.join(","));
                 let proxy = serving.build.tcp_proxy(name, server.port, vec![route]);
                 let transport = TransportSocket::Raw(NetworkFilter::Tcp(proxy));
-                chains.push(FilterChain { server_names, transport, origin: item.origin(entry.position) });
+                let origin = item.origin(entry.position);
+                chains.push(FilterChain { server_names, destination_subnets: Vec::new(), transport, origin });
             }
         }
     }
@@ -117,7 +118,8 @@ fn automatic_chain<'a>(
     };
     let proxy = build.tcp_proxy(format!("tls.{}.{asked}", server.port), server.port, vec![route]);
     let transport = TransportSocket::Raw(NetworkFilter::Tcp(proxy));
-    Some(FilterChain { server_names: vec![server_name], transport, origin: server.origin() })
+    let server_names = vec![server_name];
+    Some(FilterChain { server_names, destination_subnets: Vec::new(), transport, origin: server.origin() })
 }
 
 /// Whether an entry with this port and these gateways is for `server`.
@@ -127,7 +129,7 @@ fn is_for(port: u16, gateways: &[Text], item: Item<'_, VirtualService>, server: 
 }
 
 fn ignored(item: Item<'_, VirtualService>, entry: &L4MatchAttributes) -> Option<Diagnostic> {
-    let has_subnets = !entry.destination_subnets.is_empty() || !entry.source_subnet.is_empty();
+    let has_subnets = !entry.destination_subnets.is_empty();
     let is_ignored = has_subnets || !entry.source_labels.is_empty() || !entry.source_namespace.is_empty();
     is_ignored.then(|| findings::ignored_at_gateway(&item.origin(entry.position)))
 }

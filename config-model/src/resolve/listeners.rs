@@ -158,7 +158,8 @@ impl Sockets {
             }
         };
         let transport = TransportSocket::Tls { context, filter };
-        chains.push(FilterChain { server_names, transport, origin: server.origin() });
+        let origin = server.origin();
+        chains.push(FilterChain { server_names, destination_subnets: Vec::new(), transport, origin });
     }
 
     fn configuration(&mut self, name: String, port: u16, hosts: VirtualHosts) -> RouteConfigurationIndex {

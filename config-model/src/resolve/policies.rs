@@ -314,7 +314,7 @@ fn retry_budget(written: &resource::RetryBudget) -> RetryBudget {
     RetryBudget {
         share: Fraction::from_percent(written.percent.as_ref().map_or(20.0, |percent| percent.value)),
         minimum: if *written.min_retry_concurrency == 0 { 3 } else { *written.min_retry_concurrency },
-        interval: length(written.budget_interval.as_ref()),
+        interval: length(written.budget_interval.as_ref()).filter(|interval| !interval.is_zero()),
     }
 }
 

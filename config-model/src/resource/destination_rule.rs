@@ -115,8 +115,8 @@ object! {
         percent: Option<Located<f64>> = "percent",
         /// Retries that are always allowed.
         min_retry_concurrency: Located<u32> = "minRetryConcurrency",
-        /// The span over which requests are counted.
-        budget_interval: Option<Located<Duration>> = "budgetInterval" later,
+        /// The span over which requests are counted; those that are active if absent or 0.
+        budget_interval: Option<Located<Duration>> = "budgetInterval",
     }
 }
 

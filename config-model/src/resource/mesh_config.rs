@@ -71,7 +71,7 @@ object! {
         /// Where redirected connections come in; 15001 if 0.
         proxy_listen_port: Located<u16> = "proxyListenPort",
         /// Where a sidecar is an HTTP proxy; nowhere if 0.
-        proxy_http_port: Located<u16> = "proxyHttpPort" later,
+        proxy_http_port: Located<u16> = "proxyHttpPort",
         /// Settings of each proxy.
         default_config: Option<ProxyConfig> = "defaultConfig",
         /// Until a connection is there.

@@ -191,7 +191,9 @@ fn retry_budget(budget: &RetryBudget, at: &Path<'_>, report: &mut Report) {
         let message = format_args!("must be from 0 to 100 percent, found {}", percent.value);
         report.error(percent.position, &at.field("percent"), message, Some("write a percentage"));
     }
-    values::duration(budget.budget_interval.as_ref(), &at.field("budgetInterval"), report);
+    // None at all is how the requests that are active are asked for.
+    let interval = budget.budget_interval.as_ref().filter(|interval| interval.nanoseconds != 0);
+    values::duration(interval, &at.field("budgetInterval"), report);
 }
 
 fn tunnel(tunnel: &TunnelSettings, at: &Path<'_>, report: &mut Report) {

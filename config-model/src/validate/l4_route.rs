@@ -29,7 +29,11 @@ pub(super) fn check(service: &VirtualService, at: &Path<'_>, report: &mut Report
             let source = (&entry.source_labels, entry.position);
             connection(&entry.destination_subnets, source, &entry.gateways, &at, report);
             if !entry.source_subnet.value.is_empty() {
-                values::text(&entry.source_subnet, names::subnet, &at.field("sourceSubnet"), report, "");
+                let at = at.field("sourceSubnet");
+                values::text(&entry.source_subnet, names::subnet, &at, report, "");
+                let hint =
+                    Some("a sidecar's clients are those of its own pod: match by sourceLabels or sourceNamespace");
+                report.warning(entry.source_subnet.position, &at, "is looked at by nobody, as in Istio", hint);
             }
         }
         destinations(&route.route, route.position, &at.field("route"), report);

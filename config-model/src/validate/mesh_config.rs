@@ -3,7 +3,7 @@
 use super::{destination_rule, http_policy, locality, names, values};
 use crate::decode::{Path, Report};
 use crate::model::Format;
-use crate::resource::{AccessLogEncoding, InterceptionMode, MeshConfig};
+use crate::resource::{AccessLogEncoding, MeshConfig, MeshOutboundTrafficPolicyMode};
 
 pub(super) fn check(config: &MeshConfig, report: &mut Report) {
     let data = Path::ROOT.field("data");
@@ -24,10 +24,10 @@ pub(super) fn check(config: &MeshConfig, report: &mut Report) {
     if let Some(keepalive) = &config.tcp_keepalive {
         destination_rule::keepalive(keepalive, &at.field("tcpKeepalive"), report);
     }
-    let mode = config.default_config.as_ref().map(|config| &config.interception_mode);
-    if let Some(mode) = mode.filter(|mode| mode.value == InterceptionMode::Tproxy) {
-        let proxy = at.field("defaultConfig");
-        report.not_honoured(mode.position, &proxy.field("interceptionMode"), "TPROXY, which counts as REDIRECT,");
+    let unknown = config.outbound_traffic_policy.as_ref().map(|policy| &policy.mode);
+    if let Some(mode) = unknown.filter(|mode| mode.value == MeshOutboundTrafficPolicyMode::AllowAnyDynamicDns) {
+        let policy = at.field("outboundTrafficPolicy");
+        report.not_honoured(mode.position, &policy.field("mode"), "ALLOW_ANY_DYNAMIC_DNS, which counts as ALLOW_ANY,");
     }
     access_log(config, &at.field("accessLogFormat"), report);
 }

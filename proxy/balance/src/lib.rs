@@ -24,6 +24,7 @@ mod split;
 mod state;
 mod view;
 mod warmup;
+mod window;
 
 pub use gate::{Acquire, ConnectionGate, ConnectionPermit};
 pub use hash::{

@@ -5,12 +5,13 @@
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use config_model::model::{ClusterPolicy, Fraction};
 
 use crate::gate::ConnectionGate;
+use crate::window::Window;
 
 /// No budget for retries.
 const NO_BUDGET: u32 = u32::MAX;
@@ -40,6 +41,8 @@ pub struct ClusterState {
     requests: Counter,
     retries: Counter,
     limits: Limits,
+    /// Tries of late, where a budget is a share of those; boxed, as that is rare.
+    tries: OnceLock<Box<Window>>,
     connections: Arc<ConnectionGate>,
     /// For [`crate::outlier`].
     pub(crate) ejections: Ejections,
@@ -67,6 +70,7 @@ impl Default for ClusterState {
                 budget_millionths: AtomicU32::new(NO_BUDGET),
                 budget_minimum: AtomicU32::new(0),
             },
+            tries: OnceLock::new(),
             connections: Arc::default(),
             ejections: Ejections::default(),
             health_version: AtomicU64::new(0),
@@ -85,31 +89,56 @@ impl ClusterState {
         let millionths = budget.map_or(NO_BUDGET, |budget| budget.share.millionths());
         self.limits.budget_millionths.store(millionths, Relaxed);
         self.limits.budget_minimum.store(budget.map_or(0, |budget| budget.minimum), Relaxed);
+        let span = budget.and_then(|budget| budget.interval);
+        if span.is_some() || self.tries.get().is_some() {
+            self.tries.get_or_init(Box::default).set_span(span);
+        }
         self.connections.set_limits(limit(policy.pool.connections_max), limit(policy.pool.pending_max));
     }
 
     /// Counts a request as active until its permit is dropped, which should be after the last byte of its answer. An error
-    /// is answered at once: it has reached `http2MaxRequests`.
-    pub fn try_request(self: &Arc<Self>) -> Result<RequestPermit, Overflow> {
-        let taken = within(&self.requests.0, self.limits.requests.load(Relaxed));
-        if taken { Ok(RequestPermit { cluster: Arc::clone(self) }) } else { Err(Overflow) }
+    /// is answered at once: it has reached `http2MaxRequests`. The clock is read only where a budget goes by time.
+    pub fn try_request(self: &Arc<Self>, clock: impl FnOnce() -> Instant) -> Result<RequestPermit, Overflow> {
+        if !within(&self.requests.0, self.limits.requests.load(Relaxed)) {
+            return Err(Overflow);
+        }
+        if let Some(tries) = self.timed_tries() {
+            tries.count(clock());
+        }
+        Ok(RequestPermit { cluster: Arc::clone(self) })
     }
 
     /// Counts a retry from before its back-off until its permit is dropped, which should be when that try has ended and before
     /// the next one is asked for. Refused beyond the budget, or `maxRetries` if there is no budget.
-    pub fn try_retry(self: &Arc<Self>) -> Result<RetryPermit, Overflow> {
-        let taken = match self.limits.budget_millionths.load(Relaxed) {
-            NO_BUDGET => within(&self.retries.0, self.limits.retries.load(Relaxed)),
-            millionths => below(&self.retries.0, self.budget(millionths)),
+    pub fn try_retry(self: &Arc<Self>, clock: impl FnOnce() -> Instant) -> Result<RetryPermit, Overflow> {
+        let taken = match (self.limits.budget_millionths.load(Relaxed), self.timed_tries()) {
+            (NO_BUDGET, _) => within(&self.retries.0, self.limits.retries.load(Relaxed)),
+            (millionths, None) => {
+                let active = u64::from(self.requests()) + u64::from(self.connections.waiting());
+                below(&self.retries.0, self.budget(millionths, active))
+            }
+            (millionths, Some(tries)) => {
+                let now = clock();
+                let taken = below(&self.retries.0, self.budget(millionths, tries.sum(now)));
+                if taken {
+                    // As in Envoy each try is a request.
+                    tries.count(now);
+                }
+                taken
+            }
         };
         if taken { Ok(RetryPermit { cluster: Arc::clone(self) }) } else { Err(Overflow) }
     }
 
-    /// Retries at once for the requests that are active now, rounded down as in Envoy.
-    fn budget(&self, millionths: u32) -> u32 {
-        let active = u64::from(self.requests()) + u64::from(self.connections.waiting());
-        let share = active * u64::from(millionths) / u64::from(Fraction::ALL.millionths());
+    /// Retries at once for so many requests, rounded down as in Envoy.
+    fn budget(&self, millionths: u32, requests: u64) -> u32 {
+        let share = u128::from(requests) * u128::from(millionths) / u128::from(Fraction::ALL.millionths());
         u32::try_from(share).unwrap_or(u32::MAX).max(self.limits.budget_minimum.load(Relaxed))
+    }
+
+    /// Tries of late, if the budget is a share of those. Source: `budgetInterval`.
+    fn timed_tries(&self) -> Option<&Window> {
+        self.tries.get().map(|tries| &**tries).filter(|tries| tries.is_on())
     }
 
     /// Where connections ask for their place. Source: `maxConnections`, `http1MaxPendingRequests`.

@@ -68,18 +68,19 @@ fn limited(connections: u32, pending: u32, requests: u32, retries: u32, previous
 #[test]
 fn requests_at_once_are_limited_until_a_permit_is_dropped() {
     let set = limited(0, 0, 2, 0, None);
-    let first = set.cluster().try_request();
-    let _second = set.cluster().try_request().unwrap();
-    assert_eq!(set.cluster().try_request().err(), Some(Overflow));
+    let first = set.cluster().try_request(Instant::now);
+    let _second = set.cluster().try_request(Instant::now).unwrap();
+    assert_eq!(set.cluster().try_request(Instant::now).err(), Some(Overflow));
     drop(first);
-    assert!(set.cluster().try_request().is_ok());
+    assert!(set.cluster().try_request(Instant::now).is_ok());
     assert_eq!(set.cluster().requests(), 1);
 }
 
 #[test]
 fn without_limits_everything_is_granted() {
     let set = limited(0, 0, 0, 0, None);
-    let held: Vec<_> = (0..1000).map(|_| (set.cluster().try_request(), set.cluster().try_retry())).collect();
+    let held: Vec<_> =
+        (0..1000).map(|_| (set.cluster().try_request(Instant::now), set.cluster().try_retry(Instant::now))).collect();
     assert!(held.iter().all(|(request, retry)| request.is_ok() && retry.is_ok()));
     let mut tasks: Vec<Task> = (0..1000).map(|_| Task::new(set.cluster())).collect();
     let permits: Vec<_> = tasks.iter_mut().map(|task| task.permit().unwrap()).collect();
@@ -89,19 +90,19 @@ fn without_limits_everything_is_granted() {
 #[test]
 fn counts_outlive_a_set_and_a_new_limit_holds_at_once() {
     let first = limited(0, 0, 5, 0, None);
-    let _held: Vec<_> = (0..4).map(|_| first.cluster().try_request().unwrap()).collect();
+    let _held: Vec<_> = (0..4).map(|_| first.cluster().try_request(Instant::now).unwrap()).collect();
     let second = limited(0, 0, 3, 0, Some(&first));
     assert_eq!(second.cluster().requests(), 4);
-    assert!(second.cluster().try_request().is_err());
+    assert!(second.cluster().try_request(Instant::now).is_err());
 }
 
 #[test]
 fn retries_at_once_are_limited() {
     let set = limited(0, 0, 0, 1, None);
-    let retry = set.cluster().try_retry();
-    assert!(set.cluster().try_retry().is_err());
+    let retry = set.cluster().try_retry(Instant::now);
+    assert!(set.cluster().try_retry(Instant::now).is_err());
     drop(retry);
-    assert!(set.cluster().try_retry().is_ok());
+    assert!(set.cluster().try_retry(Instant::now).is_ok());
 }
 
 #[test]
@@ -111,10 +112,30 @@ fn a_budget_is_a_share_of_active_requests_and_takes_the_place_of_the_limit() {
     let policy = ClusterPolicy { retry_budget: Some(budget), pool, ..ClusterPolicy::default() };
     let set = EndpointSet::new(endpoints(1), rules(Balancing::RoundRobin, policy), None, Instant::now());
     for (requests, retries) in [(0, 3), (19, 3), (20, 4), (24, 4), (25, 5)] {
-        let _requests: Vec<_> = (0..requests).map(|_| set.cluster().try_request().unwrap()).collect();
-        let granted: Vec<_> = std::iter::from_fn(|| set.cluster().try_retry().ok()).collect();
+        let _requests: Vec<_> = (0..requests).map(|_| set.cluster().try_request(Instant::now).unwrap()).collect();
+        let granted: Vec<_> = std::iter::from_fn(|| set.cluster().try_retry(Instant::now).ok()).collect();
         assert_eq!(granted.len(), retries, "{requests} active requests");
     }
+}
+
+#[test]
+fn a_budget_with_an_interval_is_a_share_of_the_tries_in_it() {
+    let interval = Duration::from_secs(10);
+    let budget = RetryBudget { share: Fraction::from_percent(20.0), minimum: 1, interval: Some(interval) };
+    let policy = ClusterPolicy { retry_budget: Some(budget), ..ClusterPolicy::default() };
+    let set = EndpointSet::new(endpoints(1), rules(Balancing::RoundRobin, policy), None, Instant::now());
+    let start = Instant::now();
+    let retries = |after: Duration| {
+        let granted: Vec<_> = std::iter::from_fn(|| set.cluster().try_retry(|| start + after).ok()).collect();
+        granted.len()
+    };
+    // None of these is active any more.
+    (0..20).for_each(|_| drop(set.cluster().try_request(|| start).unwrap()));
+    assert_eq!(retries(Duration::ZERO), 4);
+    // Retries are tries: of 25 of them five may be retries, and of the thirty that there are then a sixth one.
+    drop(set.cluster().try_request(|| start).unwrap());
+    assert_eq!(retries(interval), 6);
+    assert_eq!(retries(interval + interval), 1, "what is left is the minimum");
 }
 
 #[test]
@@ -222,7 +243,7 @@ fn workers_together_never_exceed_a_limit() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..5_000 {
-                    let permits = (cluster.try_request().ok(), cluster.try_retry().ok());
+                    let permits = (cluster.try_request(Instant::now).ok(), cluster.try_retry(Instant::now).ok());
                     for (kind, granted) in [permits.0.is_some(), permits.1.is_some()].into_iter().enumerate() {
                         if granted {
                             most[kind].fetch_max(held[kind].fetch_add(1, SeqCst) + 1, SeqCst);

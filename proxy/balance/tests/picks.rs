@@ -130,8 +130,8 @@ fn what_a_request_asks_for_allocates_nothing() {
         picker.pick(&set, &mut draws, Wish::first(None));
         let allocations = allocation_counter::measure(|| {
             for key in 0..1000 {
-                let _request = set.cluster().try_request();
-                let _retry = set.cluster().try_retry();
+                let _request = set.cluster().try_request(Instant::now);
+                let _retry = set.cluster().try_retry(Instant::now);
                 let tried = [EntryIndex(0), EntryIndex(1)];
                 let wish = Wish { hash: Some(key), avoid_tried_priorities: true, ..after(&tried) };
                 let picked = picker.pick(&set, &mut draws, wish).unwrap();

@@ -238,19 +238,18 @@ impl Head {
         self.enter(start, name.len());
     }
 
-    /// Appends a field of our own making: `value` has no control byte, and no blank at its ends.
-    // A name whose length is known is stored, and no function called to copy it.
-    pub fn append_own<const N: usize>(&mut self, kind: Name, name: &'static [u8; N], value: &[u8]) {
-        debug_assert!(Name::of(name) == kind && scan::value_end(value, 0) == value.len());
-        debug_assert!(value.trim_ascii() == value);
+    /// Appends a field of our own making. `begin` is its name with the colon and the blank behind it; `value` has no control
+    /// byte, and no blank at its ends.
+    // Text whose length is known is stored, and no function called to copy it.
+    pub fn append_own<const N: usize>(&mut self, kind: Name, begin: &'static [u8; N], value: &[u8]) {
+        debug_assert!(begin.strip_suffix(b": ").is_some_and(|name| Name::of(name) == kind));
+        debug_assert!(scan::value_end(value, 0) == value.len() && value.trim_ascii() == value);
         let start = self.added.len();
-        self.added.reserve(name.len() + value.len() + 4);
-        self.added.extend_from_slice(name);
-        self.added.extend_from_slice(b": ");
+        self.added.extend_from_slice(begin);
         self.added.extend_from_slice(value);
         self.added.extend_from_slice(b"\r\n");
         self.names.add(kind);
-        self.push_added(start, name.len(), kind);
+        self.push_added(start, N - 2, kind);
     }
 
     /// Makes a value of what stands from `start` on.

@@ -76,7 +76,9 @@ fn status_line(head: &mut Head, filled: usize) -> Result<Option<usize>, Response
     head.status = digit(hundreds) * 100 + digit(tens) * 10 + digit(ones);
     head.reason = match reason {
         [] => Span::default(),
-        [b' ', ..] if scan::value_end(reason, 0) == reason.len() => Span::new(line_feed - reason.len(), line_feed - 1),
+        [b' ', ..] if !reason.iter().any(|&byte| scan::is_control(byte)) => {
+            Span::new(line_feed - reason.len(), line_feed - 1)
+        }
         _ => return Err(ResponseFault::StatusLine),
     };
     Ok(Some(line_feed + 1))

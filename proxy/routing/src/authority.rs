@@ -2,6 +2,8 @@
 
 use std::net::Ipv6Addr;
 
+use crate::words;
+
 /// An authority taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Authority<'a> {
@@ -50,14 +52,8 @@ pub(crate) fn is_plain_host(authority: &[u8]) -> bool {
 
 /// Whether the eight bytes of `word` are lower-case letters, digits, hyphens and dots.
 fn is_plain_word(word: u64) -> bool {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = ONES * 0x80;
-    // The high bit of each byte, of which the others are below 0x80, says whether it is at least `first`.
-    let from = |first: u8| (word & !HIGH) + ONES * u64::from(0x80 - first);
-    let letters = from(b'a') & !from(b'z' + 1);
-    let slashes = !(((word ^ (ONES * u64::from(b'/'))) & !HIGH) + !HIGH);
-    let others = from(b'-') & !from(b'9' + 1) & !slashes;
-    (letters | others) & !word & HIGH == HIGH
+    let others = words::within(word, b'-', b'9') & !words::equal(word, b'/');
+    words::are_all(word, words::lower_letters(word) | others)
 }
 
 /// Reads an authority as RFC 3986 has it; user information is refused, as RFC 9110 wants.

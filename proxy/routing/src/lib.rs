@@ -23,6 +23,7 @@ pub mod split;
 mod table;
 pub mod tcp;
 mod trie;
+mod words;
 
 pub use conditions::RequestHead;
 pub use table::{

@@ -6,6 +6,8 @@ use std::borrow::Cow;
 
 use config_model::model::PathNormalization;
 
+use crate::words;
+
 /// A path that can be compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Normalized<'p> {
@@ -113,6 +115,9 @@ pub enum PathRefusal {
 
 /// Normalises `path`, which has no query. Nothing is allocated where nothing changes.
 pub fn normalize(path: &[u8], mode: PathNormalization) -> Result<Normalized<'_>, PathRefusal> {
+    if is_plain(path) {
+        return Ok(Normalized::unchanged(path));
+    }
     let survey = survey(path)?;
     let decode = mode == PathNormalization::DecodeAndMergeSlashes && survey.encoded_slashes;
     if mode == PathNormalization::None || !(survey.rewrite || survey.doubled_slashes || survey.encoded_slashes) {
@@ -126,6 +131,30 @@ pub fn normalize(path: &[u8], mode: PathNormalization) -> Result<Normalized<'_>,
     }
     let matching = if mode == PathNormalization::Strict { strict(&forwarded)? } else { None };
     Ok(Normalized { forwarded, matching: matching.map(Cow::Owned) })
+}
+
+/// Whether `path` is of letters, digits and a few other characters, as most are, and has no empty segment and none that begins
+/// with a dot: no mode changes it then. Eight bytes at a time; what is shorter is not looked at.
+fn is_plain(path: &[u8]) -> bool {
+    let (words, rest) = path.as_chunks();
+    // The last word overlaps the one before.
+    let last = path.last_chunk().filter(|_| !rest.is_empty());
+    let mut behind_slash = 0;
+    path.len() >= 8
+        && path.starts_with(b"/")
+        && words.iter().all(|bytes| is_plain_word(*bytes, &mut behind_slash))
+        && last.is_none_or(|bytes| is_plain_word(*bytes, &mut 0))
+}
+
+/// Whether eight bytes of a path are plain. `behind_slash` has the high bit of the first if a slash is before it, and then that of
+/// the byte that follows.
+fn is_plain_word(bytes: [u8; 8], behind_slash: &mut u64) -> bool {
+    let word = u64::from_le_bytes(bytes);
+    let (slashes, dots) = (words::equal(word, b'/') & words::HIGH, words::equal(word, b'.'));
+    let behind_slashes = slashes << 8 | *behind_slash;
+    *behind_slash = slashes >> 56;
+    let others = words::within(word, b'-', b'9') | words::equal(word, b'_');
+    words::are_all(word, words::letters(word) | others) && behind_slashes & (slashes | dots) == 0
 }
 
 /// What is to be done about a path.

@@ -57,7 +57,7 @@ pub(crate) fn explain<'m>(
     let wanted = host.parse::<IpAddr>().unwrap_or(listener.address.ip());
     let name = (url.scheme_str() == Some("tls") && !host.is_empty()).then_some(&*host);
     let port = listener.address.port();
-    let proxy = listener.tcp_for(name).ok_or_else(|| match name {
+    let proxy = listener.tcp_for(wanted, name).ok_or_else(|| match name {
         Some(name) => Failure(format!("port {port} passes no TLS for {name:?} on")),
         None => {
             Failure(format!("port {port} takes no connections but HTTP or TLS; ask for http://, https:// or tls://"))

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use balance::{EndpointSet, SetRules};
 use config_model::model::{
-    AccessLogFormat, Binding, Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, Endpoint, FilterChains,
-    Format, Model, Route,
+    AccessLogFormat, Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, Endpoint, FilterChains, Format,
+    Model, Route,
 };
 use foldhash::fast::RandomState;
 use routing::split::Split;
@@ -130,12 +130,13 @@ fn listeners(surroundings: &Surroundings<'_>, model: &Model, previous: Option<&S
             FilterChains::Detected(detection) => Accepts::Detected(Box::new(Detected {
                 tls: Chains::new(&detection.tls, None),
                 http: detection.http,
+                unread: detection.unread.clone().into(),
                 other: detection.other,
                 is_http_expected: detection.is_http_expected,
             })),
         },
         has_proxy_header: listener.has_proxy_header,
-        is_redirected: listener.binding == Binding::Redirected,
+        binding: listener.binding,
         metrics: surroundings.metrics.listener(surroundings.port_map.apply(listener.address)),
     };
     model.listeners.iter().map(runtime).collect()

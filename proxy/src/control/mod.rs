@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use config_model::diagnostic::{Diagnostic, Level};
-use config_model::model::Model;
+use config_model::model::{Binding, Model};
 use config_model::resolve::{Proxy, Role};
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel};
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -92,7 +92,7 @@ impl Control {
         let First { folder, pipeline, outcome, built } = First::read(&options, &metrics).await?;
         let map = options.port_map.clone();
         let mut sockets = Sockets::new(options.workers, map, means.handles, means.inherited);
-        let opened = sockets.open(&addresses(&built.snapshot.model));
+        let opened = open(&mut sockets, &built.snapshot.model);
         sockets.forget_inherited();
         refuse_failures(&opened)?;
         let target = log_target(&options, &built.snapshot.model);
@@ -219,7 +219,7 @@ impl Control {
         if let Err(error) = self.access_log.set_target(log_target(&self.options, &built.snapshot.model)) {
             tracing::error!(target: "config", "the access log can't be opened, and goes where it went: {error}");
         }
-        let opened = self.sockets.open(&wanted);
+        let opened = open(&mut self.sockets, &built.snapshot.model);
         self.publish(built.snapshot);
         self.since = SystemTime::now();
         let gone = self.sockets.close_all_but(&wanted);
@@ -266,8 +266,7 @@ impl Control {
     }
 
     fn bind_again(&mut self) {
-        let wanted = addresses(&self.store.load().model);
-        let opened = self.sockets.open(&wanted);
+        let opened = open(&mut self.sockets, &self.store.load().model);
         if !opened.sockets.is_empty() || !opened.failures.is_empty() {
             for (address, _) in &opened.sockets {
                 tracing::info!(target: "listener", "{} is bound now", self.options.port_map.apply(*address));
@@ -403,6 +402,14 @@ fn log(finding: &Diagnostic) {
 
 fn addresses(model: &Model) -> Vec<std::net::SocketAddr> {
     model.listeners.iter().filter(|listener| listener.is_bound()).map(|listener| listener.address).collect()
+}
+
+fn open(sockets: &mut Sockets, model: &Model) -> Opened {
+    let mut opened = sockets.open(&addresses(model));
+    let transparent = model.listeners.iter().filter(|listener| listener.binding == Binding::Transparent);
+    let addresses: Vec<_> = transparent.map(|listener| listener.address).collect();
+    opened.failures.extend(sockets.make_transparent(&addresses));
+    opened
 }
 
 /// Where MeshConfig wants the access log, or else the command line.

@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Connections that wait for a worker in the kernel, for each socket.
@@ -68,6 +69,21 @@ pub enum BindError {
         /// What was tried.
         bound: SocketAddr,
     },
+    /// The address is one of IPv6.
+    #[error("this machine has no IPv6, so that nothing can listen on {bound}: bind an address of IPv4")]
+    NoIpv6 {
+        /// What was tried.
+        bound: SocketAddr,
+    },
+    /// Connections that keep their addresses are for the privileged.
+    #[error(
+        "no permission to take connections for other addresses on {wanted}: run with CAP_NET_ADMIN, \
+         or set interceptionMode to REDIRECT"
+    )]
+    Transparent {
+        /// The listener.
+        wanted: SocketAddr,
+    },
     /// Whatever else the system says.
     #[error("can't listen on {bound}: {reason}")]
     Other {
@@ -88,6 +104,7 @@ impl BindError {
             io::ErrorKind::AddrInUse => Self::InUse { wanted, bound },
             io::ErrorKind::PermissionDenied => Self::Permission { wanted, bound },
             io::ErrorKind::AddrNotAvailable => Self::NoSuchAddress { bound },
+            _ if error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) => Self::NoIpv6 { bound },
             _ => Self::Other { bound, reason: error.to_string() },
         }
     }
@@ -157,14 +174,20 @@ impl Sockets {
         let mut opened = Opened::default();
         self.failed.retain(|address, _| wanted.contains(address));
         for &address in wanted {
-            if self.open.contains_key(&address) {
+            let twin = twin(address).filter(|twin| wanted.contains(twin));
+            // A supervisor's socket may be for both families.
+            let bound = self.port_map.apply(address);
+            let is_covered = twin.is_some_and(|twin| self.open.get(&twin) == Some(&bound));
+            if self.open.contains_key(&address) || is_covered {
                 continue;
             }
-            match self.open_one(address) {
+            match self.open_one(address, twin.is_some()) {
                 Ok(sockets) => {
                     self.failed.remove(&address);
                     opened.sockets.push((address, sockets));
                 }
+                // Nothing can come by a family that isn't there.
+                Err(BindError::NoIpv6 { .. }) if twin.is_some() => {}
                 Err(error) => {
                     if self.failed.insert(address, error.clone()).as_ref() != Some(&error) {
                         opened.failures.push((address, error));
@@ -173,6 +196,16 @@ impl Sockets {
             }
         }
         opened
+    }
+
+    /// Lets those at `addresses` take connections for other addresses too, which come by TPROXY. Yields those that can't.
+    pub(super) fn make_transparent(&self, addresses: &[SocketAddr]) -> Vec<(SocketAddr, BindError)> {
+        let handles = self.handles.lock();
+        let refused = |wanted: &&SocketAddr| {
+            let mut sockets = handles.get(*wanted).into_iter().flatten();
+            sockets.any(|socket| transparent(socket).is_err())
+        };
+        addresses.iter().filter(refused).map(|&wanted| (wanted, BindError::Transparent { wanted })).collect()
     }
 
     /// Lets go of those that are open and not among `wanted`, and returns them: their workers still hold them.
@@ -204,14 +237,15 @@ impl Sockets {
         found.or_else(|| self.inherited.remove(&both?)).unwrap_or_default()
     }
 
-    fn open_one(&mut self, wanted: SocketAddr) -> Result<Vec<TcpListener>, BindError> {
+    /// `is_alone`: another socket takes the port's connections by IPv4.
+    fn open_one(&mut self, wanted: SocketAddr, is_alone: bool) -> Result<Vec<TcpListener>, BindError> {
         let address = self.port_map.apply(wanted);
         if let Some((&other, _)) = self.open.iter().find(|(_, bound)| **bound == address) {
             return Err(BindError::MappedTwice { wanted, bound: address, other });
         }
         let inherited = self.take_inherited(address);
         let shares_port = self.open.values().any(|bound| bound.port() == address.port());
-        let sockets = listen_all(address, self.count, inherited, shares_port);
+        let sockets = listen_all((address, is_alone), self.count, inherited, shares_port);
         let opened = sockets.and_then(|(bound, sockets)| {
             let handles = sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
             self.handles.lock().insert(wanted, handles);
@@ -226,7 +260,7 @@ impl Sockets {
 /// `count` sockets at `address`, `inherited` ones first, and what they are bound to. `shares_port`: this process listens on
 /// the port with another address already.
 fn listen_all(
-    address: SocketAddr,
+    (address, only_v6): (SocketAddr, bool),
     count: usize,
     inherited: Vec<TcpListener>,
     shares_port: bool,
@@ -235,9 +269,9 @@ fn listen_all(
     let mut bound = sockets.first().map_or(Ok(address), TcpListener::local_addr)?;
     if sockets.is_empty() {
         if !shares_port {
-            probe(address)?;
+            probe(address, only_v6)?;
         }
-        let first = listen(address)?;
+        let first = listen(address, only_v6)?;
         // Port 0 has become one that the others share.
         bound = first.local_addr()?;
         sockets.push(first);
@@ -245,38 +279,50 @@ fn listen_all(
     // A socket too many would take connections that no worker accepts.
     sockets.truncate(count);
     while sockets.len() < count {
-        sockets.push(another(bound, sockets.first())?);
+        sockets.push(another((bound, only_v6), sockets.first())?);
     }
     Ok((bound, sockets))
 }
 
 /// One more socket at `address`, where `first` listens. A supervisor's socket need not share its port: then workers share its queue.
-fn another(address: SocketAddr, first: Option<&TcpListener>) -> io::Result<TcpListener> {
+fn another((address, only_v6): (SocketAddr, bool), first: Option<&TcpListener>) -> io::Result<TcpListener> {
     match first {
         Some(first) if !SockRef::from(first).reuse_port()? => first.try_clone(),
-        _ => listen(address),
+        _ => listen(address, only_v6),
     }
 }
 
-fn socket(address: SocketAddr) -> io::Result<Socket> {
+/// For every address of IPv6 on a port, the same of IPv4.
+fn twin(address: SocketAddr) -> Option<SocketAddr> {
+    (address.ip() == Ipv6Addr::UNSPECIFIED).then(|| (Ipv4Addr::UNSPECIFIED, address.port()).into())
+}
+
+fn transparent(socket: &TcpListener) -> io::Result<()> {
+    let is_v6 = socket.local_addr()?.is_ipv6();
+    let socket = SockRef::from(socket);
+    if is_v6 { socket.set_ip_transparent_v6(true) } else { socket.set_ip_transparent_v4(true) }
+}
+
+/// `only_v6` counts for every address of IPv6 on a port: whether IPv4 is left out.
+fn socket(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if matches!(address.ip(), IpAddr::V6(ip) if ip.is_unspecified()) {
-        socket.set_only_v6(false)?;
+        socket.set_only_v6(only_v6)?;
     }
     Ok(socket)
 }
 
 /// Finds out whether another program listens there. Our sockets share their port, and so would a stranger's of the same
 /// user: each would get a part of the connections, and nobody would be told.
-fn probe(address: SocketAddr) -> io::Result<()> {
-    let socket = socket(address)?;
+fn probe(address: SocketAddr, only_v6: bool) -> io::Result<()> {
+    let socket = socket(address, only_v6)?;
     socket.bind(&address.into())?;
     socket.listen(1)
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket(address)?;
+fn listen(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+    let socket = socket(address, only_v6)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -334,7 +380,7 @@ mod tests {
     #[test]
     fn a_port_of_another_program_is_refused_even_if_it_would_share_it() {
         for share in [false, true] {
-            let stranger = socket(address(0)).unwrap();
+            let stranger = socket(address(0), false).unwrap();
             stranger.set_reuse_port(share).unwrap();
             stranger.bind(&address(0).into()).unwrap();
             stranger.listen(1).unwrap();
@@ -369,6 +415,25 @@ mod tests {
         let port = bound(&sockets, 80).port();
         let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
         assert!(sockets.open(&[address(80), everywhere]).failures.is_empty());
+    }
+
+    #[test]
+    fn each_family_has_its_own_socket_where_both_are_wanted() {
+        let free = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port();
+        let mut sockets = new(1, [(80, free)]);
+        let wanted = [(Ipv4Addr::UNSPECIFIED, 80).into(), (Ipv6Addr::UNSPECIFIED, 80).into()];
+        let opened = sockets.open(&wanted);
+        assert!(opened.failures.is_empty(), "{opened:?}");
+        for (_, sockets) in &opened.sockets {
+            let socket = sockets.first().unwrap();
+            assert!(socket.local_addr().unwrap().is_ipv4() || SockRef::from(socket).only_v6().unwrap());
+        }
+        drop((sockets, opened));
+        // As a supervisor makes it of a port alone.
+        let both = listen((Ipv6Addr::UNSPECIFIED, free).into(), false).unwrap();
+        let mut sockets = Sockets::new(1, PortMap::new([(80, free)]), Handles::default(), vec![both]);
+        let opened = sockets.open(&wanted);
+        assert_eq!((opened.sockets.len(), opened.failures.len()), (1, 0), "it takes both families already");
     }
 
     #[test]

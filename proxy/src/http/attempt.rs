@@ -85,14 +85,15 @@ impl Upload {
         self.broken = true;
     }
 
-    /// Itself, if not all of the request has gone; else what was kept of it. And memory for another head.
-    pub(super) fn unfinished(mut self, memory: &Memory) -> (Option<Box<Self>>, Kept, Vec<u8>) {
+    /// What has not gone of the request, if any; else what was kept of it. And memory for another head.
+    pub(super) fn take_unfinished(&mut self, memory: &Memory) -> (Option<Box<Self>>, Kept, Vec<u8>) {
         if !self.pump.is_done() {
-            return (Some(Box::new(self)), Kept::default(), memory.out());
+            let unfinished = std::mem::replace(self, Self::sent(Vec::new(), Kept::default()));
+            return (Some(Box::new(unfinished)), Kept::default(), memory.out());
         }
         let mut out = self.pump.take_prefix();
         out.clear();
-        (None, self.kept, out)
+        (None, std::mem::take(&mut self.kept), out)
     }
 
     /// What was kept, for another try.
@@ -264,8 +265,10 @@ impl Attempt {
             {
                 return Poll::Ready(Ok(()));
             }
+            // Memory is borrowed when there is something to be read. An error is met again there.
+            let _ = ready!(connection.stream.poll_read_ready(cx));
             let response = self.response.get_or_insert_with(|| local.memory.large_message());
-            match connection.stream.poll_read(cx, response.space()) {
+            match connection.stream.poll_read_told(cx, response.space()) {
                 Poll::Ready(Ok(count @ 1..)) => response.filled(count),
                 Poll::Ready(_) => return Poll::Ready(Err(self.closed())),
                 Poll::Pending => {

@@ -2,7 +2,7 @@
 
 use balance::Entry;
 
-use super::attempt::{AttemptEnd, Client, Upload};
+use super::attempt::{Attempt, AttemptEnd, Client, Upload};
 use super::forward::{Tries, timed_out};
 use super::pump::Source;
 use super::record::Exchange;
@@ -37,15 +37,11 @@ impl Tries<'_> {
     }
 
     /// Begins a try over a connection of its own.
-    pub(super) fn begin_http1(
-        &mut self,
-        connection: Box<UpstreamConnection>,
-        exchange: &Exchange,
-    ) -> (Upstream, Upload) {
+    pub(super) fn begin_http1(&mut self, connection: Box<UpstreamConnection>, exchange: &Exchange) -> Attempt {
         let mut out = self.local.memory.out();
         write_request(exchange, self.target, self.state.attempt(), &mut out);
         let upload = Upload::new(out, exchange.request.framing(), std::mem::take(&mut self.kept));
-        (Upstream::Http1(connection), upload)
+        Attempt::new(Upstream::Http1(connection), upload)
     }
 
     /// Begins a try on a stream.
@@ -54,7 +50,7 @@ impl Tries<'_> {
         lease: Lease,
         exchange: &mut Exchange,
         client: &mut C,
-    ) -> Result<(Upstream, Upload), AttemptEnd> {
+    ) -> Result<Attempt, AttemptEnd> {
         let scheme = exchange.record.scheme();
         let head = heads::request(exchange, self.target, self.state.attempt(), scheme).map_err(AttemptEnd::Failed)?;
         let framing = exchange.request.framing();
@@ -64,6 +60,6 @@ impl Tries<'_> {
         let kept = std::mem::take(&mut self.kept);
         let out = self.local.memory.out();
         let upload = if ends { Upload::sent(out, kept) } else { Upload::new(out, framing, kept) };
-        Ok((Upstream::Http2(stream), upload))
+        Ok(Attempt::new(Upstream::Http2(stream), upload))
     }
 }

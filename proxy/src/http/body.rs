@@ -78,7 +78,7 @@ impl Source for StreamBody<'_> {
             };
             ready?;
             self.make_room(memory);
-            let count = ready!(self.stream.poll_read(cx, self.message.space()))?;
+            let count = ready!(self.stream.poll_read_told(cx, self.message.space()))?;
             if count == 0 { self.message.closed()? } else { self.message.filled(count) }
         }
     }

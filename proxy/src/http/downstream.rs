@@ -135,13 +135,15 @@ impl Downstream {
 
     /// Reads a part of a head. False if there will be none.
     fn poll_read(&mut self, cx: &mut Context<'_>, message: &mut Option<Box<Message>>) -> Poll<bool> {
+        // Memory is borrowed when there is something to be read. An error is met again there.
+        let _ = ready!(self.stream.poll_read_ready(cx));
         let memory = &self.connection.local.memory;
         let message = message.get_or_insert_with(|| memory.message());
         let is_first = message.is_empty();
         if message.space().is_empty() {
             memory.enlarge(message);
         }
-        let count = ready!(self.stream.poll_read(cx, message.space())).unwrap_or(0);
+        let count = ready!(self.stream.poll_read_told(cx, message.space())).unwrap_or(0);
         message.filled(count);
         if is_first && count > 0 {
             self.connection.deadline.set(HEAD_LIMIT);

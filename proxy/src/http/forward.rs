@@ -193,7 +193,12 @@ impl<'a> Tries<'a> {
     /// Counts the request, if its cluster has limits.
     fn admit(&self, exchange: &mut Exchange) -> Result<(), AttemptError> {
         if self.cluster.has_limits {
-            let permit = self.cluster.endpoints.cluster().try_request().map_err(|_overflow| AttemptError::Overflow)?;
+            let permit = self
+                .cluster
+                .endpoints
+                .cluster()
+                .try_request(Instant::now)
+                .map_err(|_overflow| AttemptError::Overflow)?;
             exchange.rare().permit = Some(permit);
         }
         Ok(())
@@ -311,7 +316,7 @@ impl<'a> Tries<'a> {
         };
         if self.cluster.has_limits {
             self.retry = None;
-            match self.cluster.endpoints.cluster().try_retry() {
+            match self.cluster.endpoints.cluster().try_retry(Instant::now) {
                 Ok(permit) => self.retry = Some(permit),
                 Err(_overflow) => {
                     self.local.shard.borrow_mut().retry_overflow(&self.cluster.metrics);
@@ -348,7 +353,7 @@ impl<'a> Tries<'a> {
         self.local.shard.borrow_mut().upstream_request(&self.cluster.metrics);
         let security = self.security.as_deref();
         // Boxed where it waits, as that is rare: the futures of idle connections would have to have room for it.
-        let (upstream, upload) = if self.speaks_http2(exchange) {
+        let mut attempt = if self.speaks_http2(exchange) {
             let lease = match self.local.pool.http2.lease(&entry.state, security) {
                 Some(lease) => lease,
                 None => Box::pin(self.lease(entry, exchange)).await?,
@@ -362,13 +367,12 @@ impl<'a> Tries<'a> {
             };
             self.begin_http1(connection, exchange)
         };
-        exchange.record.connected(upstream.local_address());
+        exchange.record.connected(attempt.upstream.local_address());
         if let Some(limit) = self.policy.per_try_timeout {
             exchange.rare().per_try = Some(Timer::new(limit));
         }
         // A kept connection is had at once, so that the first try begins with the request.
-        let sent_at = (!upstream.is_reused() || self.tried.len() > 1).then(Instant::now);
-        let mut attempt = Attempt::new(upstream, upload);
+        let sent_at = (!attempt.upstream.is_reused() || self.tried.len() > 1).then(Instant::now);
         match std::future::poll_fn(|cx| attempt.poll_head(cx, exchange, client, &self.local)).await {
             Ok(response) => {
                 let now = Instant::now();
@@ -384,9 +388,9 @@ impl<'a> Tries<'a> {
     }
 
     /// What there is of a try whose answer's head has come.
-    fn answered(&mut self, attempt: Attempt, response: Box<Message>) -> Relay {
-        let Attempt { upstream, upload, .. } = attempt;
-        let (upload, kept, out) = upload.unfinished(&self.local.memory);
+    fn answered(&mut self, mut attempt: Attempt, response: Box<Message>) -> Relay {
+        let (upload, kept, out) = attempt.upload.take_unfinished(&self.local.memory);
+        let upstream = attempt.upstream;
         self.kept = kept;
         let keeps = match &upstream {
             Upstream::Http1(connection) => {

@@ -137,10 +137,10 @@ pub(super) fn sanitize(head: &mut Head, wishes: Wishes, framing: Framing, peer: 
             out.extend_from_slice(peer);
         });
     } else {
-        head.append_own(Name::ForwardedFor, b"x-forwarded-for", peer);
+        head.append_own(Name::ForwardedFor, b"x-forwarded-for: ", peer);
     }
-    head.append_own(Name::ForwardedProto, b"x-forwarded-proto", scheme.as_str().as_bytes());
-    head.append_own(Name::RequestId, b"x-request-id", &uuid(id));
+    head.append_own(Name::ForwardedProto, b"x-forwarded-proto: ", scheme.as_str().as_bytes());
+    head.append_own(Name::RequestId, b"x-request-id: ", &uuid(id));
     restore(head, wishes, framing);
 }
 
@@ -152,10 +152,10 @@ pub(super) fn trust(head: &mut Head, wishes: Wishes, framing: Framing, scheme: S
         head.remove_all(STEERING);
     }
     if !head.names().has(Name::ForwardedProto) {
-        head.append_own(Name::ForwardedProto, b"x-forwarded-proto", scheme.as_str().as_bytes());
+        head.append_own(Name::ForwardedProto, b"x-forwarded-proto: ", scheme.as_str().as_bytes());
     }
     if !head.names().has(Name::RequestId) {
-        head.append_own(Name::RequestId, b"x-request-id", &uuid(id));
+        head.append_own(Name::RequestId, b"x-request-id: ", &uuid(id));
     }
     restore(head, wishes, framing);
 }

@@ -268,8 +268,8 @@ impl Pump {
         } else {
             [&[], data, &[]]
         };
-        let sent = if prefix.is_empty() && !self.chunked {
-            sink.poll_write(cx, &[IoSlice::new(data)])
+        let sent = if !self.chunked && (prefix.is_empty() || data.is_empty()) {
+            sink.poll_write(cx, &[IoSlice::new(if prefix.is_empty() { data } else { prefix })])
         } else if prefix_length + data.len() <= GATHERED_MAX {
             let gathered = self.prefix.len();
             self.prefix.extend_from_slice(head);

@@ -29,7 +29,7 @@ pub(super) fn receive(head: &mut Head, framing: Framing, took: Duration, exchang
     }
     let mut digits = itoa::Buffer::new();
     let took = digits.format(took.as_millis() as u64).as_bytes();
-    head.append_own(Name::Envoy, b"x-envoy-upstream-service-time", took);
+    head.append_own(Name::Envoy, b"x-envoy-upstream-service-time: ", took);
     exchange.record.answered(head.status(), crate::telemetry::Flags::NONE, "via_upstream".into());
     finish(head, framing, exchange, rules);
 }
@@ -48,9 +48,9 @@ pub(super) fn finish(head: &mut Head, framing: Framing, exchange: &mut Exchange,
     }
     head.remove_all(Name::Server.alone());
     let is_edge = exchange.record.local().shared.is_edge;
-    head.append_own(Name::Server, b"server", if is_edge { SERVER } else { SIDECAR });
+    head.append_own(Name::Server, b"server: ", if is_edge { SERVER } else { SIDECAR });
     if !head.has(Name::Date) {
-        head.append_own(Name::Date, b"date", &exchange.record.local().date.get());
+        head.append_own(Name::Date, b"date: ", &exchange.record.local().date.get());
     }
     exchange.record.response_head(head);
 }
@@ -71,10 +71,10 @@ pub(super) fn reframe(head: &mut Head, framing: Framing) {
 /// Appends a whole head as it goes to an HTTP/1.1 client. `closes` says that the connection ends after it.
 pub(super) fn write_head(head: &mut Head, framing: Framing, closes: bool, out: &mut Vec<u8>) {
     if matches!(framing, Framing::Chunked | Framing::UntilClose) && head.status() != 101 {
-        head.append_own(Name::TransferEncoding, b"transfer-encoding", b"chunked");
+        head.append_own(Name::TransferEncoding, b"transfer-encoding: ", b"chunked");
     }
     if closes {
-        head.append_own(Name::Connection, b"connection", b"close");
+        head.append_own(Name::Connection, b"connection: ", b"close");
     }
     write_status_line(head, out);
     head.write_fields(out);
@@ -82,9 +82,14 @@ pub(super) fn write_head(head: &mut Head, framing: Framing, closes: bool, out: &
 }
 
 fn write_status_line(head: &Head, out: &mut Vec<u8>) {
+    if head.status() == 200 && head.reason() == b"OK" {
+        // As most are.
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
     out.extend_from_slice(b"HTTP/1.1 ");
-    push_number(out, head.status().into());
-    out.push(b' ');
+    let digit = |unit: u16| b'0' + (head.status() / unit % 10) as u8;
+    out.extend_from_slice(&[digit(100), digit(10), digit(1), b' ']);
     let reason = match head.reason() {
         [] => StatusCode::from_u16(head.status()).ok().and_then(|status| status.canonical_reason()).map(str::as_bytes),
         reason => Some(reason),

@@ -182,7 +182,7 @@ pub(super) async fn serve_behind_proxy(
 /// Serves a connection to its end.
 pub(super) async fn serve(local: Rc<Local>, guard: ConnectionGuard, place: Place, socket: TcpStream, peer: SocketAddr) {
     let Some(here) = place.here.or_else(|| socket.local_addr().ok()) else { return };
-    let way = if place.is_redirected { redirect::way(&local, place.address, &socket) } else { None };
+    let way = redirect::way(&local, place, &socket);
     let connection = Rc::new(Connection::new(local, place.address, peer, here, way));
     let stream = match beginning(&connection) {
         Beginning::Http => Some(Stream::Tcp(socket)),

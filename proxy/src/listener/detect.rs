@@ -173,13 +173,18 @@ async fn carry_on(
     prepared.serve(stream, Opening { bytes, server_name }).await;
 }
 
+/// Whether HTTP to the address that the client wanted is read.
 fn has_routes(connection: &Connection) -> bool {
-    connection.routes(&connection.local.pin()).is_some()
+    let pinned = connection.local.pin();
+    let Some(listener) = connection.listener(&pinned) else { return false };
+    let Accepts::Detected(detected) = &listener.accepts else { return false };
+    let wanted = connection.here.ip();
+    detected.http.is_some() && !detected.unread.iter().any(|subnet| subnet.contains(&wanted))
 }
 
 /// Where TLS for `server_name` goes, if its chain says so.
 fn named(connection: &Connection, server_name: Option<&str>) -> Option<TcpProxyIndex> {
     let pinned = connection.local.pin();
     let Accepts::Detected(detected) = &connection.listener(&pinned)?.accepts else { return None };
-    detected.tls.find(server_name)?.tcp()
+    detected.tls.find_at(connection.here.ip(), server_name)?.tcp()
 }

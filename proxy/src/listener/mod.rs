@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use config_model::model::Binding;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot::Receiver;
 
@@ -29,8 +30,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Accepts until `closed`, then takes what is queued already.
 pub(crate) async fn accept(local: Rc<Local>, address: SocketAddr, socket: ListeningSocket, mut closed: Receiver<()>) {
-    let is_redirected = local.pin().listener(address).is_some_and(|listener| listener.is_redirected);
-    let place = Place { address, here: socket.here, is_redirected };
+    let place = Place { address, here: socket.here, binding: Binding::Bound };
     loop {
         tokio::select! {
             biased;
@@ -51,8 +51,8 @@ struct Place {
     address: SocketAddr,
     /// The address that clients dial, if there is but one.
     here: Option<SocketAddr>,
-    /// Whether connections are redirected here that were meant for others.
-    is_redirected: bool,
+    /// How connections get here at this moment.
+    binding: Binding,
 }
 
 async fn next(local: &Local, socket: &ListeningSocket) -> Result<(TcpStream, SocketAddr), Error> {
@@ -64,7 +64,10 @@ async fn take(local: &Rc<Local>, place: Place, accepted: Result<(TcpStream, Sock
     match accepted {
         Ok((socket, peer)) => {
             let guard = Connections::enter(local);
-            let has_header = local.pin().listener(place.address).is_some_and(|listener| listener.has_proxy_header);
+            let told =
+                local.pin().listener(place.address).map(|listener| (listener.has_proxy_header, listener.binding));
+            let (has_header, binding) = told.unwrap_or((false, Binding::Bound));
+            let place = Place { binding, ..place };
             if has_header {
                 let served = connection::serve_behind_proxy(Rc::clone(local), guard, place, socket, peer);
                 tokio::task::spawn_local(served);

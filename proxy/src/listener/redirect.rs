@@ -1,11 +1,14 @@
 //! Connections that were redirected to us: where they were meant to go, and which listener takes such.
-//! Source: Linux, `SO_ORIGINAL_DST`; Envoy, `use_original_dst`.
+//! Source: Linux, `SO_ORIGINAL_DST` and `IP_TRANSPARENT`; Envoy, `use_original_dst`, and `transparent`, of which a connection's own
+//! address is the one that the client wanted.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use config_model::model::Binding;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use super::Place;
 use crate::worker::Local;
 
 /// Where a redirected connection was meant to go.
@@ -17,22 +20,37 @@ pub(super) struct Way {
     pub(super) listener: SocketAddr,
 }
 
-/// The way of a connection that came in at `capturing`; nothing if it was not redirected, but meant for us.
-pub(super) fn way(local: &Local, capturing: SocketAddr, socket: &TcpStream) -> Option<Way> {
-    let wanted = original_destination(socket)?;
+/// The way of a connection that came in at `place`; nothing if it was not redirected, but meant for us.
+pub(super) fn way(local: &Local, place: Place, socket: &TcpStream) -> Option<Way> {
+    let keeps_address = match place.binding {
+        Binding::Redirected => false,
+        Binding::Transparent => true,
+        Binding::Bound | Binding::Unbound => return None,
+    };
+    let here = socket.local_addr().ok();
+    let wanted =
+        original_destination(socket).filter(|wanted| Some(*wanted) != here).or(here.filter(|_| keeps_address))?;
     // Whoever wants to go to us by another of our addresses would come back here for ever.
-    if wanted.port() == capturing.port() || socket.local_addr().is_ok_and(|here| here == wanted) {
+    if wanted.port() == place.address.port() {
         return None;
     }
     let pinned = local.pin();
     let everywhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), wanted.port());
     let found = [wanted, everywhere].into_iter().find(|address| pinned.listener(*address).is_some());
-    Some(Way { wanted, listener: found.unwrap_or(capturing) })
+    Some(Way { wanted, listener: found.unwrap_or(place.address) })
 }
 
+/// By the kernel's table of connections, which has those too that were not redirected.
 fn original_destination(socket: &TcpStream) -> Option<SocketAddr> {
+    let here = socket.local_addr().ok()?;
     let socket = SockRef::from(socket);
-    let found = socket.original_dst_v4().or_else(|_| socket.original_dst_v6());
+    let found =
+        if here.is_ipv6() && !is_mapped(here.ip()) { socket.original_dst_v6() } else { socket.original_dst_v4() };
     let found = found.ok()?.as_socket()?;
     Some(SocketAddr::new(found.ip().to_canonical(), found.port()))
+}
+
+/// Whether an address of IPv4 is written as one of IPv6, as sockets for both families do.
+fn is_mapped(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some())
 }

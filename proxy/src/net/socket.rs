@@ -10,13 +10,23 @@ use tokio::net::TcpStream;
 
 /// Reads; zero at the end of what comes.
 pub(super) fn poll_receive(socket: &TcpStream, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    ready!(socket.poll_read_ready(cx))?;
+    poll_receive_told(socket, cx, buffer)
+}
+
+/// The same for who has been told that there is something to be read, and doesn't ask again unless that was wrong.
+pub(super) fn poll_receive_told(
+    socket: &TcpStream,
+    cx: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<io::Result<usize>> {
     loop {
-        ready!(socket.poll_read_ready(cx))?;
         let room = buffer.len();
         let receive = || Ok(rustix::net::recv(socket, &mut *buffer, RecvFlags::empty())?.0);
         if let Some(received) = transfer(socket, Interest::READABLE, room, receive) {
             return Poll::Ready(received);
         }
+        ready!(socket.poll_read_ready(cx))?;
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::TlsStream;
-use super::socket::{poll_receive, poll_send};
+use super::socket::{poll_receive, poll_receive_told, poll_send};
 
 /// A connection to a client or a back end.
 #[derive(Debug)]
@@ -52,6 +52,14 @@ impl Stream {
                 ready!(Pin::new(socket).poll_read(cx, &mut buffer))?;
                 Poll::Ready(Ok(buffer.filled().len()))
             }
+        }
+    }
+
+    /// The same for who has just been told by [`Stream::poll_read_ready`] that there is something.
+    pub(crate) fn poll_read_told(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(socket) => poll_receive_told(socket, cx, buffer),
+            Self::Unix(_) | Self::Tls(_) => self.poll_read(cx, buffer),
         }
     }
 

@@ -54,7 +54,6 @@ impl Prepared {
 
     /// Takes it back: the connection is HTTP, or has gone. What was connected may serve requests.
     pub(crate) fn forget(self) {
-        self.session.forget();
         if let Some(upstream) = self.upstream {
             upstream.keep();
         }

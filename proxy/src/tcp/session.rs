@@ -44,7 +44,6 @@ pub(super) struct Session {
     reported: (u64, u64),
     /// What its flags were when it was counted as opened; nothing if it wasn't yet.
     opened: Option<Flags>,
-    is_forgotten: bool,
 }
 
 impl Session {
@@ -64,7 +63,6 @@ impl Session {
             moved: (0, 0),
             reported: (0, 0),
             opened: None,
-            is_forgotten: false,
         }
     }
 
@@ -93,12 +91,8 @@ impl Session {
     /// It is one of ours, and its client asked for `server_name` in its handshake, if it spoke of one.
     pub(super) fn opened(&mut self, server_name: Option<Box<str>>) {
         self.server_name = server_name;
-        self.open();
-    }
-
-    /// It is none of ours: nothing is counted or logged.
-    pub(super) fn forget(mut self) {
-        self.is_forgotten = true;
+        self.opened = Some(self.flags);
+        self.tell(&TcpEvent::Opened);
     }
 
     /// It goes nowhere.
@@ -142,14 +136,6 @@ impl Session {
                 self.flags.insert(Flags::DURATION_TIMEOUT);
                 self.details = Some("max_downstream_connection_duration_reached");
             }
-        }
-    }
-
-    /// Counts it as opened, if it wasn't yet.
-    fn open(&mut self) {
-        if self.opened.is_none() {
-            self.opened = Some(self.flags);
-            self.tell(&TcpEvent::Opened);
         }
     }
 
@@ -214,10 +200,10 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.is_forgotten {
+        // It was none of ours: the connection turned out to be something else, perhaps while its back end was connected to.
+        if self.opened.is_none() {
             return;
         }
-        self.open();
         self.report();
         self.tell(&TcpEvent::Closed);
         self.log();

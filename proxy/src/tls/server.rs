@@ -3,8 +3,10 @@
 //! A chain lives as long as its settings stay; a renewed certificate is exchanged in it by one store, so that no handshake
 //! meets half of a change. Start at [`Chains::find`].
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
@@ -13,6 +15,7 @@ use config_model::model::{
     TcpProxyIndex, TransportSocket,
 };
 use config_model::name::HostPattern;
+use ipnet::IpNet;
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ServerConfig};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, SignatureAlgorithm};
@@ -23,7 +26,10 @@ use super::{provider, verify};
 
 /// The filter chains of a listener.
 pub(crate) struct Chains {
+    /// Of chains for any address.
     names: ServerNames,
+    /// Of chains for certain addresses, the narrowest subnet first, each once.
+    by_subnet: Box<[(IpNet, ServerNames)]>,
     chains: Box<[Arc<Chain>]>,
 }
 
@@ -56,15 +62,35 @@ impl Chains {
             }
         };
         let mut names = ServerNames::default();
+        let mut by_subnet: BTreeMap<(Reverse<u8>, IpNet), ServerNames> = BTreeMap::new();
         for (place, definition) in (0..).zip(definitions) {
-            names.add(&definition.server_names, place);
+            let subnets = &definition.destination_subnets;
+            for subnet in subnets {
+                by_subnet
+                    .entry((Reverse(subnet.prefix_len()), *subnet))
+                    .or_default()
+                    .add(&definition.server_names, place);
+            }
+            if subnets.is_empty() {
+                names.add(&definition.server_names, place);
+            }
         }
-        Self { names, chains: definitions.iter().map(chain).collect() }
+        let by_subnet = by_subnet.into_iter().map(|((_, subnet), names)| (subnet, names)).collect();
+        Self { names, by_subnet, chains: definitions.iter().map(chain).collect() }
     }
 
-    /// The chain that takes connections for `server_name`, which is in lower case.
+    /// The chain that takes connections for `server_name`, which is in lower case, where no address counts: at a gateway.
     pub(crate) fn find(&self, server_name: Option<&str>) -> Option<&Arc<Chain>> {
         self.chains.get(self.names.find(server_name)? as usize)
+    }
+
+    /// The chain that takes connections to `wanted` for `server_name`, which is in lower case. The narrowest subnet that has the
+    /// address decides first; what its chains don't take no other does.
+    pub(crate) fn find_at(&self, wanted: IpAddr, server_name: Option<&str>) -> Option<&Arc<Chain>> {
+        let wanted = wanted.to_canonical();
+        let names =
+            self.by_subnet.iter().find(|(subnet, _)| subnet.contains(&wanted)).map_or(&self.names, |(_, names)| names);
+        self.chains.get(names.find(server_name)? as usize)
     }
 
     /// All of them.

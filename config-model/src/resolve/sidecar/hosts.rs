@@ -138,6 +138,11 @@ impl<'a> Hosts<'_, 'a> {
         let mut domains = vec![HostPattern::from_lower(known.host.clone())];
         let short = short_names(&known.host, &self.build.proxy.namespace);
         domains.extend(short.into_iter().filter(|name| !names.contains(&**name)).map(|name| HostPattern::parse(&name)));
+        if known.service.is_headless() {
+            // Its pods have names of their own, such as `db-0.db`.
+            let pods: Vec<HostPattern> = domains.iter().map(|name| HostPattern::parse(&format!("*.{name}"))).collect();
+            domains.extend(pods);
+        }
         domains.extend(known.service.addresses().filter_map(|text| text.parse::<IpAddr>().ok()).map(address_domain));
         domains
     }

@@ -6,16 +6,17 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-use crate::model::{Binding, Detection, FilterChain, FilterChains, Listener, NetworkFilter, TcpRoute, TransportSocket};
+use crate::model::{Binding, FilterChains, Listener, NetworkFilter, TcpRoute};
 use crate::name::HostPattern;
 use crate::origin::Origin;
 use crate::resolve::protocol::Protocol;
 use crate::resolve::services::Port;
 
-use super::Serving;
+use super::chains::filter_chains;
 use super::connections::{self, Connections};
 use super::hosts;
 use super::scope::{Egress, Known};
+use super::{HTTP_PROXY, Serving};
 
 /// Listeners as they are put together, by the address that they are bound to, or that clients want to go to.
 #[derive(Default)]
@@ -143,8 +144,10 @@ impl<'e, 'a> Listeners<'e, 'a> {
         entry.is_mixed |= entry.http.is_some();
         // Of two that take the same the first stands.
         for (names, route) in found.tls {
-            let is_taken = entry.tls.iter().any(|(known, _)| known.iter().any(|name| names.contains(name)));
-            if !is_taken {
+            let is_same = |(of, known): &(Vec<HostPattern>, TcpRoute)| {
+                *of == names && known.destination_subnets == route.destination_subnets
+            };
+            if !entry.tls.iter().any(is_same) {
                 entry.tls.push((names, route));
             }
         }
@@ -196,37 +199,17 @@ impl<'e, 'a> Entry<'e, 'a> {
     ) -> Listener {
         let is_expected = self.http.as_ref().is_some_and(|http| http.is_declared);
         let http = self.http.take().map(|http| http.routes(serving, configurations));
-        // The narrowest subnet goes first, as in Envoy.
-        let width = |route: &TcpRoute| route.destination_subnets.iter().map(IpNet::prefix_len).max().unwrap_or(0);
-        self.tcp.sort_by_key(|route| std::cmp::Reverse(width(route)));
         let chains = match http {
             Some(routes) if !self.is_mixed => FilterChains::PlainText(NetworkFilter::Http(routes)),
             http => {
-                if self.tcp.iter().all(|route| !route.destination_subnets.is_empty()) {
-                    self.tcp.push(serving.unknown_route());
-                }
-                let (port, ip) = (address.port(), address.ip());
-                let other = serving.build.tcp_proxy(format!("tcp.{port}.{ip}"), port, self.tcp);
-                let tls: Vec<FilterChain> =
-                    self.tls.into_iter().map(|(names, route)| chain(serving, port, names, route)).collect();
-                if http.is_none() && tls.is_empty() {
-                    FilterChains::PlainText(NetworkFilter::Tcp(other))
-                } else {
-                    FilterChains::Detected(Detection { tls, http, other, is_http_expected: is_expected })
-                }
+                let (tls, tcp) = (std::mem::take(&mut self.tls), std::mem::take(&mut self.tcp));
+                filter_chains(serving, address, (tls, tcp), http, is_expected)
             }
         };
         let binding = if self.is_bound { Binding::Bound } else { Binding::Unbound };
         self.origins.dedup();
         Listener { address, binding, has_proxy_header: false, chains, origins: self.origins }
     }
-}
-
-fn chain(serving: &mut Serving<'_>, port: u16, server_names: Vec<HostPattern>, route: TcpRoute) -> FilterChain {
-    let names: Vec<String> = server_names.iter().map(ToString::to_string).collect();
-    let origin = route.origin.clone();
-    let proxy = serving.build.tcp_proxy(format!("tls.{port}.{}", names.join(",")), port, vec![route]);
-    FilterChain { server_names, transport: TransportSocket::Raw(NetworkFilter::Tcp(proxy)), origin }
 }
 
 impl<'a> Http<'_, 'a> {
@@ -250,7 +233,7 @@ impl<'a> Http<'_, 'a> {
                 serving.routes_of(name, Some(port), found)
             }
             (_, port) => {
-                let name = port.map_or_else(|| "http_proxy".to_owned(), |port| port.to_string());
+                let name = port.map_or_else(|| HTTP_PROXY.to_owned(), |port| port.to_string());
                 serving.routes(name, port, found)
             }
         };

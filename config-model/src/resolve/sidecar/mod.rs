@@ -2,12 +2,13 @@
 //! services' own ports, to which connections are redirected. Source: Istio, `buildSidecarOutboundListeners`.
 //! Start at [`serve`].
 
+mod chains;
 mod connections;
 mod hosts;
 mod listeners;
 mod scope;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::diagnostic::Diagnostic;
 use crate::model::{
@@ -16,6 +17,7 @@ use crate::model::{
 };
 use crate::name::HostPattern;
 use crate::origin::{Origin, Position, ResourceId};
+use crate::resource::{InterceptionMode, MeshConfig};
 
 use super::Proxy;
 use super::build::{Build, Built};
@@ -29,6 +31,8 @@ use scope::{Scope, UnknownTraffic};
 
 /// Where redirected connections come in. Source: MeshConfig, `proxyListenPort`.
 const LISTEN_PORT: u16 = 15001;
+/// The route configuration of what an HTTP proxy is asked for.
+const HTTP_PROXY: &str = "http_proxy";
 
 /// A route configuration whose routes are not settled yet.
 struct UnfinishedRoutes {
@@ -70,7 +74,12 @@ pub(super) fn serve<'a>(
         configurations: Vec::new(),
     };
     let mut listeners = listeners(&mut serving, &scope);
-    listeners.extend(capturing(&mut serving, resources, &scope));
+    let mesh = resources.mesh_config().map(|(_, mesh)| mesh);
+    let of_mesh = http_proxy(&mut serving, mesh, &scope).into_iter().chain(capturing(&mut serving, mesh, &scope));
+    // A port that a Sidecar says something of is its own.
+    let of_mesh: Vec<Listener> =
+        of_mesh.filter(|new| listeners.iter().all(|known| known.address != new.address)).collect();
+    listeners.extend(of_mesh);
     diagnostics.append(&mut serving.build.diagnostics);
     let Built { blocks, tcp_proxies, clusters } = serving.build.finish();
     let finished = |routes: UnfinishedRoutes| routes.finish(&blocks);
@@ -97,20 +106,41 @@ fn listeners<'a>(serving: &mut Serving<'a>, scope: &Scope<'a>) -> Vec<Listener> 
     listeners
 }
 
-/// The listener that connections are redirected to. What no other takes goes where the client wanted it to go, or nowhere.
-fn capturing(serving: &mut Serving<'_>, resources: &ResourceSet, scope: &Scope<'_>) -> Option<Listener> {
+/// The listeners that connections are redirected to, for each family of addresses. What no other takes goes where the client wanted
+/// it to go, or nowhere.
+fn capturing(serving: &mut Serving<'_>, mesh: Option<&MeshConfig>, scope: &Scope<'_>) -> Vec<Listener> {
     if !scope.is_captured {
-        return None;
+        return Vec::new();
     }
-    let written = resources.mesh_config().map_or(0, |(_, mesh)| *mesh.proxy_listen_port);
+    let written = mesh.map_or(0, |mesh| *mesh.proxy_listen_port);
     let port = if written == 0 { LISTEN_PORT } else { written };
+    let mode = mesh.and_then(|mesh| mesh.default_config.as_ref()).map(|config| *config.interception_mode);
+    let binding = if mode == Some(InterceptionMode::Tproxy) { Binding::Transparent } else { Binding::Redirected };
     let route = serving.unknown_route();
     let proxy = serving.build.tcp_proxy("virtualOutbound".to_owned(), port, vec![route]);
-    Some(Listener {
-        address: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
-        binding: Binding::Redirected,
+    let everywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    let listener = |ip: IpAddr| Listener {
+        address: SocketAddr::new(ip, port),
+        binding,
         has_proxy_header: false,
         chains: FilterChains::PlainText(NetworkFilter::Tcp(proxy)),
+        origins: vec![serving.origin.clone()],
+    };
+    everywhere.map(listener).into()
+}
+
+/// The listener of the mesh's HTTP proxy, which knows what the Sidecar's listener without a port knows.
+/// Source: MeshConfig, `proxyHttpPort`; Istio, `buildHTTPProxy`.
+fn http_proxy<'a>(serving: &mut Serving<'a>, mesh: Option<&MeshConfig>, scope: &Scope<'a>) -> Option<Listener> {
+    let port = mesh.map(|mesh| *mesh.proxy_http_port).filter(|port| *port != 0)?;
+    let egress = scope.egress.iter().find(|egress| egress.port.is_none());
+    let hosts = egress.map(|egress| hosts::virtual_hosts(&mut serving.build, egress, None)).unwrap_or_default();
+    let routes = serving.routes(HTTP_PROXY.to_owned(), None, hosts);
+    Some(Listener {
+        address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+        binding: Binding::Bound,
+        has_proxy_header: false,
+        chains: FilterChains::PlainText(NetworkFilter::Http(routes)),
         origins: vec![serving.origin.clone()],
     })
 }

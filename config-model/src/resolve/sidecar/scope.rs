@@ -78,16 +78,21 @@ impl<'a> Import<'a> {
         Some(Self { namespace, pattern: HostPattern::parse(host), is_excluded: excluded.is_some() })
     }
 
-    fn takes(&self, namespace: &str, host: &HostPattern) -> bool {
-        self.namespace.is_none_or(|own| own == namespace) && self.pattern.intersection(host).is_some()
+    fn is_of(&self, namespace: &str) -> bool {
+        self.namespace.is_none_or(|own| own == namespace)
     }
 }
 
-/// Whether some entry takes `host` of `namespace` and none excludes it.
-fn takes(imports: &[Import<'_>], namespace: &str, host: &HostPattern) -> bool {
-    let any =
-        |excluded: bool| imports.iter().any(|import| import.is_excluded == excluded && import.takes(namespace, host));
-    any(false) && !any(true)
+/// Whether some entry takes `host` of `namespace`, as `matches` compares it with the entry's, and none excludes all of it.
+fn takes(
+    imports: &[Import<'_>],
+    namespace: &str,
+    host: &HostPattern,
+    matches: fn(&HostPattern, &HostPattern) -> bool,
+) -> bool {
+    let mut of_namespace = imports.iter().filter(|import| import.is_of(namespace));
+    let is_excluded = of_namespace.clone().any(|import| import.is_excluded && host.is_within(&import.pattern));
+    !is_excluded && of_namespace.any(|import| !import.is_excluded && matches(host, &import.pattern))
 }
 
 /// The scope of `proxy`.
@@ -96,9 +101,12 @@ pub(super) fn scope<'a>(resources: &'a ResourceSet, proxy: &'a Proxy, root_names
     let never = resources.mesh_config().and_then(|(_, mesh)| mesh.default_config.as_ref());
     let never = never.is_some_and(|config| *config.interception_mode == InterceptionMode::None);
     let written = found.map(|found| &found.spec.egress[..]).unwrap_or_default();
-    let mut egress: Vec<Egress<'a>> =
-        written.iter().map(|written| Egress::new(resources, proxy, (found, written), never)).collect();
-    if egress.is_empty() {
+    let mut egress: Vec<Egress<'a>> = written
+        .iter()
+        .filter(|written| !is_unix_socket(written))
+        .map(|written| Egress::new(resources, proxy, (found, written), never))
+        .collect();
+    if written.is_empty() {
         egress.push(Egress::all(resources, proxy, never));
     }
     Scope {
@@ -107,6 +115,11 @@ pub(super) fn scope<'a>(resources: &'a ResourceSet, proxy: &'a Proxy, root_names
         unknown: unknown(resources, found),
         origin: found.map(Item::own_origin),
     }
+}
+
+/// Not served yet, which validation tells.
+fn is_unix_socket(listener: &IstioEgressListener) -> bool {
+    listener.port.as_ref().is_some_and(|port| *port.number == 0)
 }
 
 fn find<'a>(resources: &'a ResourceSet, proxy: &Proxy, root_namespace: &str) -> Option<Item<'a, Sidecar>> {
@@ -175,7 +188,7 @@ impl<'a> Egress<'a> {
 fn known<'a>(resources: &'a ResourceSet, proxy: &'a Proxy, imports: &[Import<'_>]) -> Vec<Known<'a>> {
     let all = services::hosts(resources).into_iter().filter_map(|host| {
         let pattern = HostPattern::from_lower(host.clone());
-        let imported = |service: &Service<'a>| takes(imports, service.namespace(), &pattern);
+        let imported = |service: &Service<'a>| takes(imports, service.namespace(), &pattern, HostPattern::is_within);
         let visible = |service: &Service<'a>| service.is_visible_to(&proxy.namespace, resources);
         let found = services::of_host(resources, &host).filter(visible).filter(imported);
         let service = found.min_by_key(|service| service.namespace() != &*proxy.namespace)?;
@@ -194,7 +207,9 @@ fn virtual_services<'a>(
         gateways.is_empty() || gateways.iter().any(|gateway| *gateway.value == *names::MESH)
     };
     let imported = |item: &Item<'a, VirtualService>| {
-        gateway::hosts(*item).iter().any(|host| takes(imports, item.namespace(), host))
+        // A rule for many hosts counts also where only some of them are known.
+        let overlaps = |host: &HostPattern, known: &HostPattern| host.intersection(known).is_some();
+        gateway::hosts(*item).iter().any(|host| takes(imports, item.namespace(), host, overlaps))
     };
     let of_mesh = resources.by_age::<VirtualService>().into_iter().filter(is_of_mesh).filter(imported);
     let ranked = of_mesh.filter_map(|item| Some((gateway::precedence(resources, item, &proxy.namespace)?, item)));

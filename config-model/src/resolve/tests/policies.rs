@@ -243,6 +243,7 @@ fn outlier_detection_has_envoys_defaults() {
 fn a_retry_budget_has_a_share_and_a_floor() {
     let table = [
         ("{minRetryConcurrency: 0}", "{minimum:3,share:20.0}"),
+        ("{budgetInterval: 0s}", "{minimum:3,share:20.0}"),
         (
             "{percent: 12.5, minRetryConcurrency: 9, budgetInterval: 2s}",
             "{interval:{nanos:0,secs:2},minimum:9,share:12.5}",

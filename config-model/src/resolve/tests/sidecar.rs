@@ -36,7 +36,7 @@ fn a_service_has_all_its_names_and_who_is_unknown_goes_on() {
     assert_eq!(
         summary(&sidecar(&text)),
         "127.0.0.1:80 80\n  a.default.svc.cluster.local a a.default.svc a.default 10.96.0.1\n    any => 1 80||a\n  \
-         b.team.svc.cluster.local b.team.svc b.team\n    any => 1 80||b.team.svc.cluster.local\n  *\n    any => 1 \
+         b.team.svc.cluster.local b.team.svc b.team *.b.team.svc.cluster.local *.b.team.svc *.b.team\n    any => 1 80||b.team.svc.cluster.local\n  *\n    any => 1 \
          PassthroughCluster\n"
     );
 }
@@ -65,10 +65,41 @@ fn egress_hosts_say_what_is_known_and_some_can_be_left_out() {
         ("'*/b.team.svc.cluster.local'", false, true),
         ("'~/*'", false, false),
         ("'*/*', '~team/*'", true, false),
+        ("'*/*', '~*/*.team.svc.cluster.local'", true, false),
+        ("'*/*', '~other/*'", true, true),
+        ("'default/a.default.svc.cluster.local', 'other/*'", true, false),
     ] {
         let found = summary(&sidecar(&(bound(hosts) + &services)));
         assert_eq!((found.contains("  a.default"), found.contains("  b.team")), (a, b), "{hosts}: {found}");
     }
+}
+
+#[test]
+fn a_service_of_many_hosts_is_known_where_all_of_them_are() {
+    let many = "{hosts: ['*.many.example'], ports: [{number: 80, name: http, protocol: HTTP}], resolution: NONE}";
+    let rule = "{hosts: ['*.many.example'], http: [{directResponse: {status: 204}}]}";
+    let text = resource("ServiceEntry", "many", many);
+    for (hosts, service, with_rule) in [
+        ("'*/*.many.example'", true, true),
+        ("'*/*.example'", true, true),
+        ("'*/a.many.example'", false, true),
+        ("'*/*', '~*/a.many.example'", true, true),
+        ("'*/*', '~*/*.example'", false, false),
+    ] {
+        let known = |text: &str| summary(&sidecar(&(bound(hosts) + text))).contains("  *.many.example");
+        let with = text.clone() + &resource("VirtualService", "v", rule);
+        assert_eq!((known(&text), known(&with)), (service, with_rule), "{hosts}");
+    }
+}
+
+#[test]
+fn a_unix_socket_is_not_served_and_that_is_told() {
+    let text = resource(
+        "Sidecar",
+        "s",
+        "{egress: [{port: {number: 0, protocol: HTTP}, bind: 'unix:///run/a', hosts: ['*/*']}]}",
+    ) + &service("a", "default", ("10.96.0.1", HTTP));
+    assert!(sidecar(&text).listeners.is_empty());
 }
 
 #[test]
@@ -108,7 +139,7 @@ fn redirected_connections_are_told_apart_by_the_address_that_they_wanted() {
          Unbound\n  any default/db/port[5432] => 1*outbound|5432||db.default.svc.cluster.local\n0.0.0.0:6000 Unbound\n  any \
          default/set/port[6000] => 1*outbound|6000||set.default.svc.cluster.local\n10.96.0.3:7000 Unbound\n  unless http \
          default/any/port[7000] => 1*outbound|7000||any.default.svc.cluster.local\n0.0.0.0:15001 Redirected\n  any allow_any => \
-         1*PassthroughCluster\n"
+         1*PassthroughCluster\n[::]:15001 Redirected\n  any allow_any => 1*PassthroughCluster\n"
     );
     let headless = model.clusters.iter().find(|cluster| cluster.name.host.starts_with("set.")).unwrap();
     assert_eq!(headless.discovery, Discovery::None, "a pod that is asked for by its address is the one that is meant");
@@ -140,6 +171,7 @@ fn the_mesh_says_what_is_done_with_unknown_traffic_and_whether_any_is_redirected
     let refused = sidecar(&(mesh("outboundTrafficPolicy: {mode: REGISTRY_ONLY}") + &services));
     assert!(ways(&refused).contains("any block_all => 1*BlackHoleCluster"));
     assert!(ways(&sidecar(&(mesh("proxyListenPort: 15101") + &services))).contains("0.0.0.0:15101 Redirected"));
+    assert!(ways(&sidecar(&mesh("defaultConfig: {interceptionMode: TPROXY}"))).contains("[::]:15001 Transparent"));
     let direct = sidecar(&(mesh("defaultConfig: {interceptionMode: NONE}") + &services));
     assert_eq!(ways(&direct), "127.0.0.1:80 Bound\n");
 }
@@ -162,6 +194,89 @@ fn tcp_and_tls_rules_of_the_mesh_count_subnets_and_source_labels() {
     assert!(found.contains(&want), "{found}");
 }
 
+/// A service outside of Kubernetes.
+fn entry(host: &str, addresses: &str, port: &str) -> String {
+    let spec =
+        format!("{{hosts: [{host}], addresses: [{addresses}], ports: [{{number: 443, {port}}}], resolution: STATIC}}");
+    resource("ServiceEntry", host.split('.').next().unwrap_or(host), &spec)
+}
+
+const TLS: &str = "name: tls, protocol: TLS";
+
+/// Where connections to port 443 go, by the address that the client wanted and the server name.
+fn decided(text: &str, connections: &[(&str, Option<&str>, &str)]) {
+    let model = sidecar(text);
+    let listener = model.listeners.iter().find(|listener| listener.address.port() == 443).unwrap();
+    for &(wanted, name, expected) in connections {
+        let address: std::net::IpAddr = wanted.parse().unwrap();
+        let proxy = listener.tcp_for(address, name).unwrap();
+        let mut routes = model.tcp_proxies[proxy.0 as usize].routes.iter();
+        let takes = |subnets: &[ipnet::IpNet]| subnets.is_empty() || subnets.iter().any(|of| of.contains(&address));
+        let found = routes.find(|route| takes(&route.destination_subnets)).map(|route| &*route.id);
+        assert_eq!(found, Some(expected), "{wanted} {name:?}: {}", ways(&model));
+    }
+}
+
+#[test]
+fn the_address_that_was_wanted_counts_before_the_server_name() {
+    let rules = "{hosts: ['*.example'], tls: [{match: [{sniHosts: [a.example]}, {sniHosts: [b.example], destinationSubnets: \
+                 [10.1.0.0/16]}, {sniHosts: [c.example], destinationSubnets: [10.1.1.0/24, 10.2.0.0/16]}], route: [{destination: \
+                 {host: a.example}}]}]}";
+    let text = entry("a.example", "", TLS) + &resource("VirtualService", "v", rules);
+    let matched = |place: usize| format!("default/v/tls[0]/match[{place}]");
+    decided(
+        &text,
+        &[
+            ("192.0.2.1", Some("a.example"), &matched(0)),
+            ("10.3.0.1", Some("a.example"), &matched(0)),
+            ("10.1.0.1", Some("b.example"), &matched(1)),
+            ("10.2.0.1", Some("c.example"), &matched(2)),
+            // The narrowest subnet has nothing for these names, and there is no way back to wider ones.
+            ("10.1.0.1", Some("a.example"), "allow_any"),
+            ("10.1.1.1", Some("b.example"), "allow_any"),
+            ("10.3.0.1", Some("b.example"), "allow_any"),
+            ("10.1.1.1", None, "allow_any"),
+        ],
+    );
+}
+
+#[test]
+fn routes_with_and_without_server_names_share_a_port_by_the_narrowest_subnet() {
+    let tcp = "name: tcp, protocol: TCP";
+    let text = entry("wide.example", "10.0.0.0/8", tcp)
+        + &entry("named.example", "10.1.0.0/16", TLS)
+        + &entry("narrow.example", "10.1.1.0/24", tcp)
+        + &entry("all.example", "", tcp)
+        + &entry("anywhere.example", "", TLS);
+    let own = |name: &str| format!("default/{name}.example/port[443]");
+    decided(
+        &text,
+        &[
+            ("10.9.0.1", None, &own("wide")),
+            ("10.9.0.1", Some("named.example"), &own("wide")),
+            ("10.9.0.1", Some("anywhere.example"), &own("wide")),
+            ("10.1.0.1", Some("named.example"), &own("named")),
+            // Not the wider subnet's: whatever takes everything is next.
+            ("10.1.0.1", None, &own("all")),
+            ("10.1.0.1", Some("other.example"), &own("all")),
+            ("10.1.1.1", Some("named.example"), &own("narrow")),
+            ("192.0.2.1", Some("anywhere.example"), &own("anywhere")),
+            ("192.0.2.1", Some("named.example"), &own("all")),
+        ],
+    );
+}
+
+#[test]
+fn nothing_is_read_as_http_where_a_route_names_the_address() {
+    let text = entry("raw.example", "10.1.0.0/16", "name: tcp, protocol: TCP")
+        + &entry("web.example", "", "name: http, protocol: HTTP");
+    let model = sidecar(&text);
+    let listener = model.listeners.iter().find(|listener| listener.address.port() == 443).unwrap();
+    let crate::model::FilterChains::Detected(detection) = &listener.chains else { panic!("{listener:?}") };
+    assert!(detection.http.is_some());
+    assert_eq!(detection.unread, ["10.1.0.0/16".parse().unwrap()]);
+}
+
 #[test]
 fn an_http_proxy_knows_services_by_their_ports_and_those_of_port_80_without() {
     let egress = "{egress: [{port: {number: 3128, name: proxy, protocol: HTTP_PROXY}, bind: 127.0.0.1, captureMode: NONE, hosts: \
@@ -178,7 +293,28 @@ fn an_http_proxy_knows_services_by_their_ports_and_those_of_port_80_without() {
         ),
         "{found}"
     );
-    assert!(found.contains("  b.team.svc.cluster.local:8080 b.team.svc:8080 b.team:8080\n"), "{found}");
+    assert!(
+        found.contains("  b.team.svc.cluster.local:8080 b.team.svc:8080 b.team:8080 *.b.team.svc.cluster.local:8080 "),
+        "{found}"
+    );
+}
+
+#[test]
+fn the_meshs_http_proxy_knows_what_the_listener_without_a_port_knows() {
+    let mesh = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata:\n  mesh: \
+                'proxyHttpPort: 15080'\n---\n";
+    let services = service("a", "default", ("None", HTTP)) + &service("b", "team", ("None", HTTP));
+    let found = |sidecar_of: &str| summary(&sidecar(&[mesh, &services, sidecar_of].concat()));
+    assert!(
+        found("").contains("127.0.0.1:15080 http_proxy\n  a.default.svc.cluster.local a.default.svc.cluster.local:80")
+    );
+    let own = found(&resource("Sidecar", "s", "{egress: [{hosts: ['./*']}]}"));
+    assert!(
+        own.contains("  a.default.svc.cluster.local a.default.svc.cluster.local:80") && !own.contains("b.team"),
+        "{own}"
+    );
+    let none = found(&bound("'*/*'"));
+    assert!(none.contains("127.0.0.1:15080 http_proxy\n  *\n"), "{none}");
 }
 
 #[test]

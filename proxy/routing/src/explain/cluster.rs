@@ -44,7 +44,8 @@ pub fn cluster_policies(cluster: &Cluster) -> Vec<String> {
     lines.extend(outliers.as_ref().map(ejection));
     lines.extend(retry_budget.map(|budget| {
         let percent = f64::from(budget.share.millionths()) / 10_000.0;
-        format!("retries up to {percent}%, at least {}", budget.minimum)
+        let of = budget.interval.map(|interval| format!(" of the requests in {interval:?}")).unwrap_or_default();
+        format!("retries up to {percent}%{of}, at least {}", budget.minimum)
     }));
     lines
 }

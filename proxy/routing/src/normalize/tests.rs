@@ -159,6 +159,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
+    fn a_plain_path_is_one_that_no_mode_changes(path in "(/?(\\.{0,2}|[A-Za-z0-9_.-]{1,9}|[ -~é]{0,2})/?){0,6}") {
+        if is_plain(path.as_bytes()) {
+            let survey = survey(path.as_bytes()).unwrap();
+            prop_assert!(!survey.rewrite && !survey.doubled_slashes && !survey.encoded_slashes, "{}", path);
+        }
+    }
+
+    #[test]
+    fn a_path_of_words_is_plain(path in "(/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,9}){4,9}/?") {
+        prop_assert!(is_plain(path.as_bytes()));
+    }
+
+    #[test]
     fn normalisation_is_idempotent(path in paths(), mode in 0usize..4) {
         let mode = MODES[mode];
         if let Ok((forwarded, matching)) = both(&path, mode) {
