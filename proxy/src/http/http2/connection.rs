@@ -36,7 +36,7 @@ const HEAD_BYTES_MAX: u32 = http1::HEAD_BYTES_MAX as u32;
 /// What may wait in memory for one stream, each way.
 const BUFFER_MAX: usize = 64 * 1024;
 /// Streams that a client may have open at once.
-pub(in crate::http) const STREAMS_MAX: u32 = 100;
+const STREAMS_MAX: u32 = 100;
 /// What may wait in memory for one connection.
 const CONNECTION_WINDOW: u32 = 1 << 20;
 

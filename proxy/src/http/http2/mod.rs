@@ -9,4 +9,6 @@ mod tunnel;
 
 pub(crate) use connection::serve;
 #[cfg(feature = "http3")]
-pub(super) use connection::{Busy, IDLE_LIMIT, STREAMS_MAX, State, Verdict, exchange};
+pub(super) use connection::{Busy, IDLE_LIMIT, State, Verdict, exchange};
+#[cfg(feature = "http3")]
+pub(super) use response::ResponseBody;
