@@ -87,6 +87,7 @@ pub(crate) fn endpoints(count: u16, weight: fn(u16) -> u32) -> Vec<Endpoint> {
             health: Health::Ready,
             priority: 0,
             locality_share: None,
+            proxies: None,
             locality: Locality::default(),
             workload: Arc::clone(&workload),
         }

@@ -214,6 +214,7 @@ fn endpoints(described: &[(u8, u16, bool)], workload: &Arc<Workload>) -> Vec<End
         health: if ready { Health::Ready } else { Health::NotReady },
         priority: number % 3,
         locality_share: None,
+        proxies: None,
         locality: Locality::default(),
         workload: Arc::clone(workload),
     };

@@ -1,5 +1,6 @@
 //! Clusters: a service's port, or the part of it that a subset's labels select.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::cluster_policy::UNSET;
-use super::{Balancing, ClusterPolicy, UpstreamTls};
+use super::{Balancing, ClusterPolicy, LocalityPolicy, UpstreamTls};
 use crate::name::Labels;
 use crate::origin::Origin;
 
@@ -118,6 +119,12 @@ impl Cluster {
     /// The policy, that of nothing being set if nothing is.
     pub fn policy(&self) -> &ClusterPolicy {
         self.policy.as_deref().unwrap_or(&UNSET)
+    }
+
+    /// Whether its endpoints, or what is known of them, depend on those of one of `hosts`.
+    pub fn depends_on(&self, hosts: &BTreeSet<Arc<str>>) -> bool {
+        let proxies = self.policy().locality.as_ref().and_then(LocalityPolicy::proxies);
+        hosts.contains(&self.name.host) || proxies.is_some_and(|service| hosts.contains(&service.host))
     }
 }
 

@@ -53,6 +53,49 @@ pub enum LocalityPolicy {
         /// `region/zone/*` with parts of a wildcard empty, and the share in percent; shares sum to 100.
         shares: Vec<(Locality, u32)>,
     },
+    /// Endpoints of the proxy's region first, and of these as many in its own zone as leave no endpoint with more to do than
+    /// the others: `zoneAwareLbSetting`.
+    ZoneAware(ZoneAware),
+}
+
+impl LocalityPolicy {
+    /// What endpoints are ranked by.
+    pub fn failover(&self) -> Option<&Failover> {
+        match self {
+            Self::Failover(failover) | Self::ZoneAware(ZoneAware { failover, .. }) => Some(failover),
+            Self::Distribute { .. } => None,
+        }
+    }
+
+    /// The service whose endpoints are the proxies that share the traffic.
+    pub fn proxies(&self) -> Option<&OwnService> {
+        if let Self::ZoneAware(zones) = self { zones.proxies.as_ref() } else { None }
+    }
+}
+
+/// What zones are balanced by. Source: `zoneAwareLbSetting`; Envoy: `ZoneAwareLbConfig`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ZoneAware {
+    /// The order of other regions, perhaps after labels.
+    pub failover: Failover,
+    /// Where the proxy is.
+    pub own: Locality,
+    /// The service whose endpoints are the proxies that share the traffic; none if the proxy doesn't know, and then zones of
+    /// its region make no difference. Envoy: `local_cluster_name`.
+    pub proxies: Option<OwnService>,
+    /// `minClusterSize`: fewer healthy endpoints than these are not divided by zone. 6 if absent.
+    pub healthy_min: u64,
+}
+
+/// A service that the proxy's workload is a part of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OwnService {
+    /// Its host, in lower case.
+    pub host: Arc<str>,
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its first port.
+    pub port: u16,
 }
 
 /// What makes an endpoint near: labels first, then localities.
@@ -72,6 +115,8 @@ pub struct Nearness {
     pub own: Locality,
     /// `failover`: goes before other regions when the proxy's own fails.
     pub next_region: Option<Arc<str>>,
+    /// Whether regions alone count, and all of one are as near.
+    pub by_region: bool,
 }
 
 /// What a cluster takes at once, all workers together. Nothing means no limit. Source: `connectionPool`.

@@ -91,13 +91,18 @@ pub struct Endpoint {
     /// Whether it takes traffic.
     pub health: Health,
     /// 0 is used first, the next number when too few of the earlier ones are healthy. Numbers of ready endpoints have no
-    /// gaps. All are 0 unless the cluster's policy is [`super::LocalityPolicy::Failover`].
+    /// gaps. All are 0 unless the cluster's policy is [`super::LocalityPolicy::Failover`] or
+    /// [`super::LocalityPolicy::ZoneAware`].
     #[serde(skip_serializing_if = "is_first")]
     pub priority: u8,
     /// Millionths of the cluster's traffic that go to this endpoint's locality, all its endpoints together. Only with
     /// [`super::LocalityPolicy::Distribute`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locality_share: Option<NonZeroU32>,
+    /// Ten-thousandths of the proxies of the proxy's own service that are in this endpoint's locality. Only with
+    /// [`super::LocalityPolicy::ZoneAware`], and in the first priority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxies: Option<u16>,
     /// Where it is.
     pub locality: Locality,
     /// Who it is. Shared by the endpoints of a workload.

@@ -16,8 +16,8 @@ pub use cluster::{
     BackEndProtocol, Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery, ProxyProtocolVersion,
 };
 pub use cluster_policy::{
-    Balancing, ClusterPolicy, ConnectionPool, Failover, Keepalive, LocalityPolicy, Nearness, OutlierDetection, Pings,
-    RetryBudget, Warmup,
+    Balancing, ClusterPolicy, ConnectionPool, Failover, Keepalive, LocalityPolicy, Nearness, OutlierDetection,
+    OwnService, Pings, RetryBudget, Warmup, ZoneAware,
 };
 pub use endpoint::{Endpoint, EndpointAddress, Health, Locality, Workload};
 pub use format::{Command, Format, FormatError, Piece};

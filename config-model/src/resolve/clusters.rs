@@ -61,7 +61,7 @@ impl<'a> Clusters<'a> {
             rules: DestinationRules::new(resources, proxy, root_namespace),
             known: HashMap::new(),
             merged: HashMap::new(),
-            policies: Policies::new(resources.mesh_config().map(|(_, mesh)| mesh), proxy),
+            policies: Policies::new(resources, proxy),
             indexes: HashMap::new(),
             clusters: Vec::new(),
         }

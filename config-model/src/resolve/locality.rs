@@ -12,6 +12,8 @@ const LOCALITY: &str = "istio-locality";
 const REGION: &str = "topology.kubernetes.io/region";
 const ZONE: &str = "topology.kubernetes.io/zone";
 const SUBZONE: &str = "topology.istio.io/subzone";
+/// Labels of places, which zones and regions are told by.
+pub(crate) const PLACES: [&str; 3] = [REGION, ZONE, SUBZONE];
 const NETWORK: &str = "topology.istio.io/network";
 const CLUSTER: &str = "topology.istio.io/cluster";
 const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -93,7 +95,7 @@ fn distance(nearness: &Nearness, locality: &Locality) -> u32 {
     let own = &nearness.own;
     let is_same_zone = own.zone == locality.zone;
     // A slice of Kubernetes tells the zone of an endpoint, and not its region.
-    let is_bare_zone = locality.region.is_empty() && !locality.zone.is_empty() && is_same_zone;
+    let is_bare_zone = locality.region.is_empty() && !locality.zone.is_empty() && (is_same_zone || nearness.by_region);
     if own.region != locality.region && !is_bare_zone {
         return match &nearness.next_region {
             Some(next) if *next != locality.region => 4,
@@ -101,6 +103,7 @@ fn distance(nearness: &Nearness, locality: &Locality) -> u32 {
         };
     }
     match (is_same_zone, own.subzone == locality.subzone) {
+        _ if nearness.by_region => 0,
         (true, true) => 0,
         (true, false) => 1,
         (false, _) => 2,
@@ -162,7 +165,7 @@ mod tests {
     }
 
     fn near(own: &str, next: Option<&str>) -> Option<Nearness> {
-        Some(Nearness { own: parse(own), next_region: next.map(Arc::from) })
+        Some(Nearness { own: parse(own), next_region: next.map(Arc::from), by_region: false })
     }
 
     #[test]

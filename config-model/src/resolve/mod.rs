@@ -16,7 +16,7 @@ mod findings;
 pub(crate) mod gateway;
 mod hashing;
 mod listeners;
-mod locality;
+pub(crate) mod locality;
 mod matching;
 mod mesh;
 pub(crate) mod names;
@@ -32,6 +32,7 @@ mod sidecar;
 mod upstream_tls;
 mod virtual_hosts;
 pub(crate) mod visibility;
+pub(crate) mod zones;
 
 use std::sync::Arc;
 

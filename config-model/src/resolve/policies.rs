@@ -11,15 +11,21 @@ use foldhash::{HashMap, HashMapExt};
 use crate::decode::{self, Located};
 use crate::model::{
     BackEndProtocol, Balancing, ClusterPolicy, ConnectionPool, Discovery, Failover, Fraction, Keepalive, Locality,
-    LocalityPolicy, Nearness, OutlierDetection, Pings, ProxyProtocolVersion, RetryBudget, Warmup,
+    LocalityPolicy, Nearness, OutlierDetection, OwnService, Pings, ProxyProtocolVersion, RetryBudget, Warmup,
+    ZoneAware,
 };
 use crate::name::Labels;
-use crate::resource::{self, LoadBalancerSettings, LocalityLoadBalancerSetting, MeshConfig, SimpleLb, TrafficPolicy};
+use crate::resource::{
+    self, LoadBalancerSettings, LocalityLoadBalancerSetting, MeshConfig, SimpleLb, TrafficPolicy,
+    ZoneAwareLoadBalancerSetting,
+};
 
 use super::Proxy;
 use super::back_end_protocol;
 use super::locality::{self, Site};
 use super::services::Service;
+use super::set::ResourceSet;
+use super::zones;
 
 /// Until a connection stands, where neither rule nor mesh says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -138,14 +144,19 @@ fn hashing(hash: &resource::ConsistentHashLb) -> Balancing {
 #[derive(Debug)]
 pub(super) struct Policies<'a> {
     mesh: Option<&'a MeshConfig>,
+    /// The service that the proxy is a part of, if proxies know each other.
+    own_service: Option<OwnService>,
     locality: Locality,
     labels: &'a Labels,
     known: HashMap<[usize; 4], Option<Arc<ClusterPolicy>>>,
 }
 
 impl<'a> Policies<'a> {
-    pub(super) fn new(mesh: Option<&'a MeshConfig>, proxy: &'a Proxy) -> Self {
-        Self { mesh, locality: locality::of_pod(&proxy.labels), labels: &proxy.labels, known: HashMap::new() }
+    pub(super) fn new(resources: &'a ResourceSet, proxy: &'a Proxy) -> Self {
+        let mesh = resources.mesh_config().map(|(_, mesh)| mesh);
+        let own_service = zones::know_each_other(mesh).then(|| zones::own_service(resources, proxy)).flatten();
+        let locality = locality::of_pod(&proxy.labels);
+        Self { mesh, own_service, locality, labels: &proxy.labels, known: HashMap::new() }
     }
 
     /// Which version of HTTP `port` of `service` is spoken to in.
@@ -223,8 +234,16 @@ impl<'a> Policies<'a> {
         })
     }
 
-    /// The rule's setting, else that of the mesh; without one endpoints fail over by their locality.
+    /// The rule's setting, else that of the mesh, at each the one that is aware of zones first; without one endpoints fail over
+    /// by their locality.
     fn locality(&self, blocks: Blocks<'_>) -> Option<LocalityPolicy> {
+        let of_rule = blocks.load_balancer.and_then(|settings| settings.zone_aware_lb_setting.as_deref());
+        let is_local = blocks.load_balancer.is_some_and(|settings| settings.locality_lb_setting.is_some());
+        let of_mesh = || self.mesh.filter(|_| !is_local).and_then(|mesh| mesh.zone_aware_lb_setting.as_ref());
+        if let Some(setting) = of_rule.or_else(of_mesh) {
+            let is_off = setting.enabled.as_ref().is_some_and(|enabled| !enabled.value);
+            return (!is_off).then(|| LocalityPolicy::ZoneAware(self.zones(setting)));
+        }
         let of_rule = blocks.load_balancer.and_then(|settings| settings.locality_lb_setting.as_deref());
         let of_mesh = || self.mesh.and_then(|mesh| mesh.locality_lb_setting.as_ref());
         let none = LocalityLoadBalancerSetting::default();
@@ -253,17 +272,36 @@ impl<'a> Policies<'a> {
     }
 
     fn failover(&self, setting: &LocalityLoadBalancerSetting) -> Failover {
+        let labels = self.near_labels(&setting.failover_priority);
+        let by_locality = labels.is_empty() || !setting.failover.is_empty();
+        Failover { nearness: by_locality.then(|| self.nearness(&setting.failover, false)), labels }
+    }
+
+    /// Regions always count, and labels before them.
+    fn zones(&self, setting: &ZoneAwareLoadBalancerSetting) -> ZoneAware {
+        let nearness = Some(self.nearness(&setting.failover, true));
+        ZoneAware {
+            failover: Failover { labels: self.near_labels(&setting.failover_priority), nearness },
+            own: self.locality.clone(),
+            proxies: self.own_service.clone(),
+            healthy_min: setting.min_cluster_size.as_ref().map_or(zones::HEALTHY_MIN, |size| size.value),
+        }
+    }
+
+    /// Labels and their values at endpoints that are near.
+    fn near_labels(&self, written: &[resource::Text]) -> Vec<(Arc<str>, Arc<str>)> {
         let site = Site { labels: self.labels, locality: &self.locality, node: "", network: "" };
         let label = |written: &resource::Text| match written.split_once('=') {
             Some((name, value)) => (Arc::from(name), Arc::from(value)),
             None => (written.value.clone(), Arc::from(site.label(written))),
         };
-        let labels: Vec<_> = setting.failover_priority.iter().map(label).collect();
-        let by_locality = labels.is_empty() || !setting.failover.is_empty();
-        let next = setting.failover.iter().find(|entry| entry.from.value == self.locality.region);
+        written.iter().map(label).collect()
+    }
+
+    fn nearness(&self, failover: &[resource::Failover], by_region: bool) -> Nearness {
+        let next = failover.iter().find(|entry| entry.from.value == self.locality.region);
         let next_region = next.map(|entry| entry.to.value.clone());
-        let nearness = by_locality.then(|| Nearness { own: self.locality.clone(), next_region });
-        Failover { labels, nearness }
+        Nearness { own: self.locality.clone(), next_region, by_region }
     }
 }
 

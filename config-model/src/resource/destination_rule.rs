@@ -148,7 +148,7 @@ object! {
         /// Preference for near endpoints.
         locality_lb_setting: Option<Box<LocalityLoadBalancerSetting>> = "localityLbSetting",
         /// The same, aware of zones.
-        zone_aware_lb_setting: Option<Box<ZoneAwareLoadBalancerSetting>> = "zoneAwareLbSetting" later,
+        zone_aware_lb_setting: Option<Box<ZoneAwareLoadBalancerSetting>> = "zoneAwareLbSetting",
         /// Deprecated form of `warmup`.
         warmup_duration_secs: Option<Located<Duration>> = "warmupDurationSecs",
         /// Slow start of new endpoints.

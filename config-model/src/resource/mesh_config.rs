@@ -4,8 +4,8 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::{HttpRetry, LocalityLoadBalancerSetting, TcpKeepalive};
-use crate::decode::{Decode, Duration, Field, Located, Path, Report, Text, Unknown, choice, object};
+use super::{HttpRetry, LocalityLoadBalancerSetting, TcpKeepalive, ZoneAwareLoadBalancerSetting};
+use crate::decode::{Decode, Duration, Field, Located, Map, Path, Report, Text, Unknown, choice, object};
 use crate::diagnostic::{Code, Level};
 use crate::document::{Node, Section, parse};
 use crate::origin::Position;
@@ -84,6 +84,8 @@ object! {
         locality_lb_setting: Option<LocalityLoadBalancerSetting> = "localityLbSetting",
         /// Time between two look-ups of a name.
         dns_refresh_rate: Option<Located<Duration>> = "dnsRefreshRate" later,
+        /// Preference for near endpoints that leaves none with more to do than others.
+        zone_aware_lb_setting: Option<ZoneAwareLoadBalancerSetting> = "zoneAwareLbSetting",
         /// Retries of routes that say nothing of them.
         default_http_retry_policy: Option<HttpRetry> = "defaultHttpRetryPolicy",
         /// Whether TLS within the mesh is automatic.
@@ -100,6 +102,8 @@ object! {
         interception_mode: Located<InterceptionMode> = "interceptionMode",
         /// What stands in front of a gateway.
         gateway_topology: Option<Topology> = "gatewayTopology",
+        /// Variables of the proxy's environment.
+        proxy_metadata: Map<Text> = "proxyMetadata",
     }
 }
 

@@ -36,6 +36,11 @@ pub(super) fn check(
         locality::check(locality, &at, report);
         locality::needs_ejection(locality, outlier.is_some(), &at, report);
     }
+    if let Some(zones) = &balancer.zone_aware_lb_setting {
+        let at = at.field("zoneAwareLbSetting");
+        locality::zones(zones, &at, report);
+        locality::zones_need_ejection(zones, outlier.is_some(), &at, report);
+    }
     values::duration(balancer.warmup_duration_secs.as_ref(), &at.field("warmupDurationSecs"), report);
     if let Some(warmup) = &balancer.warmup {
         self::warmup(warmup, &at.field("warmup"), report);

@@ -3,7 +3,8 @@
 use super::values;
 use crate::decode::{Path, Report, Text};
 use crate::origin::Position;
-use crate::resource::{Distribute, LocalityLoadBalancerSetting};
+use crate::resolve::locality as topology;
+use crate::resource::{Distribute, Failover, LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting};
 
 /// The rules that hold wherever the setting stands.
 pub(super) fn check(setting: &LocalityLoadBalancerSetting, at: &Path<'_>, report: &mut Report) {
@@ -19,8 +20,42 @@ pub(super) fn check(setting: &LocalityLoadBalancerSetting, at: &Path<'_>, report
         locality(&entry.from, &mut sources, &from, report);
         shares(entry, &at.field("to"), report);
     }
-    let field = at.field("failover");
-    for (index, entry) in setting.failover.iter().enumerate() {
+    regions(&setting.failover, &at.field("failover"), report);
+}
+
+/// The rules that hold for the setting that is aware of zones, wherever it stands.
+pub(super) fn zones(setting: &ZoneAwareLoadBalancerSetting, at: &Path<'_>, report: &mut Report) {
+    let field = at.field("failoverPriority");
+    for (index, label) in setting.failover_priority.iter().enumerate() {
+        if topology::PLACES.contains(&&*label.value) {
+            let message = format_args!("must not be {:?}, as regions and zones count anyway", label.value);
+            report.error(label.position, &field.index(index), message, Some("write failover to order regions"));
+        }
+    }
+    regions(&setting.failover, &at.field("failover"), report);
+}
+
+/// That the order of regions and labels can have an effect beside the ejection that there is.
+pub(super) fn zones_need_ejection(
+    setting: &ZoneAwareLoadBalancerSetting,
+    ejects: bool,
+    at: &Path<'_>,
+    report: &mut Report,
+) {
+    let fields = [
+        ("failover", setting.failover.first().map(|entry| entry.position)),
+        ("failoverPriority", setting.failover_priority.first().map(|label| label.position)),
+    ];
+    for (name, position) in fields {
+        if let Some(position) = position.filter(|_| !ejects) {
+            let hint = Some("write outlierDetection");
+            report.warning(position, &at.field(name), "has no effect without outlierDetection", hint);
+        }
+    }
+}
+
+fn regions(failover: &[Failover], field: &Path<'_>, report: &mut Report) {
+    for (index, entry) in failover.iter().enumerate() {
         let regions = [&entry.from.value, &entry.to.value];
         if regions.iter().any(|region| region.contains(['/', '*'])) || regions[0] == regions[1] {
             let message = "must name two different regions, without zone or wildcard";

@@ -3,6 +3,7 @@
 use super::{destination_rule, http_policy, locality, names, values};
 use crate::decode::{Path, Report};
 use crate::model::Format;
+use crate::resolve::zones;
 use crate::resource::{AccessLogEncoding, MeshConfig, MeshOutboundTrafficPolicyMode};
 
 pub(super) fn check(config: &MeshConfig, report: &mut Report) {
@@ -21,6 +22,9 @@ pub(super) fn check(config: &MeshConfig, report: &mut Report) {
     if let Some(setting) = &config.locality_lb_setting {
         locality::check(setting, &at.field("localityLbSetting"), report);
     }
+    if let Some(setting) = &config.zone_aware_lb_setting {
+        locality::zones(setting, &at.field("zoneAwareLbSetting"), report);
+    }
     if let Some(keepalive) = &config.tcp_keepalive {
         destination_rule::keepalive(keepalive, &at.field("tcpKeepalive"), report);
     }
@@ -28,6 +32,13 @@ pub(super) fn check(config: &MeshConfig, report: &mut Report) {
     if let Some(mode) = unknown.filter(|mode| mode.value == MeshOutboundTrafficPolicyMode::AllowAnyDynamicDns) {
         let policy = at.field("outboundTrafficPolicy");
         report.not_honoured(mode.position, &policy.field("mode"), "ALLOW_ANY_DYNAMIC_DNS, which counts as ALLOW_ANY,");
+    }
+    if let Some(proxy) = &config.default_config {
+        let at = at.field("defaultConfig");
+        let field = at.field("proxyMetadata");
+        for (name, value) in proxy.proxy_metadata.iter().filter(|(name, _)| *name.value != *zones::SELF_DISCOVERY) {
+            report.not_honoured(value.position, &field.key(&name.value), &name.value);
+        }
     }
     access_log(config, &at.field("accessLogFormat"), report);
 }

@@ -12,16 +12,16 @@ use crate::set::Entry;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place<'a> {
     priority: u8,
-    /// Nothing where requests are not distributed.
-    share: Option<(&'a Locality, NonZeroU32)>,
+    /// Nothing where localities make no difference.
+    locality: Option<&'a Locality>,
     position: u32,
 }
 
 impl<'a> Place<'a> {
     fn of((position, entry): (u32, &'a Entry)) -> Self {
         let endpoint = &entry.endpoint;
-        let share = endpoint.locality_share.map(|share| (&endpoint.locality, share));
-        Self { priority: endpoint.priority, share, position }
+        let is_apart = endpoint.locality_share.is_some() || endpoint.proxies.is_some();
+        Self { priority: endpoint.priority, locality: is_apart.then_some(&endpoint.locality), position }
     }
 }
 
@@ -42,8 +42,10 @@ pub(crate) struct PriorityLayout {
 /// Endpoints that share the requests of a locality.
 #[derive(Debug)]
 pub(crate) struct GroupLayout {
-    /// Compared with that of the other groups.
+    /// Compared with that of the other groups; 0 where the share is not fixed.
     pub(crate) weight: u32,
+    /// An endpoint of it, which tells where they all are.
+    pub(crate) first: u32,
     /// Positions of entries.
     pub(crate) members: Vec<u32>,
 }
@@ -62,7 +64,7 @@ impl Layout {
                     *priority = number;
                 }
             }
-            priorities.push(PriorityLayout::new(listed));
+            priorities.push(PriorityLayout::new(listed, entries));
         }
         Self { priorities, priority_of }
     }
@@ -78,14 +80,16 @@ impl Layout {
 }
 
 impl PriorityLayout {
-    fn new(listed: &[Place<'_>]) -> Self {
+    fn new(listed: &[Place<'_>], entries: &[Entry]) -> Self {
         // Without any shares there is nothing to distribute: all are of one group.
-        let shared = listed.iter().any(|place| place.share.is_some());
-        let group = |group: &[Place<'_>]| GroupLayout {
-            weight: group.first().and_then(|place| place.share).map_or(u32::from(!shared), |(_, share)| share.get()),
-            members: group.iter().map(|place| place.position).collect(),
+        let apart = listed.iter().any(|place| place.locality.is_some());
+        let group = |group: &[Place<'_>]| {
+            let first = group.first().map_or(0, |place| place.position);
+            let share = entries.get(first as usize).and_then(|entry| entry.endpoint.locality_share);
+            let members = group.iter().map(|place| place.position).collect();
+            GroupLayout { weight: share.map_or(u32::from(!apart), NonZeroU32::get), first, members }
         };
-        Self { groups: listed.chunk_by(|one, other| one.share == other.share).map(group).collect() }
+        Self { groups: listed.chunk_by(|one, other| one.locality == other.locality).map(group).collect() }
     }
 
     pub(crate) fn member_count(&self) -> usize {

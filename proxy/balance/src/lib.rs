@@ -25,6 +25,7 @@ mod state;
 mod view;
 mod warmup;
 mod window;
+mod zones;
 
 pub use gate::{Acquire, ConnectionGate, ConnectionPermit};
 pub use hash::{

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use config_model::model::{Balancing, EndpointAddress, Warmup};
+use config_model::model::{Balancing, EndpointAddress, LocalityPolicy, Warmup, ZoneAware};
 
 use crate::layout::{GroupLayout, Layout, PriorityLayout};
 use crate::maglev::Maglev;
@@ -17,6 +17,7 @@ use crate::ring::{Host, Ring};
 use crate::schedule::Schedule;
 use crate::set::{Entry, EntryIndex, SetRules};
 use crate::warmup;
+use crate::zones::{self, Zone};
 
 /// A warmup is followed in so many steps, if they are not too short or too long for that.
 const WARMUP_STEPS: u32 = 100;
@@ -106,7 +107,11 @@ impl View {
         health_version: u64,
         now: Instant,
     ) -> Self {
-        let builder = Builder { entries, balancing: rules.balancing, warmup: warmup_of(rules), now };
+        let zones = match &rules.policy.locality {
+            Some(LocalityPolicy::ZoneAware(zones)) => Some(zones),
+            _ => None,
+        };
+        let builder = Builder { entries, balancing: rules.balancing, warmup: warmup_of(rules), zones, now };
         let populations: Vec<Population> =
             layout.priorities.iter().map(|priority| builder.population(priority)).collect();
         let min_health = rules.policy.outliers.as_ref().map_or(0, |outliers| outliers.min_health_percent);
@@ -174,6 +179,7 @@ struct Builder<'a> {
     entries: &'a [Entry],
     balancing: Balancing,
     warmup: Option<Warmup>,
+    zones: Option<&'a ZoneAware>,
     now: Instant,
 }
 
@@ -203,8 +209,9 @@ impl Builder<'_> {
     /// Groups of those that may be picked, with their shares. In panic, and if no locality has a share, all are one group.
     fn groups(&self, priority: &PriorityLayout, panic: bool) -> (Vec<u32>, Vec<Group>) {
         let mut found = (Vec::new(), Vec::new());
-        for group in &priority.groups {
-            let share = self.effective_share(group);
+        let by_zone = self.shares_by_zone(priority).unwrap_or_default();
+        for (number, group) in priority.groups.iter().enumerate() {
+            let share = by_zone.get(number).copied().unwrap_or_else(|| self.effective_share(group));
             if share > 0 && !panic {
                 found.0.push(share);
                 found.1.push(self.group(group.members.iter().copied().filter(|&position| self.is_healthy(position))));
@@ -218,6 +225,18 @@ impl Builder<'_> {
             }
         }
         found
+    }
+
+    /// Shares of the groups, if they are zones whose endpoints are to be used evenly, and can be.
+    fn shares_by_zone(&self, priority: &PriorityLayout) -> Option<Vec<u32>> {
+        let rules = self.zones?;
+        let zone = |group: &GroupLayout| {
+            let endpoint = &self.entries.get(group.first as usize)?.endpoint;
+            let is_own = endpoint.locality == rules.own;
+            Some(Zone { is_own, healthy: self.healthy_count(group) as u64, proxies: endpoint.proxies? })
+        };
+        let zones: Option<Vec<Zone>> = priority.groups.iter().map(zone).collect();
+        zones::shares(&zones?, rules.healthy_min)
     }
 
     /// A locality keeps its share down to 1 / 1.4 of its endpoints, and loses in proportion below that.

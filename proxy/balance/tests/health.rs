@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use balance::{EndpointSet, EntryIndex, Picker, Report, Wish, hash_bytes};
 use common::{ALGORITHMS, after, endpoint, endpoints, hits, outlier_policy, outliers, rules, set, xorshift};
-use config_model::model::{Balancing, ClusterPolicy, Endpoint, EndpointAddress, Health, Locality, Warmup};
+use config_model::model::{
+    Balancing, ClusterPolicy, Endpoint, EndpointAddress, Failover, Health, Locality, LocalityPolicy, Warmup, ZoneAware,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -89,6 +91,42 @@ fn a_locality_leaves_its_share_to_the_others_as_it_falls_ill() {
     let hits = hits(&set, 100_000, &mut xorshift(3));
     // 70 * 0.7 of 79.
     assert!(hits[2].abs_diff(62_025) < 1_000 && hits[0] == 0, "{hits:?}");
+}
+
+/// Endpoints in zones of which the first is the proxy's own, each with ten-thousandths of the proxies.
+fn in_zones(balancing: Balancing, places: &[(&str, u16)], healthy_min: u64) -> EndpointSet {
+    let at = |zone: &str| Locality { region: "r".into(), zone: zone.into(), subzone: "".into() };
+    let one = |(number, &(zone, proxies)): (u16, &(&str, u16))| Endpoint {
+        locality: at(zone),
+        proxies: Some(proxies),
+        ..endpoint(number, 1, Health::Ready)
+    };
+    let failover = Failover { labels: Vec::new(), nearness: None };
+    let zones = ZoneAware { failover, own: at(places[0].0), proxies: None, healthy_min };
+    let locality = Some(LocalityPolicy::ZoneAware(zones));
+    let policy = ClusterPolicy { locality, ..outlier_policy(outliers(1, 100)) };
+    EndpointSet::new((0..).zip(places).map(one).collect(), rules(balancing, policy), None, Instant::now())
+}
+
+#[test]
+fn requests_stay_in_the_zone_as_far_as_its_healthy_endpoints_can_serve_them() {
+    let places = [("z1", 5_000), ("z1", 5_000), ("z2", 5_000), ("z2", 5_000)];
+    for balancing in [Balancing::RoundRobin, Balancing::LeastRequest, Balancing::Random] {
+        let set = in_zones(balancing, &places, 3);
+        let zones = |set: &EndpointSet| {
+            let hits = hits(set, 60_000, &mut xorshift(7));
+            (hits[0] + hits[1], hits[2] + hits[3])
+        };
+        assert_eq!(zones(&set), (60_000, 0), "{balancing:?}");
+        eject(&set, [0]);
+        // A third of the endpoints for half of the proxies: two thirds stay.
+        assert!(zones(&set).0.abs_diff(40_000) < 500, "{balancing:?}: {:?}", zones(&set));
+        eject(&set, [3]);
+        // Two are fewer than three: any of them.
+        assert!(zones(&set).0.abs_diff(30_000) < 500, "{balancing:?}: {:?}", zones(&set));
+        eject(&set, [1]);
+        assert_eq!(zones(&set), (0, 60_000), "{balancing:?}: nobody is left in the zone");
+    }
 }
 
 #[test]

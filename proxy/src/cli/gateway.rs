@@ -84,6 +84,9 @@ struct ProxyArguments {
     /// Binds another port than the Gateway says, 0 for any that is free (repeatable)
     #[arg(long, env = "TIDEGATE_PORT_MAP", value_name = "GATEWAY:BOUND", value_delimiter = ',', value_parser = value::port_mapping)]
     port_map: Vec<PortMapping>,
+    /// Serves HTTP/1.0 too, which gets 426 otherwise
+    #[arg(long, env = "TIDEGATE_HTTP10")]
+    http10: bool,
     /// How long requests in flight may take after SIGTERM
     #[arg(long, env = "TIDEGATE_DRAIN", value_name = "DURATION", default_value = "10s", value_parser = value::duration)]
     drain: Duration,
@@ -153,6 +156,7 @@ impl ProxyArguments {
             mesh_certificates: self.mesh_certificates,
             workers: self.workers.map_or_else(cores, |workers| usize::from(workers.get())),
             access_log: Target::parse(&self.access_log),
+            http10: self.http10,
             port_map: PortMap::new(self.port_map.into_iter().map(|mapping| (mapping.from, mapping.to))),
             #[cfg(feature = "http3")]
             http3: false,

@@ -126,6 +126,7 @@ mod tests {
             health: Health::Ready,
             priority: 0,
             locality_share: None,
+            proxies: None,
             locality: Locality::default(),
             workload: workload.into(),
         }

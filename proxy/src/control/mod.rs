@@ -111,6 +111,7 @@ impl Control {
             #[cfg(feature = "http3")]
             http3: options.http3,
             is_edge: options.role == Role::Gateway,
+            http10: options.http10,
             connections_per_worker: means.connections_max.div_ceil(options.workers.max(1)).max(1),
         };
         let workers = Some(Workers::start(options.workers, &Arc::new(shared))?);

@@ -141,8 +141,7 @@ impl Pipeline {
         };
         self.endpoints = EndpointIndex::new(&self.resources);
         self.look_up_new(&previous.model.clusters).await;
-        let snapshot =
-            self.with_endpoints(surroundings.metrics, previous, |cluster| hosts.contains(&cluster.name.host));
+        let snapshot = self.with_endpoints(surroundings.metrics, previous, |cluster| cluster.depends_on(&hosts));
         // Who the endpoints are in the mesh is a part of what their certificates have to say.
         let is_mesh = |cluster: &ClusterRuntime| cluster.tls.as_ref().is_some_and(|tls| tls.definition.is_mesh);
         let are_others = secrets || !hosts.is_empty() && snapshot.clusters.iter().any(|cluster| is_mesh(cluster));

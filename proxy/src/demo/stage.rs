@@ -109,6 +109,7 @@ fn gateway_options(options: &Options, folder: &Path) -> GatewayOptions {
         labels: [("istio".into(), "ingressgateway".into())].into(),
         admin: options.admin,
         mesh_certificates: "/etc/certs".into(),
+        http10: false,
         workers: 1,
         access_log: Target::Off,
         port_map: PortMap::new(options.port_map.iter().copied()),

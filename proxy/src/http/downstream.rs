@@ -10,7 +10,7 @@ use super::answer::Made;
 use super::attempt::Client;
 use super::body::StreamBody;
 use super::exchange::{Plan, plan, refuse};
-use super::forward::{Forwarding, Outcome, Relay, forward, framing_of};
+use super::forward::{Forwarding, Outcome, Relay, forward, framing_of, framing_to_client};
 use super::head::Refusal;
 use super::pump::{Nothing, Pump, Side, Source, SourceFault};
 use super::record::Exchange;
@@ -42,6 +42,8 @@ pub(super) struct Downstream {
     watching: bool,
     /// Whether the client waits for a word before it sends its body.
     owes_leave: bool,
+    /// Whether the client's version has informational responses.
+    is_informed: bool,
     /// Informational responses that have not gone yet.
     informs: Vec<u8>,
     served: bool,
@@ -69,6 +71,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, first: Box
         half_closed: false,
         watching: false,
         owes_leave: false,
+        is_informed: true,
         informs: Vec::new(),
         served: false,
         hurried: false,
@@ -191,6 +194,7 @@ impl Downstream {
         }
         self.watching = true;
         self.owes_leave = exchange.wishes.leave;
+        self.is_informed = !exchange.wishes.http10;
         let next = match plan {
             Plan::Answer(answer, route) => {
                 let rules = route.map(|route| &route.response_headers);
@@ -227,6 +231,9 @@ impl Downstream {
         say_length(&mut answered, framing, exchange);
         // What is left of a request after its answer is not read.
         let breaks_off = answered.upload.as_ref().is_some_and(|upload| upload.has_ended() || self.owes_leave);
+        let http10 = exchange.wishes.http10;
+        let is_unframed = http10 && framing_to_client(framing, http10) == Framing::UntilClose;
+        exchange.wishes.close |= is_unframed;
         let closes = self.is_last(exchange) || breaks_off;
         let mut out = std::mem::take(&mut answered.out);
         out.append(&mut self.informs);
@@ -235,7 +242,7 @@ impl Downstream {
             answered.response.head_mut().append(b"connection", b"upgrade");
             answered.response.head_mut().append(b"upgrade", b"websocket");
         }
-        write_head(answered.response.head_mut(), framing, closes && !is_tunnel, &mut out);
+        write_head(answered.response.head_mut(), framing, closes && !is_tunnel, http10, &mut out);
         relay(self, answered, exchange, out, closes).await
     }
 
@@ -247,7 +254,7 @@ impl Downstream {
         let closes = closes || self.is_last(exchange) || !is_complete && !reads_rest;
         let mut out = self.local().memory.out();
         out.append(&mut self.informs);
-        write_head(response.head_mut(), Framing::None, closes, &mut out);
+        write_head(response.head_mut(), Framing::None, closes, exchange.wishes.http10, &mut out);
         out.extend_from_slice(&body);
         self.local().memory.give_back(response);
         if let Err(next) = self.send(out, exchange).await {
@@ -443,7 +450,7 @@ impl Client for Downstream {
 
     fn poll_inform(&mut self, cx: &mut Context<'_>, head: &mut Head) -> Poll<()> {
         // A client that takes nothing is found out by its answer.
-        if ready!(self.poll_informs(cx)).is_ok() {
+        if self.is_informed && ready!(self.poll_informs(cx)).is_ok() {
             write_informational(head, &mut self.informs);
             let _ = self.poll_informs(cx);
         }

@@ -1,6 +1,7 @@
 //! One request, from its head to a decision. What is decided is carried out by the protocol that it came in, and in
 //! [`super::forward`].
 
+use http1::Version;
 use routing::redirect::{self, Url};
 use routing::{Decision, DestinationEntry, RouteEntry};
 
@@ -65,10 +66,14 @@ fn read(exchange: &mut Exchange, connection: &Connection, pinned: &Pinned) -> Re
     exchange.request.decode()?;
     let framing = exchange.request.framing();
     let head = exchange.request.head_mut();
+    let shared = &connection.local.shared;
+    if head.version() == Version::Http10 && !shared.http10 {
+        return Err(Refusal::LOW_VERSION);
+    }
     exchange.target = Target::read(head, pinned.snapshot.model.mesh.path_normalization)?;
     exchange.wishes = Wishes { connect: exchange.wishes.connect, ..Wishes::read(head, framing)? };
     let id = u128::from(connection.local.draw()) << 64 | u128::from(connection.local.draw());
-    if connection.local.shared.is_edge {
+    if shared.is_edge {
         sanitize(head, exchange.wishes, framing, &connection.peer_text, connection.scheme(), id);
     } else {
         trust(head, exchange.wishes, framing, connection.scheme(), id);

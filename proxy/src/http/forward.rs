@@ -487,8 +487,12 @@ pub(super) fn framing_of(upstream: &Upstream, response: &Message) -> Framing {
     }
 }
 
-/// How a response's body goes out to a client.
-pub(super) fn framing_to_client(framing: Framing) -> Framing {
-    // A body that ends with the back end's connection must not end with the client's, where its end couldn't be told from a cut.
-    if framing == Framing::UntilClose { Framing::Chunked } else { framing }
+/// How a response's body goes out to a client, of HTTP/1.0 if so.
+pub(super) fn framing_to_client(framing: Framing, http10: bool) -> Framing {
+    match framing {
+        Framing::Chunked | Framing::UntilClose if http10 => Framing::UntilClose,
+        // A body that ends with the back end's connection must not end with the client's, where its end couldn't be told from a cut.
+        Framing::UntilClose => Framing::Chunked,
+        framing => framing,
+    }
 }

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use config_model::model::Scheme;
-use http1::{BodyFault, Framing, Head, Name, Names, connection_options};
+use http1::{BodyFault, Framing, Head, Name, Names, Version, connection_options};
 use routing::RequestHead;
 use smallvec::SmallVec;
 
@@ -66,6 +66,8 @@ pub(crate) struct Wishes {
     pub(crate) connect: bool,
     /// Pass trailers on: `te: trailers`.
     pub(super) trailers: bool,
+    /// Be answered in HTTP/1.0: no chunks, no informational responses, and the end of the connection unless it asks for more.
+    pub(super) http10: bool,
 }
 
 impl Wishes {
@@ -75,8 +77,14 @@ impl Wishes {
     /// If an upgrade is asked for that isn't known. `h2c` is ignored.
     pub(super) fn read(head: &Head, framing: Framing) -> Result<Self, Refusal> {
         let names = head.names();
-        let mut wishes = Self { leave: names.has(Name::Expect), ..Self::default() };
+        let http10 = head.version() == Version::Http10;
+        let mut wishes = Self { close: http10, leave: names.has(Name::Expect) && !http10, http10, ..Self::default() };
         if !names.has_any(Names::HOP_BY_HOP) {
+            return Ok(wishes);
+        }
+        if http10 {
+            // It knows nothing of the others. Source: RFC 9110, 7.8, 10.1.1 and 10.1.4; RFC 9112, 9.3.
+            wishes.close = !connection_options(head).any(|option| option.eq_ignore_ascii_case(b"keep-alive"));
             return Ok(wishes);
         }
         let mut upgrades = false;

@@ -23,7 +23,7 @@ pub(super) async fn relay(
     closes: bool,
 ) -> Next {
     let Relay { mut upstream, mut response, upload, keeps, .. } = answered;
-    let framing = framing_to_client(framing_of(&upstream, &response));
+    let framing = framing_to_client(framing_of(&upstream, &response), exchange.wishes.http10);
     let local = Rc::clone(&client.connection.local);
     if response.head().status() == 101
         && let Upstream::Http1(connection) = upstream
@@ -37,6 +37,8 @@ pub(super) async fn relay(
     exchange.record.response_bytes = relaying.download.moved;
     local.memory.give_back_out(relaying.download.take_prefix());
     let next = match ended {
+        // To a client of HTTP/1.0 the end may be all that tells a whole answer from a cut one.
+        Err(Next::Close) if exchange.wishes.http10 => Next::Reset,
         Err(next) => next,
         // What still comes of the request is not read.
         Ok(()) if relaying.upload.as_ref().is_some_and(|upload| !upload.is_complete()) => Next::Linger,

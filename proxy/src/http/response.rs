@@ -72,15 +72,19 @@ pub(super) fn reframe(head: &mut Head, framing: Framing) {
     }
 }
 
-/// Appends a whole head as it goes to an HTTP/1.1 client. `closes` says that the connection ends after it.
-pub(super) fn write_head(head: &mut Head, framing: Framing, closes: bool, out: &mut Vec<u8>) {
-    if matches!(framing, Framing::Chunked | Framing::UntilClose) && head.status() != 101 {
+/// Appends a whole head as it goes to an HTTP/1 client, of 1.0 if so. `closes` says that the connection ends after it.
+pub(super) fn write_head(head: &mut Head, framing: Framing, closes: bool, http10: bool, out: &mut Vec<u8>) {
+    if matches!(framing, Framing::Chunked | Framing::UntilClose) && head.status() != 101 && !http10 {
         head.append_own(Name::TransferEncoding, b"transfer-encoding: ", b"chunked");
     }
-    if closes {
-        head.append_own(Name::Connection, b"connection: ", b"close");
+    if closes || http10 {
+        head.append_own(Name::Connection, b"connection: ", if closes { &b"close"[..] } else { b"keep-alive" });
     }
+    let start = out.len();
     write_status_line(head, out);
+    if http10 && let Some(minor) = out.get_mut(start + b"HTTP/1.".len()) {
+        *minor = b'0';
+    }
     head.write_fields(out);
     out.extend_from_slice(b"\r\n");
 }
@@ -149,7 +153,7 @@ mod tests {
         head.append(b"transfer-encoding", b"gzip");
         reframe(&mut head, Framing::Length(5));
         let mut out = Vec::new();
-        write_head(&mut head, Framing::Length(5), true, &mut out);
+        write_head(&mut head, Framing::Length(5), true, false, &mut out);
         assert_eq!(out, b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\n");
     }
 
@@ -158,7 +162,7 @@ mod tests {
         let mut head = Head::default();
         head.set_status(599);
         let mut out = Vec::new();
-        write_head(&mut head, Framing::UntilClose, false, &mut out);
+        write_head(&mut head, Framing::UntilClose, false, false, &mut out);
         assert_eq!(out, b"HTTP/1.1 599 \r\ntransfer-encoding: chunked\r\n\r\n");
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::num::NonZeroU32;
 
 use config_model::model::PathNormalization;
-use http1::{Head, Name, Version};
+use http1::{Head, Name};
 use routing::authority;
 use routing::normalize::{Changes, Normalized, normalize};
 use smallvec::SmallVec;
@@ -40,9 +40,6 @@ impl Target {
     /// # Errors
     /// If the request can't be routed.
     pub(super) fn read(head: &Head, normalization: PathNormalization) -> Result<Self, Refusal> {
-        if head.version() == Version::Http10 {
-            return Err(Refusal::LOW_VERSION);
-        }
         if head.method() == b"CONNECT" {
             return Err(Refusal::NO_TUNNEL);
         }

@@ -39,6 +39,8 @@ pub struct GatewayOptions {
     pub access_log: telemetry::Target,
     /// The folder of the workload's own certificate in the mesh: `cert-chain.pem`, `key.pem` and `root-cert.pem`.
     pub mesh_certificates: PathBuf,
+    /// Whether HTTP/1.0 is served.
+    pub http10: bool,
     /// Ports that are bound in place of the Gateways'.
     pub port_map: PortMap,
     /// Whether HTTP/3 is served where HTTPS is.
@@ -317,6 +319,7 @@ mod tests {
             labels: [("istio".into(), "ingressgateway".into())].into(),
             admin: ([127, 0, 0, 1], 0).into(),
             mesh_certificates: "/etc/certs".into(),
+            http10: false,
             workers: 1,
             access_log: telemetry::Target::Off,
             port_map: PortMap::default(),

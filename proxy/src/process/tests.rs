@@ -13,6 +13,8 @@ use super::*;
 use crate::control::{Applied, PortMap};
 use crate::telemetry::Target;
 
+mod http10;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const GATEWAY: &str = "
@@ -54,6 +56,7 @@ fn options(folder: &Path, ports: &[(u16, u16)]) -> GatewayOptions {
         labels: [("istio".into(), "ingressgateway".into())].into(),
         admin: (Ipv4Addr::LOCALHOST, 0).into(),
         mesh_certificates: "/etc/certs".into(),
+        http10: false,
         workers: 2,
         access_log: Target::Off,
         port_map: PortMap::new(ports.iter().copied()),

@@ -70,6 +70,8 @@ pub struct Shared {
     pub http3: bool,
     /// Whether requests come from strangers at the edge of the mesh, and not from the workload beside us.
     pub is_edge: bool,
+    /// Whether HTTP/1.0 is served.
+    pub http10: bool,
     /// Connections that one worker holds open at once; further ones wait in the kernel's queue.
     pub connections_per_worker: usize,
 }

@@ -72,6 +72,7 @@ fn with_endpoint(cluster: &ClusterRuntime, wanted: SocketAddr) -> ClusterRuntime
         health: Health::Ready,
         priority: 0,
         locality_share: None,
+        proxies: None,
         locality: Locality::default(),
         workload,
     };

@@ -41,6 +41,7 @@ impl Running {
             labels: [("istio".into(), "ingressgateway".into())].into(),
             admin: (Ipv4Addr::LOCALHOST, 0).into(),
             mesh_certificates: folder.path().join("mesh"),
+            http10: false,
             workers: 2,
             access_log: Target::Off,
             port_map: PortMap::new([(443, 0), (80, 0)]),

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use crate::model::{
-    Cluster, Discovery, Endpoint, EndpointAddress, Failover, Health, Locality, LocalityPolicy, Workload,
+    Balancing, Cluster, ClusterName, Discovery, Endpoint, EndpointAddress, Failover, Health, Locality, LocalityPolicy,
+    OwnService, Workload, ZoneAware,
 };
 use crate::name::{self, Labels};
 use crate::resource::{EndpointSlice, Pod, ServiceEntry, WorkloadEntry};
@@ -99,7 +100,7 @@ impl EndpointIndex {
             protocol: super::protocol::Protocol::Unknown,
         });
         let policy = cluster.policy().locality.as_ref();
-        let failover = if let Some(LocalityPolicy::Failover(failover)) = policy { Some(failover) } else { None };
+        let failover = policy.and_then(LocalityPolicy::failover);
         let mut gathering = Gathering {
             cluster,
             port,
@@ -116,8 +117,23 @@ impl EndpointIndex {
                 Service::Entry(item) => self.entry(item, &mut gathering),
             }
         }
-        ranking::rank(policy, &mut gathering.endpoints, &gathering.levels);
-        gathering.endpoints
+        let Gathering { mut endpoints, levels, .. } = gathering;
+        ranking::rank(policy, &mut endpoints, &levels);
+        if let Some(LocalityPolicy::ZoneAware(zones)) = policy
+            && !matches!(cluster.balancing, Balancing::RingHash { .. } | Balancing::Maglev { .. })
+        {
+            ranking::note_proxies(&mut endpoints, &self.proxies(cluster, zones), &zones.own);
+        }
+        endpoints
+    }
+
+    /// The proxies that share the traffic to `cluster`: endpoints of a service.
+    fn proxies(&self, cluster: &Cluster, zones: &ZoneAware) -> Vec<Endpoint> {
+        let Some(OwnService { host, namespace, port }) = zones.proxies.clone() else { return Vec::new() };
+        let name = ClusterName { host, port, subset: "".into(), direction: cluster.name.direction };
+        let subset_labels = Labels::new();
+        let service = Cluster { name, service_namespace: namespace, subset_labels, policy: None, ..cluster.clone() };
+        self.endpoints(&Cluster { discovery: Discovery::Static, ..service })
     }
 
     fn entry(&self, entry: Item<'_, ServiceEntry>, gathering: &mut Gathering<'_>) {
@@ -199,8 +215,17 @@ impl Gathering<'_> {
             self.localities.insert(locality.clone());
             locality
         });
-        let (priority, locality_share) = (0, None);
-        self.endpoints.push(Endpoint { address, weight, health, priority, locality_share, locality, workload });
+        let (priority, locality_share, proxies) = (0, None, None);
+        self.endpoints.push(Endpoint {
+            address,
+            weight,
+            health,
+            priority,
+            locality_share,
+            proxies,
+            locality,
+            workload,
+        });
     }
 }
 

@@ -15,7 +15,7 @@ const ALL: u64 = 1_000_000;
 /// get nothing.
 pub(super) fn rank(policy: Option<&LocalityPolicy>, endpoints: &mut Vec<Endpoint>, levels: &[u32]) {
     match policy {
-        Some(LocalityPolicy::Failover(_)) => prioritize(endpoints, levels),
+        Some(LocalityPolicy::Failover(_) | LocalityPolicy::ZoneAware(_)) => prioritize(endpoints, levels),
         Some(LocalityPolicy::Distribute { shares }) => distribute(shares, endpoints),
         None => {}
     }
@@ -56,6 +56,25 @@ fn distribute(shares: &[(Locality, u32)], endpoints: &mut Vec<Endpoint>) {
     }
 }
 
+/// Notes for each endpoint of the first priority how many of `proxies` are in its locality, if there are any at all. A zone
+/// without a region is of that of `own`, since an EndpointSlice tells no more.
+pub(super) fn note_proxies(endpoints: &mut [Endpoint], proxies: &[Endpoint], own: &Locality) {
+    let place = |locality: &Locality| match &*locality.region {
+        "" if !locality.zone.is_empty() => Locality { region: own.region.clone(), ..locality.clone() },
+        _ => locality.clone(),
+    };
+    let mut counts: HashMap<Locality, usize> = HashMap::new();
+    for proxy in proxies.iter().filter(|proxy| proxy.health == Health::Ready) {
+        *counts.entry(place(&proxy.locality)).or_default() += 1;
+    }
+    let all: usize = counts.values().sum();
+    for endpoint in endpoints.iter_mut().filter(|endpoint| endpoint.priority == 0 && all > 0) {
+        endpoint.locality = place(&endpoint.locality);
+        let there = counts.get(&endpoint.locality).copied().unwrap_or(0);
+        endpoint.proxies = (there * 10_000).checked_div(all).and_then(|share| u16::try_from(share).ok());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
@@ -78,6 +97,7 @@ mod tests {
             health: if ready { Health::Ready } else { Health::NotReady },
             priority: 0,
             locality_share: None,
+            proxies: None,
             locality: locality::parse(&format!("r{}/z{place}", place / 3)),
             workload: Arc::clone(&workload),
         };

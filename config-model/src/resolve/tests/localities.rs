@@ -4,7 +4,11 @@ use super::*;
 
 /// Endpoints of `s.example` with their priority or share, at a proxy in `r1/z1/s1` of version `v1`.
 fn ranked(policy: &str, endpoints: &str) -> String {
-    let text = format!(
+    shown(&folder(policy, endpoints))
+}
+
+fn folder(policy: &str, endpoints: &str) -> String {
+    format!(
         "{WEB}apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: s}}\nspec: {{hosts: [s.example], \
          resolution: STATIC, ports: [{{number: 80, name: http, protocol: HTTP}}], endpoints: [{endpoints}]}}\n---\napiVersion: \
          networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: s}}\nspec: {{host: s.example, trafficPolicy: \
@@ -13,19 +17,21 @@ fn ranked(policy: &str, endpoints: &str) -> String {
             "{name: v}",
             "{hosts: ['*'], gateways: [web], http: [{route: [{destination: {host: s.example}}]}]}"
         )
-    );
-    shown(&text)
+    )
 }
 
 fn shown(text: &str) -> String {
     let near = labels(&[("istio", "ingressgateway"), ("istio-locality", "r1.z1.s1"), ("version", "v1")]);
     let set = set(text);
     let model = resolve(&set, &Proxy { labels: near, ..gateway() }).model;
-    let found = EndpointIndex::new(&set).endpoints(&model.clusters[0]);
+    let cluster = model.clusters.iter().find(|cluster| cluster.name.host.starts_with("s.")).unwrap();
+    let found = EndpointIndex::new(&set).endpoints(cluster);
     let one = |endpoint: &Endpoint| {
         let address = endpoint.address.to_string();
         let last = address.trim_end_matches(":80").rsplit('.').next().unwrap_or("").to_owned();
+        let proxies = endpoint.proxies.map(|proxies| format!("~{proxies}")).unwrap_or_default();
         last + &endpoint.locality_share.map_or(format!("@{}", endpoint.priority), |share| format!("={share}"))
+            + &proxies
     };
     found.iter().map(one).collect::<Vec<_>>().join(" ")
 }
@@ -33,6 +39,43 @@ fn shown(text: &str) -> String {
 fn at(places: &[&str]) -> String {
     let one = |(number, place): (usize, &&str)| format!("{{address: 10.0.0.{number}, {place}}}");
     places.iter().enumerate().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// The folder of a service that the proxy is a part of, with endpoints in these localities, and what lets proxies know it.
+fn own_service(places: &[&str], known: bool) -> String {
+    let pods: String = places.iter().enumerate().map(|(number, place)| format!(
+        "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: own-{number}}}\nspec: {{address: \
+         10.9.9.{number}, locality: {place}, labels: {{istio: ingressgateway}}}}\n---\n"
+    )).collect();
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata: {{mesh: 'defaultConfig: \
+         {{proxyMetadata: {{ISTIO_META_ENABLE_SELF_DISCOVERY: \"{known}\"}}}}'}}\n---\n{pods}apiVersion: \
+         networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: own}}\nspec: {{hosts: [own.example], resolution: \
+         STATIC, ports: [{{number: 80, name: http, protocol: HTTP}}], workloadSelector: {{labels: {{istio: \
+         ingressgateway}}}}}}\n---\n"
+    )
+}
+
+#[test]
+fn regions_are_priorities_and_proxies_are_counted_by_locality() {
+    let places = ["locality: r1/z1/s1", "locality: r1/z2", "locality: r2/z1", "locality: r3/z1", "locality: r1/z3"];
+    let zones = |setting: &str| format!("{{loadBalancer: {{zoneAwareLbSetting: {{{setting}}}}}}}");
+    let next = "failover: [{from: r1, to: r3}]";
+    let proxies = ["r1/z1/s1", "r1/z1/s1", "r1/z2", "r4/z1"];
+    let table = [
+        ("", &[][..], true, "0@0 1@0 2@1 3@1 4@0"),
+        (next, &[], true, "0@0 1@0 2@2 3@1 4@0"),
+        (next, &proxies, false, "0@0 1@0 2@2 3@1 4@0"),
+        (next, &proxies, true, "0@0~5000 1@0~2500 2@2 3@1 4@0~0"),
+        ("enabled: false", &proxies, true, "0@0 1@0 2@0 3@0 4@0"),
+    ];
+    for (setting, proxies, known, want) in table {
+        let text = own_service(proxies, known) + &folder(&zones(setting), &at(&places));
+        assert_eq!(shown(&text), want, "{setting} {proxies:?} {known}");
+    }
+    let hashed = "{loadBalancer: {zoneAwareLbSetting: {}, consistentHash: {useSourceIp: true}}}";
+    let text = own_service(&proxies, true) + &folder(hashed, &at(&places));
+    assert_eq!(shown(&text), "0@0 1@0 2@1 3@1 4@0", "a key knows no zones");
 }
 
 const EJECTS: &str = "{outlierDetection: {}}";

@@ -280,13 +280,17 @@ fn locality(cluster: &Cluster) -> String {
         Some(LocalityPolicy::Distribute { shares }) => joined(
             shares.iter().map(|(to, share)| format!("{}/{}/{}={share}", to.region, to.zone, to.subzone)).collect(),
         ),
-        Some(LocalityPolicy::Failover(failover)) => {
+        Some(policy) => {
+            let failover = policy.failover().unwrap();
             let labels = failover.labels.iter().map(|(name, value)| format!("{name}={value}"));
             let near = failover.nearness.iter().map(|near| {
-                format!("near {}/{}/{}", near.own.region, near.own.zone, near.own.subzone)
+                let place = format!("{}/{}/{}", near.own.region, near.own.zone, near.own.subzone);
+                let place = if near.by_region { near.own.region.to_string() } else { place };
+                format!("near {place}")
                     + &near.next_region.as_ref().map_or(String::new(), |next| format!(" then {next}"))
             });
-            joined(labels.chain(near).collect())
+            let proxies = policy.proxies().map(|of| format!("as {} {} {}", of.host, of.namespace, of.port));
+            joined(labels.chain(near).chain(proxies).collect())
         }
     }
 }
@@ -304,6 +308,8 @@ fn the_rules_locality_setting_goes_before_the_meshs_and_failover_needs_ejection(
         let ejection = if ejects { ", outlierDetection: {}" } else { "" };
         rule("s.example", &format!("{{loadBalancer: {{{setting}}}{ejection}}}"), "")
     };
+    let zones = "zoneAwareLbSetting: {failoverPriority: [version], failover: [{from: r1, to: r2}]}";
+    let both_of_mesh = "localityLbSetting: {}\nzoneAwareLbSetting: {}";
     let both_then = format!("{by_labels} near r1/z1/s1 then r2");
     let table = [
         ("", "simple: RANDOM", false, "none"),
@@ -321,6 +327,13 @@ fn the_rules_locality_setting_goes_before_the_meshs_and_failover_needs_ejection(
         (next, "simple: RANDOM", true, "near r1/z1/s1 then r2"),
         (next, shares, true, "r1/z1/s1=60 r2//=40"),
         (shares, "simple: RANDOM", false, "r1/z1/s1=60 r2//=40"),
+        ("", "zoneAwareLbSetting: {}", false, "near r1"),
+        ("", "zoneAwareLbSetting: {enabled: false}", true, "none"),
+        ("", zones, true, "version=v1 near r1 then r2"),
+        (zones, "simple: RANDOM", false, "version=v1 near r1 then r2"),
+        (zones, shares, false, "r1/z1/s1=60 r2//=40"),
+        (zones, "zoneAwareLbSetting: {enabled: false}", true, "none"),
+        (both_of_mesh, "simple: RANDOM", false, "near r1"),
     ];
     for (of_mesh, setting, ejects, want) in table {
         let mesh = if of_mesh.is_empty() { String::new() } else { mesh(of_mesh) };

@@ -88,6 +88,7 @@ pub(crate) fn endpoint(number: u16, weight: u32, health: Health) -> Endpoint {
         health,
         priority: 0,
         locality_share: None,
+        proxies: None,
         locality: Locality::default(),
         workload: Arc::new(workload),
     }

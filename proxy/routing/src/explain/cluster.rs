@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 use config_model::model::{
-    Balancing, Cluster, ClusterPolicy, ConnectionPool, LocalityPolicy, OutlierDetection, UpstreamTls,
+    Balancing, Cluster, ClusterPolicy, ConnectionPool, Failover, LocalityPolicy, OutlierDetection, UpstreamTls,
 };
 use serde::Serialize;
 
@@ -72,12 +72,18 @@ fn balancing(balancing: Balancing) -> String {
 fn locality(policy: &LocalityPolicy) -> String {
     match policy {
         LocalityPolicy::Distribute { .. } => "shares by locality".to_owned(),
-        LocalityPolicy::Failover(failover) => {
-            let labels = failover.labels.iter().map(|(name, _)| &**name);
-            let near = failover.nearness.iter().map(|_| "locality");
-            format!("nearest first by {}", labels.chain(near).collect::<Vec<_>>().join(", "))
+        LocalityPolicy::Failover(failover) => nearest_first(failover, "locality"),
+        LocalityPolicy::ZoneAware(zones) => {
+            let evenly = zones.proxies.as_ref().map(|of| format!(", evenly over its zones by proxies of {}", of.host));
+            nearest_first(&zones.failover, "region") + &evenly.unwrap_or_default()
         }
     }
+}
+
+fn nearest_first(failover: &Failover, place: &str) -> String {
+    let labels = failover.labels.iter().map(|(name, _)| &**name);
+    let near = failover.nearness.iter().map(|_| place);
+    format!("nearest first by {}", labels.chain(near).collect::<Vec<_>>().join(", "))
 }
 
 /// `at most 100 requests, 10 connections`
