@@ -2,8 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// What a large answer has.
 pub(crate) const LARGE: usize = 32 << 20;
@@ -14,7 +16,7 @@ pub(crate) struct BackEnd {
     /// Bytes of `/large` that have gone.
     pub(crate) sent: Arc<AtomicUsize>,
     /// The connection of a request for `/silent` has come, and gone.
-    pub(crate) silent: mpsc::Receiver<&'static str>,
+    pub(crate) silent: UnboundedReceiver<&'static str>,
 }
 
 impl BackEnd {
@@ -22,7 +24,7 @@ impl BackEnd {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let sent = Arc::new(AtomicUsize::new(0));
-        let (tell, silent) = mpsc::channel();
+        let (tell, silent) = unbounded_channel();
         let counter = Arc::clone(&sent);
         std::thread::spawn(move || {
             for socket in listener.incoming().flatten() {
@@ -34,7 +36,7 @@ impl BackEnd {
     }
 }
 
-fn serve(mut socket: &TcpStream, sent: &AtomicUsize, tell: &mpsc::Sender<&'static str>) -> Option<()> {
+fn serve(mut socket: &TcpStream, sent: &AtomicUsize, tell: &UnboundedSender<&'static str>) -> Option<()> {
     let head = read_to(socket, b"\r\n\r\n")?;
     let text = String::from_utf8_lossy(&head).to_lowercase();
     let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());

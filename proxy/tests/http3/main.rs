@@ -70,7 +70,7 @@ impl Stage {
     }
 
     fn replace(&self, name: &str, text: &str) {
-        tokio::task::block_in_place(|| self.running.replace(name, text));
+        std::thread::scope(|scope| scope.spawn(|| self.running.replace(name, text)).join().unwrap());
     }
 
     /// A line of the access log that has all of these.
@@ -93,7 +93,7 @@ fn request(method: Method, path: &str) -> Request<()> {
     Request::builder().method(method).uri(format!("https://a.example{path}")).body(()).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn requests_go_the_way_of_all_others() {
     let stage = Stage::start(SIMPLE);
     let mut client = stage.connect().await;
@@ -123,7 +123,7 @@ async fn requests_go_the_way_of_all_others() {
     assert_eq!((answer.head.status().as_u16(), answer.body.len()), (200, 0));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn what_is_refused_elsewhere_is_refused_here() {
     let stage = Stage::start(SIMPLE);
     let mut client = stage.connect().await;
@@ -146,7 +146,7 @@ async fn what_is_refused_elsewhere_is_refused_here() {
     assert_eq!(status(&mut client, request(Method::GET, "/head")).await, Some(200), "the connection lives on");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_body_of_another_length_than_the_head_says_reaches_no_back_end_as_whole() {
     let stage = Stage::start(SIMPLE);
     let mut client = stage.connect().await;
@@ -158,7 +158,7 @@ async fn a_body_of_another_length_than_the_head_says_reaches_no_back_end_as_whol
     assert_eq!(client.get("https://a.example/head").await.head.status(), 200);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_client_that_takes_nothing_holds_its_back_end_up_and_gets_all_in_the_end() {
     let stage = Stage::start(SIMPLE);
     let mut client = stage.connect().await;
@@ -178,22 +178,23 @@ async fn a_client_that_takes_nothing_holds_its_back_end_up_and_gets_all_in_the_e
     assert_eq!(received, LARGE);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_reset_stream_ends_its_request_at_the_back_end() {
-    let stage = Stage::start(SIMPLE);
+    let told =
+        async |back_end: &mut BackEnd| tokio::time::timeout(PATIENCE, back_end.silent.recv()).await.unwrap().unwrap();
+    let mut stage = Stage::start(SIMPLE);
     let mut client = stage.connect().await;
     let mut stream = client.send(request(Method::GET, "/silent")).await.unwrap();
     stream.finish().await.unwrap();
-    let told = || stage.back_end.silent.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(tokio::task::block_in_place(told), "came");
+    assert_eq!(told(&mut stage.back_end).await, "came");
     stream.stop_sending(Code::H3_REQUEST_CANCELLED);
     // What is to go has to go.
     assert_eq!(client.get("https://a.example/head").await.head.status(), 200);
-    assert_eq!(tokio::task::block_in_place(told), "gone");
+    assert_eq!(told(&mut stage.back_end).await, "gone");
     stage.logged(&["\"GET /silent HTTP/3\" 0 DC downstream_remote_disconnect"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_cut_answer_never_looks_whole() {
     let stage = Stage::start(SIMPLE);
     let mut client = stage.connect().await;
@@ -203,7 +204,7 @@ async fn a_cut_answer_never_looks_whole() {
     assert_eq!(client.get("https://a.example/head").await.head.status(), 200);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn each_handshake_goes_by_its_server_name_and_shows_the_certificate_of_its_moment() {
     let stage = Stage::start(SIMPLE);
     let address = stage.running.bound(443);
@@ -216,7 +217,7 @@ async fn each_handshake_goes_by_its_server_name_and_shows_the_certificate_of_its
     assert_eq!(first.get("https://a.example/head").await.head.status(), 200, "those that stand live on");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn clients_show_certificates_where_the_server_asks_for_them() {
     let stage = Stage::start("mode: MUTUAL, credentialName: a");
     let address = stage.running.bound(443);
@@ -233,7 +234,7 @@ async fn clients_show_certificates_where_the_server_asks_for_them() {
     assert!(text.contains("x-forwarded-client-cert: Hash=") && text.contains("URI=spiffe://a/client"), "{text}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_drain_finishes_what_is_under_way_and_takes_nothing_more() {
     let stage = Stage::start(SIMPLE);
     let (mut busy, idle) = (stage.connect().await, stage.connect().await);
@@ -255,18 +256,18 @@ async fn a_drain_finishes_what_is_under_way_and_takes_nothing_more() {
     drop(folder);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn https_tells_of_http3_and_http3_does_not() {
     let stage = Stage::start(SIMPLE);
     let address = stage.running.bound(443);
     let asked = peers::Client::new(&stage.authority, None);
-    let answer = tokio::task::block_in_place(|| asked.get(address, "a.example", "a.example", "").unwrap());
+    let answer = asked.get(address, "a.example", "a.example", "").unwrap();
     assert!(answer.text.contains("alt-svc: h3=\":443\"; ma=86400\r\n"), "{}", answer.text);
     let answer = stage.connect().await.get("https://a.example/head").await;
     assert!(!answer.head.headers().contains_key("alt-svc"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn sockets_come_and_go_with_the_servers_that_want_them() {
     let stage = Stage::start(SIMPLE);
     let address = stage.running.bound(443);
@@ -278,7 +279,7 @@ async fn sockets_come_and_go_with_the_servers_that_want_them() {
     // The socket is free again.
     let bind = async {
         while UdpSocket::bind(address).is_err() {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(PATIENCE, bind).await.unwrap();
@@ -287,7 +288,7 @@ async fn sockets_come_and_go_with_the_servers_that_want_them() {
     assert_eq!(client.get("https://a.example/head").await.head.status(), 200);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn garbage_is_dropped_or_costs_its_own_connection() {
     let stage = Stage::start(SIMPLE);
     let address = stage.running.bound(443);
