@@ -49,6 +49,7 @@ impl Worker {
     async fn work(mut self, mut commands: UnboundedReceiver<Command>) -> io::Result<()> {
         let local = Rc::clone(&self.local);
         tokio::task::spawn_local(tick(Rc::clone(&local), Ticker::every(FLUSH)?));
+        tokio::task::spawn_local(give_way(Rc::clone(&local)));
         loop {
             tokio::select! {
                 command = commands.recv(), if !commands.is_closed() || !commands.is_empty() => match command {
@@ -99,6 +100,14 @@ impl Worker {
         self.quic_listeners.clear();
         self.local.draining.set(true);
         self.local.deadlines.wake_all();
+    }
+}
+
+/// Closes idle connections that other workers' requests want to have the places of.
+async fn give_way(local: Rc<Local>) {
+    loop {
+        local.pool.asked().await;
+        local.pool.give_way();
     }
 }
 
