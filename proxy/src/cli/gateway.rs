@@ -34,6 +34,10 @@ pub(crate) struct GatewayArguments {
     /// The proxy's labels, which Gateways select
     #[arg(long, env = "TIDEGATE_LABELS", value_name = "K=V,...", default_value = "istio=ingressgateway", value_parser = value::labels)]
     labels: Labels,
+    /// Serves HTTP/3 too, wherever HTTPS is served, on the UDP port of the same number (experimental)
+    #[cfg(feature = "http3")]
+    #[arg(long, env = "TIDEGATE_HTTP3")]
+    http3: bool,
     #[command(flatten)]
     proxy: ProxyArguments,
 }
@@ -122,7 +126,10 @@ impl GatewayArguments {
     }
 
     fn options(self) -> GatewayOptions {
-        self.proxy.options(Role::Gateway, self.labels)
+        let options = self.proxy.options(Role::Gateway, self.labels);
+        #[cfg(feature = "http3")]
+        let options = GatewayOptions { http3: self.http3, ..options };
+        options
     }
 }
 
@@ -151,6 +158,8 @@ impl ProxyArguments {
             access_log: Target::parse(&self.access_log),
             http10: self.http10,
             port_map: PortMap::new(self.port_map.into_iter().map(|mapping| (mapping.from, mapping.to))),
+            #[cfg(feature = "http3")]
+            http3: false,
             drain: self.drain,
             version: VERSION.to_owned(),
         }

@@ -18,6 +18,7 @@ use routing::split::Split;
 use routing::{ActionEntry, DestinationIndex, Table};
 
 use super::sockets::PortMap;
+use super::tend::health;
 use crate::snapshot::{Accepts, ClusterRuntime, Detected, EndpointLabels, ListenerRuntime, Snapshot};
 use crate::telemetry::{DestinationLabels, LineFormat, Metrics, SplitDestinationId};
 use crate::tls::{BackEndTls, Chains};
@@ -206,7 +207,7 @@ fn cluster(
     let of_endpoints = endpoints.entries().iter().map(&mut of_endpoint).collect();
     let name: Arc<str> = definition.name.to_string().into();
     let id = metrics.cluster(&name);
-    metrics.set_membership_healthy(&id, endpoints.healthy_count());
+    metrics.set_health(&id, health(&endpoints));
     ClusterRuntime {
         definition: definition.clone(),
         name,

@@ -271,6 +271,8 @@ fn the_access_log_of_mesh_config_stands_before_that_of_the_command_line() {
         workers: 1,
         access_log: Target::Stderr,
         port_map: PortMap::default(),
+        #[cfg(feature = "http3")]
+        http3: false,
         drain: Duration::ZERO,
         version: String::new(),
     };

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use balance::{
-    AttemptError, AttemptOutcome, Entry, EntryIndex, OutlierEvent, Replay, ResponseFlag, RetryPermit, RetryState,
-    Verdict, Wish,
+    AttemptError, AttemptOutcome, Entry, EntryIndex, Replay, ResponseFlag, RetryPermit, RetryState, Verdict, Wish,
 };
 use config_model::model::{Action, ClusterIndex, ClusterTarget, Fault, Forward, RetryConditions, RetryPolicy};
 use http1::{Framing, Message, Name, Version};
@@ -25,7 +24,7 @@ use super::rewrite::rewrite_head;
 use super::{mirror, response};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::Flags;
-use crate::upstream::{Security, Upstream};
+use crate::upstream::{Security, Upstream, report};
 use crate::worker::{Local, Pinned};
 
 /// What was decided.
@@ -286,17 +285,7 @@ impl<'a> Tries<'a> {
 
     /// Tells outlier detection.
     fn report(&self, pick: EntryIndex, outcome: &AttemptOutcome) {
-        if self.cluster.definition.policy().outliers.is_none() {
-            return;
-        }
-        let now = Instant::now();
-        let endpoints = &self.cluster.endpoints;
-        if let Some(OutlierEvent::Ejected { cause, .. }) = endpoints.report(pick, outcome.report(), now) {
-            let address = self.cluster.endpoint(pick).map_or("", |endpoint| &endpoint.address);
-            tracing::info!(target: "upstream", cluster = &*self.cluster.name, address, cause = cause.name(), "an endpoint is ejected");
-            self.local.shard.borrow_mut().ejection(&self.cluster.metrics);
-            endpoints.refresh(now);
-        }
+        report(&self.local, self.cluster, pick, outcome);
     }
 
     /// Whether another try follows; waits until it is due.

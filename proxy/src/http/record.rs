@@ -195,9 +195,15 @@ impl Record {
         self.connection.ends()
     }
 
-    /// Whether the client speaks HTTP/2.
+    /// Whether the client speaks HTTP/2, or what came after it.
     pub(super) fn speaks_http2(&self) -> bool {
-        self.connection.protocol() == Protocol::Http2
+        self.connection.protocol() != Protocol::Http1
+    }
+
+    /// The port of HTTP/3, if the client is to be told of it.
+    #[cfg(feature = "http3")]
+    pub(super) fn http3_port(&self) -> Option<u16> {
+        self.connection.http3_port()
     }
 
     /// By its listener.
@@ -372,6 +378,8 @@ impl Record {
         let endpoint = self.endpoint.as_ref().and_then(|(index, _)| cluster?.endpoint(*index));
         let route = self.route.and_then(|index| self.pinned.snapshot.table.routes().get(index.0 as usize));
         let protocol = match self.connection.protocol() {
+            #[cfg(feature = "http3")]
+            Protocol::Http3 => Version::HTTP_3,
             Protocol::Http2 => Version::HTTP_2,
             Protocol::Http1 if texts.is_http10 => Version::HTTP_10,
             Protocol::Http1 => Version::HTTP_11,

@@ -60,6 +60,8 @@ fn options(folder: &Path, ports: &[(u16, u16)]) -> GatewayOptions {
         workers: 2,
         access_log: Target::Off,
         port_map: PortMap::new(ports.iter().copied()),
+        #[cfg(feature = "http3")]
+        http3: false,
         drain: Duration::from_secs(10),
         version: "test".to_owned(),
     }

@@ -4,9 +4,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
-use balance::{AttemptError, AttemptOutcome, Entry, EntryIndex, OutlierEvent, Wish, source_ip_hash};
+use balance::{AttemptError, AttemptOutcome, Entry, EntryIndex, Wish, source_ip_hash};
 use config_model::model::{ClusterTarget, TcpProxyIndex};
 
 use super::relay::Relay;
@@ -15,7 +14,7 @@ use crate::listener::Connection;
 use crate::net::Stream;
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::Flags;
-use crate::upstream::{Security, UpstreamConnection, connect_or_refuse};
+use crate::upstream::{Security, UpstreamConnection, connect_or_refuse, report};
 
 /// What is known of a connection before it goes on.
 #[derive(Default)]
@@ -116,7 +115,7 @@ impl Attempt {
         match connect_or_refuse(&connection.local, cluster, entry, security.as_ref(), Some(connection.ends())).await {
             Ok(upstream) => {
                 let connected = AttemptOutcome::Answered { status: 200, grpc_status: None, rate_limited: false };
-                report(cluster, self.pick, &connected);
+                report(&connection.local, cluster, self.pick, &connected);
                 session.connected(upstream.local_address);
                 Some(upstream)
             }
@@ -128,22 +127,9 @@ impl Attempt {
             Err(error) => {
                 session.transport_failure(format!("delayed connect error: {error}"));
                 session.refuse(Flags::UPSTREAM_CONNECTION_FAILURE | Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
-                report(cluster, self.pick, &AttemptOutcome::Failed(error));
+                report(&connection.local, cluster, self.pick, &AttemptOutcome::Failed(error));
                 None
             }
         }
-    }
-}
-
-/// Tells outlier detection.
-fn report(cluster: &ClusterRuntime, pick: EntryIndex, outcome: &AttemptOutcome) {
-    if cluster.definition.policy().outliers.is_none() {
-        return;
-    }
-    let now = Instant::now();
-    if let Some(OutlierEvent::Ejected { cause, .. }) = cluster.endpoints.report(pick, outcome.report(), now) {
-        let address = cluster.endpoint(pick).map_or("", |endpoint| &endpoint.address);
-        tracing::info!(target: "upstream", cluster = &*cluster.name, address, cause = cause.name(), "an endpoint is ejected");
-        cluster.endpoints.refresh(now);
     }
 }

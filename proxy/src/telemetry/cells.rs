@@ -162,7 +162,12 @@ pub(super) struct ClusterCells {
     pub(super) retries: Cell,
     pub(super) pending_overflow: Cell,
     pub(super) retry_overflow: Cell,
-    pub(super) ejections: Cell,
+    /// By [`EjectionCause`].
+    pub(super) ejections_5xx: Cell,
+    pub(super) ejections_gateway: Cell,
+    pub(super) ejections_local: Cell,
+    /// Ejections that were one too many.
+    pub(super) ejections_overflow: Cell,
 }
 
 /// What a worker counts for connections to a destination that are not read as HTTP.

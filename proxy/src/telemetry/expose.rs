@@ -12,7 +12,9 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 
 use super::Flags;
 use super::cells::{BOUNDS, ClusterCells, HistogramSum, RequestCells, RequestSum};
-use super::metrics::{ClusterLabel, ConfigState, DestinationLabels, Share, SplitLabels, State, split_requests};
+use super::metrics::{
+    ClusterHealth, ClusterLabel, ConfigState, DestinationLabels, Share, SplitLabels, State, split_requests,
+};
 use super::names::Slot;
 use super::shard::{Outcome, RequestProtocol, SharedShard, lock};
 
@@ -59,6 +61,24 @@ const CLUSTER_EJECTIONS: Family = counter(
     "envoy_cluster_outlier_detection_ejections_enforced_total",
     "Endpoints that outlier detection has ejected.",
 );
+const CLUSTER_EJECTIONS_5XX: Family = counter(
+    "envoy_cluster_outlier_detection_ejections_enforced_consecutive_5xx",
+    "Endpoints ejected for server errors in a row.",
+);
+const CLUSTER_EJECTIONS_GATEWAY: Family = counter(
+    "envoy_cluster_outlier_detection_ejections_enforced_consecutive_gateway_failure",
+    "Endpoints ejected for gateway errors in a row.",
+);
+const CLUSTER_EJECTIONS_LOCAL: Family = counter(
+    "envoy_cluster_outlier_detection_ejections_enforced_consecutive_local_origin_failure",
+    "Endpoints ejected for failures to connect and time-outs in a row.",
+);
+const CLUSTER_EJECTIONS_OVERFLOW: Family = counter(
+    "envoy_cluster_outlier_detection_ejections_overflow",
+    "Ejections that would have been more than maxEjectionPercent allows.",
+);
+const CLUSTER_EJECTED: Family =
+    gauge("envoy_cluster_outlier_detection_ejections_active", "Endpoints of the cluster that are ejected.");
 const CLUSTER_CONNECTIONS: Family = counter("envoy_cluster_upstream_cx_total", "Connections opened to the cluster.");
 const CLUSTER_ACTIVE: Family = gauge("envoy_cluster_upstream_cx_active", "Connections open to the cluster.");
 const CLUSTER_HEALTHY: Family =
@@ -99,7 +119,7 @@ const LINES_DROPPED: Family =
     counter("tidegate_access_log_lines_dropped_total", "Access-log lines that could not be written in time.");
 const PANICS: Family = counter("tidegate_panics_total", "Panics caught; each cost one connection.");
 
-const FAMILIES: [Family; 32] = [
+const FAMILIES: [Family; 39] = [
     REQUESTS,
     DURATION,
     REQUEST_BYTES,
@@ -112,9 +132,16 @@ const FAMILIES: [Family; 32] = [
     CLUSTER_REQUESTS,
     CLUSTER_RETRIES,
     CLUSTER_OVERFLOW,
+    CLUSTER_RETRY_OVERFLOW,
+    CLUSTER_EJECTIONS,
+    CLUSTER_EJECTIONS_5XX,
+    CLUSTER_EJECTIONS_GATEWAY,
+    CLUSTER_EJECTIONS_LOCAL,
+    CLUSTER_EJECTIONS_OVERFLOW,
     CLUSTER_CONNECTIONS,
     CLUSTER_ACTIVE,
     CLUSTER_HEALTHY,
+    CLUSTER_EJECTED,
     LISTENER_CONNECTIONS,
     LISTENER_ACTIVE,
     LISTENER_HANDSHAKES,
@@ -284,43 +311,53 @@ fn outcome_labels(outcome: Outcome) -> [LabelPair; 5] {
     ]
 }
 
-fn clusters(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 8] {
+/// A counter, and how it is read.
+type ClusterCounter = (Family, fn(&ClusterCells) -> u64);
+
+/// What is counted for each cluster.
+const CLUSTER_COUNTERS: [ClusterCounter; 10] = [
+    (CLUSTER_REQUESTS, |cells| cells.requests.get()),
+    (CLUSTER_RETRIES, |cells| cells.retries.get()),
+    (CLUSTER_OVERFLOW, |cells| cells.pending_overflow.get()),
+    (CLUSTER_RETRY_OVERFLOW, |cells| cells.retry_overflow.get()),
+    (CLUSTER_EJECTIONS, |cells| {
+        cells.ejections_5xx.get() + cells.ejections_gateway.get() + cells.ejections_local.get()
+    }),
+    (CLUSTER_EJECTIONS_5XX, |cells| cells.ejections_5xx.get()),
+    (CLUSTER_EJECTIONS_GATEWAY, |cells| cells.ejections_gateway.get()),
+    (CLUSTER_EJECTIONS_LOCAL, |cells| cells.ejections_local.get()),
+    (CLUSTER_EJECTIONS_OVERFLOW, |cells| cells.ejections_overflow.get()),
+    (CLUSTER_CONNECTIONS, |cells| cells.connections_opened.get()),
+];
+
+fn clusters(state: &State, shards: &[Arc<SharedShard>]) -> Vec<MetricFamily> {
+    let names = cluster_names(state);
+    let labels = |name: &ClusterLabel| vec![label("cluster_name", &name.0)];
     let read = |slot: Slot, value: fn(&ClusterCells) -> u64| -> f64 {
         shards.iter().filter_map(|shard| lock(&shard.clusters).get(&slot).map(|cells| value(cells))).sum::<u64>() as f64
     };
-    let mut metrics: [Vec<Metric>; 8] = Default::default();
-    for (name, slot, endpoints) in cluster_names(state) {
-        let labels = || vec![label("cluster_name", &name.0)];
-        let [requests, retries, overflow, refused, ejections, connections, active, healthy] = &mut metrics;
+    let counters = CLUSTER_COUNTERS.into_iter().map(|(of, value)| {
+        family(of, names.iter().map(|(name, slot, _)| counter_metric(labels(name), read(*slot, value))).collect())
+    });
+    let gauges = |value: &dyn Fn(Slot, ClusterHealth) -> f64| -> Vec<Metric> {
+        names.iter().map(|(name, slot, health)| gauge_metric(labels(name), value(*slot, *health))).collect()
+    };
+    let open = |slot: Slot| {
         let opened = read(slot, |cells| cells.connections_opened.get());
-        let closed = read(slot, |cells| cells.connections_closed.get());
-        requests.push(counter_metric(labels(), read(slot, |cells| cells.requests.get())));
-        retries.push(counter_metric(labels(), read(slot, |cells| cells.retries.get())));
-        overflow.push(counter_metric(labels(), read(slot, |cells| cells.pending_overflow.get())));
-        refused.push(counter_metric(labels(), read(slot, |cells| cells.retry_overflow.get())));
-        ejections.push(counter_metric(labels(), read(slot, |cells| cells.ejections.get())));
-        connections.push(counter_metric(labels(), opened));
-        active.push(gauge_metric(labels(), (opened - closed).max(0.0)));
-        healthy.push(gauge_metric(labels(), endpoints as f64));
-    }
-    let [requests, retries, overflow, refused, ejections, connections, active, healthy] = metrics;
-    [
-        family(CLUSTER_REQUESTS, requests),
-        family(CLUSTER_RETRIES, retries),
-        family(CLUSTER_OVERFLOW, overflow),
-        family(CLUSTER_RETRY_OVERFLOW, refused),
-        family(CLUSTER_EJECTIONS, ejections),
-        family(CLUSTER_CONNECTIONS, connections),
-        family(CLUSTER_ACTIVE, active),
-        family(CLUSTER_HEALTHY, healthy),
-    ]
+        (opened - read(slot, |cells| cells.connections_closed.get())).max(0.0)
+    };
+    let mut families: Vec<MetricFamily> = counters.collect();
+    families.push(family(CLUSTER_ACTIVE, gauges(&|slot, _| open(slot))));
+    families.push(family(CLUSTER_HEALTHY, gauges(&|_, health| health.healthy as f64)));
+    families.push(family(CLUSTER_EJECTED, gauges(&|_, health| health.ejected as f64)));
+    families
 }
 
-/// Every cluster and how many of its endpoints take traffic; listed first, as a snapshot may be waiting to be built.
-fn cluster_names(state: &State) -> Vec<(ClusterLabel, Slot, u64)> {
+/// Every cluster and how its endpoints are; listed first, as a snapshot may be waiting to be built.
+fn cluster_names(state: &State) -> Vec<(ClusterLabel, Slot, ClusterHealth)> {
     let clusters = lock(&state.clusters);
-    let healthy = |slot: Slot| clusters.healthy.get(&slot).copied().unwrap_or_default();
-    clusters.names.iter().map(|(name, slot, _)| (name.clone(), slot, healthy(slot))).collect()
+    let health = |slot: Slot| clusters.health.get(&slot).copied().unwrap_or_default();
+    clusters.names.iter().map(|(name, slot, _)| (name.clone(), slot, health(slot))).collect()
 }
 
 fn listeners(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 4] {
@@ -388,7 +425,7 @@ fn spilled(state: &State, routes: &Routes) -> Vec<Metric> {
         return Vec::new();
     }
     let healthy: HashSet<Arc<str>> =
-        cluster_names(state).into_iter().filter(|(.., endpoints)| *endpoints > 0).map(|(name, ..)| name.0).collect();
+        cluster_names(state).into_iter().filter(|(.., health)| health.healthy > 0).map(|(name, ..)| name.0).collect();
     let is_healthy = |share: &Share| healthy.contains(&share.destination);
     let mut metrics = Vec::new();
     for (route, shares) in routes.iter().filter(|(route, _)| spilling.contains(route)) {

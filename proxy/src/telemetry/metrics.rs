@@ -86,10 +86,19 @@ pub(super) struct Share {
     pub(super) base: u64,
 }
 
+/// How the endpoints of a cluster are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClusterHealth {
+    /// How many take traffic: `envoy_cluster_membership_healthy`.
+    pub healthy: u64,
+    /// How many are ejected: `envoy_cluster_outlier_detection_ejections_active`.
+    pub ejected: u64,
+}
+
 /// Clusters and what is known of them without traffic.
 pub(super) struct Clusters {
     pub(super) names: Names<ClusterLabel>,
-    pub(super) healthy: HashMap<Slot, u64>,
+    pub(super) health: HashMap<Slot, ClusterHealth>,
 }
 
 /// Splits and their shares.
@@ -138,7 +147,7 @@ impl State {
             source,
             tag: tag.to_owned(),
             series: Mutex::new(Names::new(SERIES_MAX, DestinationLabels::all("overflow"))),
-            clusters: Mutex::new(Clusters { names: clusters, healthy: HashMap::default() }),
+            clusters: Mutex::new(Clusters { names: clusters, health: HashMap::default() }),
             splits: Mutex::new(Splits { names: splits, routes: HashMap::default(), spilling: HashSet::default() }),
             listeners: Mutex::new(Names::new(LISTENERS_MAX, ListenerLabel(overflow))),
             shards: Mutex::new(Vec::new()),
@@ -167,7 +176,7 @@ impl State {
         }
         let mut clusters = lock(&self.clusters);
         for slot in clusters.names.sweep(now) {
-            clusters.healthy.remove(&slot);
+            clusters.health.remove(&slot);
             shards.iter().for_each(|shard| drop(lock(&shard.clusters).remove(&slot)));
         }
         let mut splits = lock(&self.splits);
@@ -217,9 +226,9 @@ impl Metrics {
         lock(&self.state.clusters).names.id(&ClusterLabel(Arc::clone(name)))
     }
 
-    /// Sets `envoy_cluster_membership_healthy`: how many endpoints take traffic.
-    pub fn set_membership_healthy(&self, cluster: &ClusterId, endpoints: usize) {
-        lock(&self.state.clusters).healthy.insert(cluster.slot, endpoints as u64);
+    /// Says how the endpoints of a cluster are.
+    pub fn set_health(&self, cluster: &ClusterId, health: ClusterHealth) {
+        lock(&self.state.clusters).health.insert(cluster.slot, health);
     }
 
     /// Stands for a listener, by the address that is bound: label `listener_address`, `0.0.0.0_8080` as Envoy has it.

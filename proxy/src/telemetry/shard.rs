@@ -1,6 +1,7 @@
 //! A worker's own counters. In the steady state counting takes no lock, hashes no label and allocates nothing; only the
 //! first request of a series, answer code, flags and protocol registers cells, under a lock of the shard.
 
+use balance::EjectionCause;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -286,9 +287,19 @@ impl Shard {
         self.cluster(cluster, |cells| cells.retry_overflow.add(1));
     }
 
-    /// An endpoint was ejected: `envoy_cluster_outlier_detection_ejections_enforced_total`.
-    pub fn ejection(&mut self, cluster: &ClusterId) {
-        self.cluster(cluster, |cells| cells.ejections.add(1));
+    /// An endpoint was ejected: `envoy_cluster_outlier_detection_ejections_enforced_total`, and the one of its cause.
+    pub fn ejection(&mut self, cluster: &ClusterId, cause: EjectionCause) {
+        self.cluster(cluster, |cells| match cause {
+            EjectionCause::Consecutive5xx => cells.ejections_5xx.add(1),
+            EjectionCause::ConsecutiveGatewayErrors => cells.ejections_gateway.add(1),
+            EjectionCause::ConsecutiveLocalOriginFailures => cells.ejections_local.add(1),
+        });
+    }
+
+    /// An endpoint was not ejected, since that would have been more than are allowed:
+    /// `envoy_cluster_outlier_detection_ejections_overflow`.
+    pub fn ejection_overflow(&mut self, cluster: &ClusterId) {
+        self.cluster(cluster, |cells| cells.ejections_overflow.add(1));
     }
 
     fn cluster(&mut self, id: &ClusterId, count: impl FnOnce(&ClusterCells)) {

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use balance::EjectionCause;
 use config_model::model::Workload;
 use proptest::prelude::*;
 use regex::Regex;
@@ -336,11 +337,12 @@ fn recording_allocates_nothing_in_the_steady_state() {
 fn a_cluster_shows_before_its_first_request() {
     let metrics = metrics();
     let cluster = metrics.cluster(&"outbound|9080|v1|reviews".into());
-    metrics.set_membership_healthy(&cluster, 3);
+    metrics.set_health(&cluster, ClusterHealth { healthy: 3, ejected: 2 });
     let labels = [("cluster_name", "outbound|9080|v1|reviews")];
     let read = exposed(&metrics);
     assert_eq!(read.value("envoy_cluster_upstream_rq_total", &labels), 0.0);
     assert_eq!(read.value("envoy_cluster_membership_healthy", &labels), 3.0);
+    assert_eq!(read.value("envoy_cluster_outlier_detection_ejections_active", &labels), 2.0);
     let (mut one, mut other) = (metrics.shard(), metrics.shard());
     (0..3).for_each(|_| one.upstream_request(&cluster));
     one.upstream_connection_opened(&cluster);
@@ -349,7 +351,10 @@ fn a_cluster_shows_before_its_first_request() {
     one.retry(&cluster);
     other.pending_overflow(&cluster);
     one.retry_overflow(&cluster);
-    (0..2).for_each(|_| other.ejection(&cluster));
+    (0..2).for_each(|_| other.ejection(&cluster, EjectionCause::Consecutive5xx));
+    one.ejection(&cluster, EjectionCause::ConsecutiveGatewayErrors);
+    one.ejection(&cluster, EjectionCause::ConsecutiveLocalOriginFailures);
+    one.ejection_overflow(&cluster);
     let read = exposed(&metrics);
     for (name, value) in [
         ("envoy_cluster_upstream_rq_total", 3.0),
@@ -358,7 +363,11 @@ fn a_cluster_shows_before_its_first_request() {
         ("envoy_cluster_upstream_rq_retry", 1.0),
         ("envoy_cluster_upstream_rq_pending_overflow", 1.0),
         ("envoy_cluster_upstream_rq_retry_overflow", 1.0),
-        ("envoy_cluster_outlier_detection_ejections_enforced_total", 2.0),
+        ("envoy_cluster_outlier_detection_ejections_enforced_total", 4.0),
+        ("envoy_cluster_outlier_detection_ejections_enforced_consecutive_5xx", 2.0),
+        ("envoy_cluster_outlier_detection_ejections_enforced_consecutive_gateway_failure", 1.0),
+        ("envoy_cluster_outlier_detection_ejections_enforced_consecutive_local_origin_failure", 1.0),
+        ("envoy_cluster_outlier_detection_ejections_overflow", 1.0),
     ] {
         assert_eq!(read.value(name, &labels), value, "{name}");
     }
@@ -391,8 +400,8 @@ fn the_share_of_a_destination_without_healthy_endpoints_is_told_where_it_spills(
     assert!(spilled().is_empty(), "not a route that spills");
     metrics.set_spilling([Arc::clone(&route)].into_iter());
     for (healthy, want) in [([1, 1], [0.0, 0.0]), ([1, 0], [0.0, 0.25]), ([0, 0], [0.0, 0.0])] {
-        metrics.set_membership_healthy(&v1, healthy[0]);
-        metrics.set_membership_healthy(&v2, healthy[1]);
+        metrics.set_health(&v1, ClusterHealth { healthy: healthy[0], ejected: 0 });
+        metrics.set_health(&v2, ClusterHealth { healthy: healthy[1], ejected: 0 });
         assert_eq!(spilled(), want, "{healthy:?}");
     }
 }

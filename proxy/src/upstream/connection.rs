@@ -98,6 +98,11 @@ impl UpstreamConnection {
         Security::are_same(self.security.as_deref(), security)
     }
 
+    /// Where its place is counted, if places are limited.
+    pub(super) fn gate(&self) -> Option<&Arc<ConnectionGate>> {
+        self.place.as_ref().map(|(gate, _)| gate)
+    }
+
     /// Whether its place is counted by `gate`.
     pub(super) fn is_of(&self, gate: &Arc<ConnectionGate>) -> bool {
         self.place.as_ref().is_some_and(|(own, _)| Arc::ptr_eq(own, gate))

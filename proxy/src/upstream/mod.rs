@@ -5,11 +5,14 @@ mod connect;
 mod connection;
 mod handshake;
 mod http2;
+mod outliers;
 mod pool;
+mod r#yield;
 
 pub(crate) use connect::{connect, connect_or_refuse};
 pub(crate) use connection::{Security, UpstreamConnection};
 pub(crate) use http2::{BackEndIo, Http2Pool, Http2Stream, Lease, StreamFault, acquire};
+pub(crate) use outliers::report;
 pub(crate) use pool::Pool;
 
 /// What a request has of a connection to a back end.

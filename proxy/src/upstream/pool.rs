@@ -8,6 +8,7 @@ use std::time::Duration;
 use balance::{ConnectionGate, EndpointState};
 use foldhash::fast::RandomState;
 
+use super::r#yield::Yield;
 use super::{Http2Pool, Security, UpstreamConnection};
 use crate::net::Liveness;
 use crate::worker::TICK;
@@ -29,6 +30,7 @@ pub(crate) struct Pool {
     pub(crate) http2: Http2Pool,
     /// By the address of the endpoint's state, which the slot keeps alive.
     slots: RefCell<HashMap<usize, Slot, RandomState>>,
+    r#yield: Yield,
 }
 
 struct Slot {
@@ -109,19 +111,56 @@ impl Pool {
                 place.insert(Slot { endpoint: Arc::clone(&connection.endpoint), idle: Vec::new() })
             }
         };
+        let gate = connection.gate().cloned();
         slot.idle.push(Idle { connection, sweeps: 0 });
+        drop(slots);
+        if let Some(gate) = gate {
+            self.watch(&gate);
+            self.close_for(&gate);
+        }
     }
 
-    /// Closes an idle connection whose place is counted by `gate`, if there is one.
-    pub(super) fn close_one_of(&self, gate: &Arc<ConnectionGate>) {
+    /// Gives up idle connections whose place is counted by `gate` as soon as somebody waits for one, on whichever worker.
+    pub(super) fn watch(&self, gate: &Arc<ConnectionGate>) {
+        self.r#yield.watch(gate);
+    }
+
+    /// Waits until a place is wanted that an idle connection may have.
+    pub(crate) async fn asked(&self) {
+        self.r#yield.asked().await;
+    }
+
+    /// Closes idle connections whose places are wanted.
+    pub(crate) fn give_way(&self) {
+        for gate in self.r#yield.take() {
+            self.close_for(&gate);
+            // Of the others somebody may want one later. Nobody has to be told of a gate that has none here.
+            if self.has_idle_of(&gate) {
+                self.watch(&gate);
+                self.close_for(&gate);
+            }
+        }
+    }
+
+    fn close_for(&self, gate: &Arc<ConnectionGate>) {
+        while gate.waiting() > 0 && self.close_one_of(gate) {}
+    }
+
+    fn has_idle_of(&self, gate: &Arc<ConnectionGate>) -> bool {
+        let is_of = |slot: &Slot| slot.idle.iter().any(|idle| idle.connection.is_of(gate));
+        self.slots.borrow().values().any(is_of) || self.http2.has_any_of(gate)
+    }
+
+    /// Closes an idle connection whose place is counted by `gate`; false if there is none.
+    pub(super) fn close_one_of(&self, gate: &Arc<ConnectionGate>) -> bool {
         let mut slots = self.slots.borrow_mut();
         for slot in slots.values_mut() {
             if let Some(at) = slot.idle.iter().position(|idle| idle.connection.is_of(gate)) {
                 slot.idle.swap_remove(at);
-                return;
+                return true;
             }
         }
-        self.http2.close_one_of(gate);
+        self.http2.close_one_of(gate)
     }
 
     /// Closes connections that were idle for too long, that the back end has closed or is about to, and those to endpoints

@@ -147,6 +147,11 @@ impl Http2Connection {
         self.streams.get() == 0
     }
 
+    /// Where its place is counted, if places are limited.
+    pub(super) fn gate(&self) -> Option<&Arc<ConnectionGate>> {
+        self.place.as_ref().map(|(gate, _)| gate)
+    }
+
     /// Whether its place is counted by `gate`.
     pub(super) fn is_of(&self, gate: &Arc<ConnectionGate>) -> bool {
         self.place.as_ref().is_some_and(|(own, _)| Arc::ptr_eq(own, gate))
@@ -181,7 +186,10 @@ impl Drop for Lease {
         let connection = &self.connection;
         connection.streams.set(connection.streams.get() - 1);
         connection.idle_sweeps.set(0);
-        if connection.is_idle() && (connection.is_over() || connection.local.draining.get()) {
+        // Who opens another one on this worker is served by this one as well.
+        let is_wanted_elsewhere = || self.slot.opening.borrow().is_none() && connection.is_in_the_way();
+        let is_over = connection.is_over() || connection.local.draining.get();
+        if connection.is_idle() && (is_over || is_wanted_elsewhere()) {
             self.slot.forget(connection);
         }
         self.slot.changed.notify_waiters();

@@ -46,7 +46,12 @@ pub(crate) async fn acquire(
             () = changed => continue,
         };
         match begin(local, cluster, entry, security, permit, &slot).await {
-            Ok(connection) => slot.keep(connection),
+            Ok(connection) => {
+                if let Some(gate) = connection.gate() {
+                    local.pool.watch(gate);
+                }
+                slot.keep(connection);
+            }
             Err(error) => {
                 turn.opening.failure.set(Some(error.clone()));
                 return Err(error);

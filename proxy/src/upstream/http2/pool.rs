@@ -57,15 +57,22 @@ impl Http2Pool {
         Rc::clone(slot)
     }
 
-    /// Lets go of an idle connection whose place is counted by `gate`, if there is one.
-    pub(crate) fn close_one_of(&self, gate: &Arc<ConnectionGate>) {
+    /// Whether there is a connection whose place is counted by `gate`.
+    pub(crate) fn has_any_of(&self, gate: &Arc<ConnectionGate>) -> bool {
+        let is_of = |slot: &Rc<Slot>| slot.connections.borrow().iter().any(|one| one.is_of(gate));
+        self.slots.borrow().values().any(is_of)
+    }
+
+    /// Lets go of an idle connection whose place is counted by `gate`; false if there is none.
+    pub(crate) fn close_one_of(&self, gate: &Arc<ConnectionGate>) -> bool {
         for slot in self.slots.borrow().values() {
             let mut connections = slot.connections.borrow_mut();
             if let Some(at) = connections.iter().position(|one| one.is_idle() && one.is_of(gate)) {
                 connections.swap_remove(at);
-                return;
+                return true;
             }
         }
+        false
     }
 
     /// Lets go of connections that were idle for too long, that take no more streams, and of those to endpoints that have left
