@@ -35,6 +35,10 @@ pub(crate) struct GatewayArguments {
     /// The proxy's labels, which Gateways select
     #[arg(long, env = "TIDEGATE_LABELS", value_name = "K=V,...", default_value = "istio=ingressgateway", value_parser = value::labels)]
     labels: Labels,
+    /// Serves HTTP/3 too, wherever HTTPS is served, on the UDP port of the same number (experimental)
+    #[cfg(feature = "http3")]
+    #[arg(long, env = "TIDEGATE_HTTP3")]
+    http3: bool,
     #[command(flatten)]
     proxy: ProxyArguments,
 }
@@ -127,7 +131,10 @@ impl GatewayArguments {
     }
 
     fn options(self) -> GatewayOptions {
-        self.proxy.options(Role::Gateway, self.labels)
+        let options = self.proxy.options(Role::Gateway, self.labels);
+        #[cfg(feature = "http3")]
+        let options = GatewayOptions { http3: self.http3, ..options };
+        options
     }
 }
 
@@ -157,6 +164,8 @@ impl ProxyArguments {
             http10: self.http10,
             memory_limit: self.memory_limit,
             port_map: PortMap::new(self.port_map.into_iter().map(|mapping| (mapping.from, mapping.to))),
+            #[cfg(feature = "http3")]
+            http3: false,
             drain: self.drain,
             version: VERSION.to_owned(),
         }

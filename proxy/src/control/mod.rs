@@ -11,6 +11,8 @@ mod dns;
 mod drain;
 mod files;
 mod pipeline;
+#[cfg(feature = "http3")]
+mod quic;
 mod sockets;
 mod status;
 mod tend;
@@ -37,6 +39,8 @@ use build::Surroundings;
 use drain::Drain;
 use files::Outcome;
 use pipeline::{Built, Pipeline};
+#[cfg(feature = "http3")]
+use quic::QuicSockets;
 use sockets::{Opened, Sockets};
 
 pub(crate) use credentials::Credentials;
@@ -65,6 +69,8 @@ pub(crate) struct Control {
     options: GatewayOptions,
     pipeline: Pipeline,
     sockets: Sockets,
+    #[cfg(feature = "http3")]
+    quic_sockets: QuicSockets,
     status: Arc<Status>,
     metrics: Metrics,
     access_log: Arc<AccessLog>,
@@ -109,6 +115,8 @@ impl Control {
             snapshots: Arc::clone(&store),
             metrics: Arc::new(metrics.clone()),
             access_log: Arc::clone(&access_log),
+            #[cfg(feature = "http3")]
+            http3: options.http3,
             is_edge: options.role == Role::Gateway,
             http10: options.http10,
             connections_per_worker: means.connections_max.div_ceil(options.workers.max(1)).max(1),
@@ -121,6 +129,8 @@ impl Control {
         let file_watch = FileWatch::start(move || tell.blocking_send(()).is_ok())?;
         report(&outcome, &built.findings);
         let mut control = Self {
+            #[cfg(feature = "http3")]
+            quic_sockets: QuicSockets::new(options.http3),
             options,
             pipeline,
             sockets,
@@ -144,7 +154,7 @@ impl Control {
     }
 
     /// The first configuration is in force: from here on we are live.
-    fn serve(&self, opened: Opened) {
+    fn serve(&mut self, opened: Opened) {
         self.listen(opened);
         self.metrics.config_applied(self.pipeline.version(), self.since);
         self.tell();
@@ -164,7 +174,7 @@ impl Control {
                 Some(answers) = self.answers.1.recv() => self.names_found(answers),
                 Some(()) = self.files_changed.recv() => self.look_up_credentials(),
                 _ = look_up.tick(), if self.pipeline.has_names() => self.look_up(),
-                _ = bind_again.tick(), if !draining && self.sockets.failed().next().is_some() => self.bind_again(),
+                _ = bind_again.tick(), if !draining && self.unbound() > 0 => self.bind_again(),
                 _ = release.tick(), if !self.retired.is_empty() => self.retired.retain(|old| Arc::strong_count(old) > 1),
                 _ = tend.tick(), if tend::is_needed(&self.store.load()) => {
                     tend::tend(&self.store.load(), &self.metrics, Instant::now());
@@ -266,7 +276,7 @@ impl Control {
     }
 
     /// Gives workers their new sockets, and says which could not be had.
-    fn listen(&self, opened: Opened) {
+    fn listen(&mut self, opened: Opened) {
         for (address, sockets) in opened.sockets {
             if let Some(workers) = &self.workers {
                 workers.listen(address, sockets);
@@ -275,6 +285,28 @@ impl Control {
         for (_, error) in opened.failures {
             tracing::error!(target: "listener", "{error}; everything else goes on, and this is tried again each second");
         }
+        #[cfg(feature = "http3")]
+        self.listen_quic();
+    }
+
+    /// The same for HTTP/3.
+    #[cfg(feature = "http3")]
+    fn listen_quic(&mut self) {
+        let Some(workers) = &self.workers else { return };
+        let followed = self.quic_sockets.follow(&self.store.load(), &self.sockets);
+        followed.gone.into_iter().for_each(|address| workers.close_quic(address));
+        followed.opened.into_iter().for_each(|(address, socket)| workers.listen_quic(address, socket));
+        for error in followed.failures {
+            tracing::error!(target: "listener", "HTTP/3: {error}; clients use TCP, and this is tried again each second");
+        }
+    }
+
+    /// Listeners that could not be bound.
+    fn unbound(&self) -> usize {
+        let unbound = self.sockets.failed().count();
+        #[cfg(feature = "http3")]
+        let unbound = unbound + self.quic_sockets.failed();
+        unbound
     }
 
     fn bind_again(&mut self) {
@@ -286,6 +318,8 @@ impl Control {
             self.listen(opened);
             self.tell();
         }
+        #[cfg(feature = "http3")]
+        self.listen_quic();
     }
 
     /// Tells the admin and the metrics how things stand.
@@ -302,7 +336,7 @@ impl Control {
             error: Some(error.to_string()),
         }));
         listeners.sort_by_key(|listener| listener.address);
-        self.metrics.set_config_errors(errors.len() + self.sockets.failed().count());
+        self.metrics.set_config_errors(errors.len() + self.unbound());
         let credentials = self.pipeline.credentials();
         let certificates: Arc<[CertificateStatus]> = credentials.status().into();
         let own =

@@ -99,7 +99,7 @@ fn unprivileged(port: u16) -> u16 {
 }
 
 impl BindError {
-    fn new(wanted: SocketAddr, bound: SocketAddr, error: &io::Error) -> Self {
+    pub(super) fn new(wanted: SocketAddr, bound: SocketAddr, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::AddrInUse => Self::InUse { wanted, bound },
             io::ErrorKind::PermissionDenied => Self::Permission { wanted, bound },

@@ -114,6 +114,8 @@ fn gateway_options(options: &Options, folder: &Path) -> GatewayOptions {
         workers: 1,
         access_log: Target::Off,
         port_map: PortMap::new(options.port_map.iter().copied()),
+        #[cfg(feature = "http3")]
+        http3: false,
         drain: DRAIN,
         version: VERSION.to_owned(),
     }

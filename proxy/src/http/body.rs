@@ -115,23 +115,28 @@ impl Source for Http2Stream {
     }
 }
 
-/// The body of a request on an HTTP/2 stream. Trailers end it; HTTP/1.1 back ends don't get them.
-pub(super) struct IncomingBody {
-    incoming: Incoming,
+/// A body that comes on a stream of its own.
+pub(super) trait Streamed: Body<Data = Bytes, Error: Into<SourceFault>> + Unpin {}
+
+impl<B: Body<Data = Bytes, Error: Into<SourceFault>> + Unpin> Streamed for B {}
+
+/// The body of a request on a stream. Trailers end it; HTTP/1.1 back ends don't get them.
+pub(super) struct IncomingBody<B = Incoming> {
+    incoming: B,
     chunk: Bytes,
     trailers: Option<HeaderMap>,
     has_ended: bool,
 }
 
-impl IncomingBody {
+impl<B: Streamed> IncomingBody<B> {
     /// The body of a request.
-    pub(super) fn new(incoming: Incoming) -> Self {
+    pub(super) fn new(incoming: B) -> Self {
         let has_ended = incoming.is_end_stream();
         Self { incoming, chunk: Bytes::new(), trailers: None, has_ended }
     }
 }
 
-impl Source for &mut IncomingBody {
+impl<B: Streamed> Source for &mut IncomingBody<B> {
     fn data(&self) -> &[u8] {
         &self.chunk
     }

@@ -14,6 +14,8 @@ mod forward;
 mod head;
 mod heads;
 mod http2;
+#[cfg(feature = "http3")]
+mod http3;
 mod mirror;
 mod placement;
 mod policy;
@@ -27,3 +29,5 @@ mod target;
 pub(crate) use downstream::serve as serve_http1;
 pub(crate) use head::peer_text;
 pub(crate) use http2::serve as serve_http2;
+#[cfg(feature = "http3")]
+pub(crate) use http3::serve as serve_http3;

@@ -52,6 +52,10 @@ pub(super) fn finish(head: &mut Head, framing: Framing, exchange: &mut Exchange,
     if !head.has(Name::Date) {
         head.append_own(Name::Date, b"date: ", &exchange.record.local().date.get());
     }
+    #[cfg(feature = "http3")]
+    if let Some(port) = exchange.record.http3_port() {
+        head.append(b"alt-svc", format!("h3=\":{port}\"; ma=86400").as_bytes());
+    }
     exchange.record.response_head(head);
 }
 

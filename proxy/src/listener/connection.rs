@@ -38,6 +38,9 @@ pub(crate) enum Protocol {
     Http1,
     /// HTTP/2
     Http2,
+    /// HTTP/3
+    #[cfg(feature = "http3")]
+    Http3,
 }
 
 /// What is known of a connection.
@@ -85,6 +88,22 @@ impl Connection {
             is_redirected: way.is_some(),
             metrics,
         }
+    }
+
+    /// One whose handshake is part of QUIC's, and has told `tls`.
+    #[cfg(feature = "http3")]
+    pub(super) fn over_quic(
+        local: Rc<Local>,
+        listener: SocketAddr,
+        peer: SocketAddr,
+        here: SocketAddr,
+        tls: Box<ClientTls>,
+    ) -> Self {
+        let connection = Self::new(local, listener, peer, here, None);
+        connection.protocol.set(Protocol::Http3);
+        // Set once, here.
+        let _ = connection.tls.set(tls);
+        connection
     }
 
     /// Its listener in the snapshot that is pinned; none if it has just been removed.
@@ -145,6 +164,14 @@ impl Connection {
         chains.is_some_and(|chains| misdirected::is_misdirected(tls, chains, authority, self.protocol()))
     }
 
+    /// The port at which the same may be asked for in HTTP/3, if that is to be told: as Istio, of the Gateway.
+    #[cfg(feature = "http3")]
+    pub(crate) fn http3_port(&self) -> Option<u16> {
+        let is_told = self.local.shared.http3 && self.protocol() != Protocol::Http3;
+        let tls = self.tls.get().filter(|_| is_told)?;
+        tls.chain.offers_http3().then_some(self.listener.port())
+    }
+
     /// What the client speaks.
     pub(crate) fn protocol(&self) -> Protocol {
         self.protocol.get()
@@ -203,6 +230,9 @@ pub(super) async fn serve(local: Rc<Local>, guard: ConnectionGuard, place: Place
             Protocol::Http1 => serve_http1(Rc::clone(&connection), stream, first).await,
             // Boxed, as the futures of HTTP/1 connections would have to have room for it.
             Protocol::Http2 => Box::pin(serve_http2(Rc::clone(&connection), stream, first)).await,
+            // Not over TCP.
+            #[cfg(feature = "http3")]
+            Protocol::Http3 => {}
         }
     }
     drop(connection);
@@ -215,6 +245,9 @@ pub(super) async fn serve_http(connection: Rc<Connection>, stream: Stream, proto
     match protocol {
         Protocol::Http1 => serve_http1(connection, stream, first).await,
         Protocol::Http2 => serve_http2(connection, stream, first).await,
+        // Not over TCP.
+        #[cfg(feature = "http3")]
+        Protocol::Http3 => {}
     }
 }
 
@@ -283,7 +316,7 @@ async fn first_bytes(connection: &Connection, stream: &mut Stream) -> Option<(Pr
                 Poll::Pending => break,
             }
         }
-        if connection.local.draining.get() && !std::mem::replace(&mut hurried, true) {
+        if connection.local.hurrying.get() && !std::mem::replace(&mut hurried, true) {
             connection.deadline.set(FIRST_BYTES_LIMIT);
         }
         if connection.deadline.has_passed(cx) { Poll::Ready(None) } else { Poll::Pending }

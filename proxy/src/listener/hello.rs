@@ -43,6 +43,16 @@ pub(crate) fn read(bytes: &[u8]) -> Hello {
     }
 }
 
+/// Reads the first bytes of a connection that has no records, as QUIC's.
+#[cfg(feature = "http3")]
+pub(crate) fn read_message(bytes: &[u8]) -> Hello {
+    match body_of(bytes) {
+        Some(Some(body)) => client_hello(body).map_or(Hello::NotTls, Hello::Complete),
+        Some(None) => Hello::Incomplete,
+        None => Hello::NotTls,
+    }
+}
+
 /// The next record's content. Nothing: this is no record of a handshake; nothing within: it isn't whole yet.
 fn record<'b>(records: &mut Reader<'b>) -> Option<Option<&'b [u8]>> {
     let header = records.0;

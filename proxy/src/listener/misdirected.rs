@@ -24,8 +24,8 @@ pub(super) fn is_misdirected(tls: &ClientTls, chains: &Chains, authority: &[u8],
     let Ok(host) = std::str::from_utf8(host).map(str::to_ascii_lowercase) else { return false };
     let (Some(own), Some(meant)) = (own, chains.find(Some(&host))) else { return false };
     if Arc::ptr_eq(own, meant) {
-        // Only HTTP/2 clients use a connection for several hosts by themselves, and have to look at the certificate.
-        return protocol == Protocol::Http2 && server_name.is_some() && !covers(tls, &host);
+        // Only clients of HTTP/2 and later use a connection for several hosts by themselves, and have to look at the certificate.
+        return protocol != Protocol::Http1 && server_name.is_some() && !covers(tls, &host);
     }
     true
 }

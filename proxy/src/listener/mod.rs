@@ -6,6 +6,8 @@ mod detect;
 mod handshake;
 mod hello;
 mod misdirected;
+#[cfg(feature = "http3")]
+mod quic;
 mod redirect;
 mod sniff;
 mod socket;
@@ -23,6 +25,8 @@ use crate::worker::{Connections, Local};
 
 pub(crate) use connection::{Connection, Protocol};
 pub(crate) use handshake::ClientTls;
+#[cfg(feature = "http3")]
+pub(crate) use quic::accept as accept_quic;
 pub(crate) use socket::ListeningSocket;
 
 /// Pause after the system refused a connection for want of descriptors or memory, so that the worker doesn't spin.

@@ -46,6 +46,9 @@ pub struct GatewayOptions {
     pub memory_limit: MemoryLimit,
     /// Ports that are bound in place of the Gateways'.
     pub port_map: PortMap,
+    /// Whether HTTP/3 is served where HTTPS is.
+    #[cfg(feature = "http3")]
+    pub http3: bool,
     /// How long requests may take to end once we drain.
     pub drain: Duration,
     /// Version and commit, for `/server_info` and the metric `istio_build`.
@@ -324,6 +327,8 @@ mod tests {
             workers: 1,
             access_log: telemetry::Target::Off,
             port_map: PortMap::default(),
+            #[cfg(feature = "http3")]
+            http3: false,
             drain: Duration::ZERO,
             version: "test".to_owned(),
         };

@@ -135,6 +135,13 @@ impl Chain {
         if self.context().is_none() { self.tcp() } else { None }
     }
 
+    /// Whether its requests may come in HTTP/3, whose TLS is 1.3.
+    #[cfg(feature = "http3")]
+    pub(crate) fn offers_http3(&self) -> bool {
+        let max = self.context().map(|context| context.versions.max);
+        self.routes().is_some() && max == Some(config_model::model::TlsVersion::V1_3)
+    }
+
     /// What it serves with; nothing if it can't serve now.
     pub(crate) fn setup(&self) -> Option<Arc<ServerSetup>> {
         self.setup.load_full()

@@ -35,6 +35,20 @@ pub enum Command {
         /// Bound and listening; its port may be a mapped one.
         socket: std::net::TcpListener,
     },
+    /// Take HTTP/3 on this socket, until [`Command::CloseQuic`] or a drain.
+    #[cfg(feature = "http3")]
+    ListenQuic {
+        /// The key, as above.
+        address: SocketAddr,
+        /// Bound, and nobody else's.
+        socket: std::net::UdpSocket,
+    },
+    /// Have connections of HTTP/3 come to their end, and take no more.
+    #[cfg(feature = "http3")]
+    CloseQuic {
+        /// The key.
+        address: SocketAddr,
+    },
     /// Take what is queued already, then accept no more. Connections live on.
     Close {
         /// The key.
@@ -52,6 +66,9 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Where access-log lines go, and how they look.
     pub access_log: Arc<AccessLog>,
+    /// Whether HTTP/3 is served, and told of where it is.
+    #[cfg(feature = "http3")]
+    pub http3: bool,
     /// Whether requests come from strangers at the edge of the mesh, and not from the workload beside us.
     pub is_edge: bool,
     /// Whether HTTP/1.0 is served.
@@ -97,6 +114,20 @@ impl Workers {
     /// Stops accepting on `address`.
     pub fn close(&self, address: SocketAddr) {
         self.threads.iter().for_each(|worker| worker.send(Command::Close { address }));
+    }
+
+    /// Gives one worker the socket for HTTP/3 at `address`: always the same one for the same address, and others for others.
+    #[cfg(feature = "http3")]
+    pub fn listen_quic(&self, address: SocketAddr, socket: std::net::UdpSocket) {
+        if let Some(worker) = self.threads.get(usize::from(address.port()) % self.threads.len().max(1)) {
+            worker.send(Command::ListenQuic { address, socket });
+        }
+    }
+
+    /// Has connections of HTTP/3 at `address` come to their end.
+    #[cfg(feature = "http3")]
+    pub fn close_quic(&self, address: SocketAddr) {
+        self.threads.iter().for_each(|worker| worker.send(Command::CloseQuic { address }));
     }
 
     /// Begins to drain all workers; [`Workers::join`] tells when the last request has ended.

@@ -31,11 +31,19 @@ struct Worker {
     local: Rc<Local>,
     /// Dropping the sender closes the listener.
     listeners: HashMap<SocketAddr, oneshot::Sender<()>>,
+    /// The same for those of HTTP/3.
+    #[cfg(feature = "http3")]
+    quic_listeners: HashMap<SocketAddr, oneshot::Sender<()>>,
 }
 
 impl Worker {
     fn new(shared: &Arc<Shared>) -> Self {
-        Self { local: Local::new(Arc::clone(shared)), listeners: HashMap::new() }
+        Self {
+            local: Local::new(Arc::clone(shared)),
+            listeners: HashMap::new(),
+            #[cfg(feature = "http3")]
+            quic_listeners: HashMap::new(),
+        }
     }
 
     async fn work(mut self, mut commands: UnboundedReceiver<Command>) -> io::Result<()> {
@@ -62,6 +70,15 @@ impl Worker {
             Command::Listen { address, socket } => self.listen(address, socket),
             Command::Close { address } => drop(self.listeners.remove(&address)),
             Command::Drain => self.drain(),
+            #[cfg(feature = "http3")]
+            Command::ListenQuic { address, socket } => {
+                let (open, closed) = oneshot::channel();
+                self.local.connections.listening(1);
+                tokio::task::spawn_local(listener::accept_quic(Rc::clone(&self.local), address, socket, closed));
+                self.quic_listeners.insert(address, open);
+            }
+            #[cfg(feature = "http3")]
+            Command::CloseQuic { address } => drop(self.quic_listeners.remove(&address)),
         }
     }
 
@@ -79,6 +96,8 @@ impl Worker {
 
     fn drain(&mut self) {
         self.listeners.clear();
+        #[cfg(feature = "http3")]
+        self.quic_listeners.clear();
         self.local.drain();
     }
 }

@@ -22,14 +22,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A gateway whose port 443 is bound on any that is free.
 pub(crate) struct Running {
     pub(crate) folder: TempDir,
-    gateway: Gateway,
+    pub(crate) gateway: Gateway,
 }
 
 impl Running {
     pub(crate) fn start(files: &[(&str, &str)]) -> Self {
+        Self::start_with(files, |_| {})
+    }
+
+    /// With other options, whose folder is known.
+    pub(crate) fn start_with(files: &[(&str, &str)], change: impl FnOnce(&mut GatewayOptions)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         files.iter().for_each(|(name, text)| std::fs::write(folder.path().join(name), text).unwrap());
-        let options = GatewayOptions {
+        let mut options = GatewayOptions {
             role: config_model::resolve::Role::Gateway,
             config: folder.path().to_owned(),
             namespace: "default".to_owned(),
@@ -41,9 +46,12 @@ impl Running {
             workers: 2,
             access_log: Target::Off,
             port_map: PortMap::new([(443, 0), (80, 0)]),
+            #[cfg(feature = "http3")]
+            http3: true,
             drain: Duration::from_secs(10),
             version: "test".to_owned(),
         };
+        change(&mut options);
         let gateway = Gateway::start(options, None).unwrap();
         Self { folder, gateway }
     }

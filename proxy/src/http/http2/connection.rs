@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http1::Message;
-use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 
@@ -18,6 +17,7 @@ use super::io::ClientIo;
 use super::request::{Client, into_message};
 use super::response::ResponseBody;
 use super::tunnel::Upgrade;
+use crate::http::body::Streamed;
 use crate::http::exchange::{Plan, plan, refuse};
 use crate::http::forward::{Forwarding, Outcome, forward};
 use crate::http::record::Exchange;
@@ -27,7 +27,7 @@ use crate::pressure::Pressure;
 use crate::worker::Deadline;
 
 /// Without a request.
-const IDLE_LIMIT: Duration = Duration::from_secs(75);
+pub(in crate::http) const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// For a client to answer our goodbye.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 /// A client that takes nothing of its answer.
@@ -42,7 +42,7 @@ const STREAMS_MAX: u32 = 100;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// What goes on on a connection.
-pub(super) struct State {
+pub(in crate::http) struct State {
     pub(super) connection: Rc<Connection>,
     requests: Cell<u32>,
     /// For a client whose socket takes nothing.
@@ -54,14 +54,14 @@ pub(super) struct State {
 }
 
 impl State {
-    fn new(connection: Rc<Connection>) -> Self {
+    pub(in crate::http) fn new(connection: Rc<Connection>) -> Self {
         let deadline = || Deadline::new(&connection.local.deadlines);
         let (stall, windows) = (deadline(), deadline());
         Self { requests: Cell::new(0), stall, windows, parts_owed: Cell::new(0), connection }
     }
 
     /// So many more, or fewer, parts of answers wait for the client to take them.
-    pub(super) fn owed(&self, change: i32) {
+    pub(in crate::http) fn owed(&self, change: i32) {
         self.parts_owed.set(self.parts_owed.get().saturating_add_signed(change));
         if self.parts_owed.get() == 0 { self.windows.clear() } else { self.windows.set(WRITE_LIMIT) }
     }
@@ -95,7 +95,7 @@ impl State {
             && (local.draining.get() || self.requests.get() == 0 || local.pressure.get() >= Pressure::Severe)
     }
 
-    fn verdict(&self, cx: &Context<'_>) -> Option<Verdict> {
+    pub(in crate::http) fn verdict(&self, cx: &Context<'_>) -> Option<Verdict> {
         let stalled = self.stall.has_passed(cx) | self.windows.has_passed(cx);
         let idle = self.connection.deadline.has_passed(cx);
         if stalled { Some(Verdict::Reset) } else { idle.then_some(Verdict::Idle) }
@@ -103,10 +103,10 @@ impl State {
 }
 
 /// A request under way, until it is dropped.
-pub(super) struct Busy(Rc<State>);
+pub(in crate::http) struct Busy(Rc<State>);
 
 impl Busy {
-    fn new(state: &Rc<State>) -> Self {
+    pub(in crate::http) fn new(state: &Rc<State>) -> Self {
         state.request_begins();
         Self(Rc::clone(state))
     }
@@ -129,7 +129,7 @@ impl Drop for Busy {
 }
 
 /// Why a connection ends before HTTP ends it.
-enum Verdict {
+pub(in crate::http) enum Verdict {
     /// It was idle for too long.
     Idle,
     /// The client takes nothing.
@@ -151,7 +151,10 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, first: Box
         .enable_connect_protocol()
         .max_header_list_size(HEAD_BYTES_MAX);
     let owner = Rc::clone(&state);
-    let service = service_fn(move |request| exchange(Busy::new(&owner), request));
+    let service = service_fn(move |mut request| {
+        let upgrade = Upgrade::take(&mut request, &owner.connection.local);
+        exchange(Busy::new(&owner), request, upgrade)
+    });
     let Some(io) = ClientIo::new(stream, ahead, Rc::clone(&state)) else { return };
     let mut http = builder.serve_connection(io, service);
     let mut leaving = false;
@@ -175,11 +178,14 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, first: Box
     .await;
 }
 
-/// Serves one request.
-async fn exchange(busy: Busy, mut request: Request<Incoming>) -> Result<Response<ResponseBody>, Infallible> {
+/// Serves one request, which may ask for an `upgrade`.
+pub(in crate::http) async fn exchange<B: Streamed>(
+    busy: Busy,
+    request: Request<B>,
+    upgrade: Option<Upgrade>,
+) -> Result<Response<ResponseBody<B>>, Infallible> {
     let connection = Rc::clone(&busy.state().connection);
     let pinned = connection.local.pin();
-    let upgrade = Upgrade::take(&mut request, &connection.local);
     let (parts, body) = request.into_parts();
     let (message, read) = into_message(&parts, &body, upgrade.as_ref(), &connection.local.memory);
     let mut exchange = Exchange::begin(&connection, &pinned, message);
@@ -205,13 +211,13 @@ async fn exchange(busy: Busy, mut request: Request<Incoming>) -> Result<Response
     }
 }
 
-async fn forwarded(
+async fn forwarded<B: Streamed>(
     forwarding: Forwarding<'_>,
     mut exchange: Exchange,
-    mut client: Client,
+    mut client: Client<B>,
     upgrade: Option<Upgrade>,
     busy: Busy,
-) -> Response<ResponseBody> {
+) -> Response<ResponseBody<B>> {
     let rules = [&forwarding.route.response_headers, &forwarding.destination.response_headers];
     match forward(&forwarding, &mut exchange, &mut client, &rules).await {
         Outcome::Relay(relay) if relay.response.head().status() == 101 => {

@@ -8,3 +8,7 @@ mod response;
 mod tunnel;
 
 pub(crate) use connection::serve;
+#[cfg(feature = "http3")]
+pub(super) use connection::{Busy, IDLE_LIMIT, State, Verdict, exchange};
+#[cfg(feature = "http3")]
+pub(super) use response::ResponseBody;

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 
 use super::tunnel::Upgrade;
 use crate::http::attempt::Client as AttemptClient;
-use crate::http::body::IncomingBody;
+use crate::http::body::{IncomingBody, Streamed};
 use crate::http::head::Refusal;
 use crate::listener::Connection;
 use crate::worker::{Deadline, Memory};
@@ -20,7 +20,7 @@ use crate::worker::{Deadline, Memory};
 /// key.
 pub(super) fn into_message(
     parts: &Parts,
-    body: &Incoming,
+    body: &impl Body,
     upgrade: Option<&Upgrade>,
     memory: &Memory,
 ) -> (Box<Message>, Result<(), Refusal>) {
@@ -103,22 +103,25 @@ fn push_cookies(parts: &Parts, out: &mut Vec<u8>) {
 }
 
 /// The client's side of a stream.
-pub(super) struct Client {
-    body: IncomingBody,
+pub(super) struct Client<B: Streamed = Incoming> {
+    body: IncomingBody<B>,
     deadline: Deadline,
 }
 
-impl Client {
+impl<B: Streamed> Client<B> {
     /// With the body of its request.
-    pub(super) fn new(connection: &Connection, body: Incoming) -> Self {
+    pub(super) fn new(connection: &Connection, body: B) -> Self {
         Self { body: IncomingBody::new(body), deadline: Deadline::new(&connection.local.deadlines) }
     }
 }
 
-impl AttemptClient for Client {
-    type Body<'a> = &'a mut IncomingBody;
+impl<B: Streamed> AttemptClient for Client<B> {
+    type Body<'a>
+        = &'a mut IncomingBody<B>
+    where
+        B: 'a;
 
-    fn body<'a>(&'a mut self, _: &'a mut Message) -> &'a mut IncomingBody {
+    fn body<'a>(&'a mut self, _: &'a mut Message) -> &'a mut IncomingBody<B> {
         &mut self.body
     }
 

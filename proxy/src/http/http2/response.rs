@@ -8,13 +8,14 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http1::{Framing, Head, Message};
+use hyper::body::Incoming;
 
 use super::connection::Busy;
 use super::request::Client;
 use crate::http::answer::Made;
 use crate::http::attempt::Client as AttemptClient;
 use crate::http::attempt::Upload;
-use crate::http::body::StreamBody;
+use crate::http::body::{StreamBody, Streamed};
 use crate::http::forward::{Relay, framing_of};
 use crate::http::heads;
 use crate::http::pump::{Source, SourceFault};
@@ -26,7 +27,7 @@ use crate::worker::Memory;
 
 /// Why the body of an answer broke off.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BodyError {
+pub(in crate::http) enum BodyError {
     /// The back end broke it off.
     #[error(transparent)]
     Source(#[from] SourceFault),
@@ -39,34 +40,34 @@ pub(super) enum BodyError {
 }
 
 /// The body of an answer on its way to the client. When it ends, or is dropped, the exchange is over and recorded.
-pub(super) struct ResponseBody {
-    content: Content,
+pub(in crate::http) struct ResponseBody<B: Streamed = Incoming> {
+    content: Content<B>,
     exchange: Option<Box<Exchange>>,
     busy: Busy,
     /// Whether the client's side holds a part of the answer that it has not taken.
     owed: bool,
 }
 
-enum Content {
+enum Content<B: Streamed> {
     /// Made here.
     Whole(Bytes),
     /// From a back end.
-    Relay(Box<Download>),
+    Relay(Box<Download<B>>),
     /// All has been passed.
     Ended,
 }
 
-struct Download {
+struct Download<B: Streamed> {
     upstream: Upstream,
     response: Box<Message>,
     upload: Option<Box<Upload>>,
-    client: Client,
+    client: Client<B>,
     keeps: bool,
     /// The tick in which the back end has been silent for too long.
     silent: Option<u32>,
 }
 
-impl ResponseBody {
+impl<B: Streamed> ResponseBody<B> {
     /// An answer made here.
     pub(super) fn whole(made: Made, exchange: Exchange, busy: Busy) -> Response<Self> {
         let Made { response, body, .. } = made;
@@ -87,7 +88,7 @@ impl ResponseBody {
     }
 
     /// A back end's answer.
-    pub(super) fn relay(relay: Relay, client: Client, exchange: Exchange, busy: Busy) -> Response<Self> {
+    pub(super) fn relay(relay: Relay, client: Client<B>, exchange: Exchange, busy: Busy) -> Response<Self> {
         let Relay { upstream, response, upload, keeps, out } = relay;
         exchange.record.local().memory.give_back_out(out);
         let head = into_parts(response.head());
@@ -164,7 +165,7 @@ impl ResponseBody {
     }
 }
 
-impl Download {
+impl<B: Streamed> Download<B> {
     /// Whether nothing is left to be passed, no trailers either.
     fn is_complete(&self) -> bool {
         match &self.upstream {
@@ -199,13 +200,15 @@ impl Download {
             }
             Poll::Pending => {
                 exchange.record.has_waited = true;
-                if timed_out(cx, exchange, self.upload.is_none()) {
+                if timed_out(cx, exchange, self.upload.is_none(), &local.deadlines) {
                     return Poll::Ready(Err(BodyError::TimedOut));
                 }
-                let due = *self.silent.get_or_insert_with(|| local.deadlines.after(std::time::Duration::from_secs(30)));
+                let limit = exchange.record.silence_limit();
+                let due = *self.silent.get_or_insert_with(|| local.deadlines.after(limit));
                 let deadline = self.client.deadline();
-                deadline.set_at(due);
-                if deadline.has_passed(cx) { Poll::Ready(Err(BodyError::Silent)) } else { Poll::Pending }
+                deadline.set_at(exchange.rare.as_ref().map_or(due, |rare| rare.wakes_in(due)));
+                deadline.register(cx.waker());
+                if local.deadlines.has_come(due) { Poll::Ready(Err(BodyError::Silent)) } else { Poll::Pending }
             }
         }
     }
@@ -269,7 +272,7 @@ fn into_parts(head: &Head) -> Response<()> {
     response
 }
 
-impl Body for ResponseBody {
+impl<B: Streamed> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -303,7 +306,7 @@ impl Body for ResponseBody {
     }
 }
 
-impl Drop for ResponseBody {
+impl<B: Streamed> Drop for ResponseBody<B> {
     /// hyper drops a body that says it has ended without asking for more; any other body was broken off by the client.
     fn drop(&mut self) {
         self.taken();

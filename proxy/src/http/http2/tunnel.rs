@@ -23,7 +23,7 @@ use crate::worker::Local;
 const BLOCK: usize = 16 * 1024;
 
 /// A client's wish to speak WebSocket on its stream.
-pub(super) struct Upgrade {
+pub(in crate::http) struct Upgrade {
     stream: OnUpgrade,
     /// What HTTP/1.1's handshake wants, and HTTP/2's has not: 16 random bytes in base64.
     key: String,

@@ -1,0 +1,140 @@
+//! One connection of HTTP/3, and the deadlines that hold for it.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h3::error::Code;
+use h3::server::RequestResolver;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
+
+use super::request::{self, End};
+use super::transport::{Shared, Transport};
+use crate::http::http2::{IDLE_LIMIT, State, Verdict};
+use crate::listener::Connection;
+
+/// For a client to take our goodbye, and the settings before it.
+const CONTROL_LIMIT: Duration = Duration::from_secs(1);
+/// Decoded fields of a head as the library counts them. More than what we take, so that it is us who refuse, and log it.
+const FIELDS_MAX: u64 = 4 * http1::HEAD_BYTES_MAX as u64;
+/// Streams that may end early, besides a tenth of all. Source: PROMISES.md, section 2.
+const EARLY_MAX: u64 = 100;
+
+type Http = h3::server::Connection<Transport, Bytes>;
+
+/// What happens on a connection.
+enum Event {
+    /// A stream begins.
+    Stream(Box<RequestResolver<Transport, Bytes>>),
+    /// One has ended.
+    Ended(Result<End, JoinError>),
+    /// We want to end, or the client is idle.
+    Leave,
+    /// It is over: nothing is under way any more, or the client has gone, or takes nothing.
+    Over,
+}
+
+/// A connection as it is served.
+struct Served {
+    state: Rc<State>,
+    shared: Rc<Shared>,
+    requests: JoinSet<End>,
+    streams: u64,
+    early: u64,
+    is_leaving: bool,
+}
+
+/// Serves a connection to its end. The sender of `leaving` is gone once it is to come to that.
+pub(crate) async fn serve(connection: Rc<Connection>, quic: quinn::Connection, mut leaving: watch::Receiver<()>) {
+    connection.deadline.set(IDLE_LIMIT);
+    let shared = Rc::new(Shared::default());
+    let mut builder = h3::server::builder();
+    builder.max_field_section_size(FIELDS_MAX).send_grease(false);
+    let beginning = builder.build(Transport::new(quic.clone(), Rc::clone(&shared)));
+    let Ok(Ok(mut http)) = timeout(CONTROL_LIMIT, beginning).await else { return };
+    let state = Rc::new(State::new(connection));
+    let mut served = Served { state, shared, requests: JoinSet::new(), streams: 0, early: 0, is_leaving: false };
+    let code = loop {
+        match served.next(&mut http, &mut leaving).await {
+            Event::Stream(resolver) => served.begin(*resolver),
+            Event::Ended(end) => {
+                served.end(end);
+                if served.early > EARLY_MAX + served.streams / 10 {
+                    break Code::H3_EXCESSIVE_LOAD;
+                }
+            }
+            Event::Leave => {
+                served.is_leaving = true;
+                served.shared.refuses.set(true);
+                // Says which requests were not looked at, so that clients can send them elsewhere.
+                let _ = timeout(CONTROL_LIMIT, http.shutdown(1)).await;
+            }
+            Event::Over => break Code::H3_NO_ERROR,
+        }
+    };
+    if served.is_leaving && quic.close_reason().is_none() {
+        // For requests that were on their way when we said goodbye: they are refused by name, not cut.
+        let refusing = async { while let Ok(Some(_)) = http.accept().await {} };
+        let _ = timeout(CONTROL_LIMIT.min(quic.rtt() * 3), refusing).await;
+    }
+    quic.close(quinn::VarInt::from_u64(code.value()).unwrap_or_default(), b"");
+}
+
+impl Served {
+    async fn next(&mut self, http: &mut Http, leaving: &mut watch::Receiver<()>) -> Event {
+        let mut accepting = pin!(http.accept());
+        let mut left = pin!(leaving.changed());
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(Some(end)) = self.requests.poll_join_next(cx) {
+                return Poll::Ready(Event::Ended(end));
+            }
+            if self.is_leaving && self.requests.is_empty() {
+                return Poll::Ready(Event::Over);
+            }
+            if let Poll::Ready(event) = self.poll_time(cx) {
+                return Poll::Ready(event);
+            }
+            if !self.is_leaving && left.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Event::Leave);
+            }
+            accepting.as_mut().poll(cx).map(|accepted| match accepted {
+                Ok(Some(resolver)) => Event::Stream(Box::new(resolver)),
+                Ok(None) | Err(_) => Event::Over,
+            })
+        })
+        .await
+    }
+
+    fn poll_time(&self, cx: &Context<'_>) -> Poll<Event> {
+        match self.state.verdict(cx) {
+            Some(Verdict::Reset) => Poll::Ready(Event::Over),
+            Some(Verdict::Idle) if !self.is_leaving => Poll::Ready(Event::Leave),
+            _ => Poll::Pending,
+        }
+    }
+
+    fn begin(&mut self, resolver: RequestResolver<Transport, Bytes>) {
+        self.streams += 1;
+        // The stream has just been accepted.
+        if let Some(aside) = self.shared.aside.take() {
+            self.requests.spawn_local(request::serve(Rc::clone(&self.state), resolver, aside));
+        }
+    }
+
+    fn end(&mut self, end: Result<End, JoinError>) {
+        match end {
+            Ok(End::Answered) => {}
+            Ok(End::Early) => self.early += 1,
+            Err(error) => {
+                if let Ok(panic) = error.try_into_panic() {
+                    // It costs the connection, and is counted there.
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+    }
+}
