@@ -106,8 +106,8 @@ fn measure(part: &str) -> Result<BTreeMap<String, u64>, BenchError> {
         let total = callgrind::count_section(&["--one", scenario.name])?;
         counts.insert(scenario.name.to_owned(), total / u64::from(scenario.operations));
     }
-    if request_cost::NAME.contains(part) {
-        counts.insert(request_cost::NAME.to_owned(), request_cost::measure()?);
+    for request in request_cost::ALL.iter().filter(|request| request.name.contains(part)) {
+        counts.insert(request.name.to_owned(), request.measure()?);
     }
     Ok(counts)
 }

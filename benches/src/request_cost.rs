@@ -12,8 +12,27 @@ use std::time::{Duration, Instant};
 use crate::backends::{self, Client};
 use crate::callgrind::{self, CallgrindError};
 
-/// Host and prefix match, 50/50 split, least work of all that is real.
-pub(crate) const NAME: &str = "request/h1-small";
+/// A gateway whose requests are counted.
+pub(crate) struct RequestCost {
+    /// Of the benchmark.
+    pub(crate) name: &'static str,
+    /// Of the DestinationRule, `trafficPolicy`.
+    traffic_policy: &'static str,
+    /// Of the rule, beside its match and its destinations.
+    rule: &'static str,
+}
+
+/// Host and prefix match and a 50/50 split, with the least of policies that is real, and with all that guard requests.
+pub(crate) const ALL: [RequestCost; 2] = [
+    RequestCost { name: "request/h1-small", traffic_policy: "loadBalancer: {simple: ROUND_ROBIN}", rule: "" },
+    RequestCost {
+        name: "request/h1-small-armed",
+        traffic_policy: "loadBalancer: {simple: LEAST_REQUEST}, outlierDetection: {consecutive5xxErrors: 5, maxEjectionPercent: \
+                         100}, connectionPool: {tcp: {maxConnections: 1000}, http: {http1MaxPendingRequests: 1000, \
+                         http2MaxRequests: 1000, maxRetries: 10}}",
+        rule: "timeout: 15s\n    retries: {attempts: 3, perTryTimeout: 5s, retryOn: '5xx,reset,connect-failure'}",
+    },
+];
 
 /// Connections that clients keep. All send, then all are answered: the worker finds many at once, as under load.
 const CONNECTIONS: usize = 64;
@@ -39,34 +58,49 @@ pub(crate) enum RequestCostError {
     Status(u16),
 }
 
-/// Instructions a request.
-pub(crate) fn measure() -> Result<u64, RequestCostError> {
-    let program = std::env::current_exe().map_err(during("finding the program"))?.with_file_name("tidegate");
-    if !program.exists() {
-        return Err(RequestCostError::NotBuilt(program));
+impl RequestCost {
+    /// Instructions a request.
+    pub(crate) fn measure(&self) -> Result<u64, RequestCostError> {
+        let program = std::env::current_exe().map_err(during("finding the program"))?.with_file_name("tidegate");
+        if !program.exists() {
+            return Err(RequestCostError::NotBuilt(program));
+        }
+        let short = self.run(&program, ROUNDS_SHORT)?;
+        let long = self.run(&program, ROUNDS_LONG)?;
+        Ok(long.saturating_sub(short) / (CONNECTIONS as u64 * (ROUNDS_LONG - ROUNDS_SHORT)))
     }
-    let short = run(&program, ROUNDS_SHORT)?;
-    let long = run(&program, ROUNDS_LONG)?;
-    Ok(long.saturating_sub(short) / (CONNECTIONS as u64 * (ROUNDS_LONG - ROUNDS_SHORT)))
+
+    /// Instructions of a gateway from start to end, that serves so many requests on every connection.
+    fn run(&self, program: &Path, rounds: u64) -> Result<u64, RequestCostError> {
+        let counts = callgrind::counts_file(program);
+        let folder = counts.with_extension("config");
+        let (port, admin) = free_ports().map_err(during("finding free ports"))?;
+        fs::create_dir_all(&folder).map_err(during("making the configuration's folder"))?;
+        fs::write(folder.join("bench.yaml"), self.configuration(port)?).map_err(during("writing the configuration"))?;
+        let mut gateway = Gateway::start(program, &counts, &folder, admin)?;
+        let loaded = gateway.wait_for(port).and_then(|()| load(port, rounds));
+        let ended = gateway.end(admin);
+        let _ = fs::remove_dir_all(&folder);
+        loaded.and(ended)?;
+        Ok(callgrind::take_count(&counts)?)
+    }
+
+    /// One endpoint for v1, two for v2.
+    fn configuration(&self, port: u16) -> Result<String, RequestCostError> {
+        let mut endpoints = String::new();
+        for version in ["v1", "v2", "v2"] {
+            let backend = backends::start().map_err(during("starting a back end"))?.port();
+            endpoints +=
+                &format!("  - {{address: 127.0.0.1, ports: {{http: {backend}}}, labels: {{version: {version}}}}}\n");
+        }
+        let text =
+            include_str!("request_cost.yaml").replace("PORT", &port.to_string()).replace("  - ENDPOINTS\n", &endpoints);
+        Ok(text.replace("TRAFFIC", self.traffic_policy).replace("RULE", self.rule))
+    }
 }
 
 fn during(doing: &'static str) -> impl Fn(io::Error) -> RequestCostError {
     move |error| RequestCostError::Io { doing, error }
-}
-
-/// Instructions of a gateway from start to end, that serves so many requests on every connection.
-fn run(program: &Path, rounds: u64) -> Result<u64, RequestCostError> {
-    let counts = callgrind::counts_file(program);
-    let folder = counts.with_extension("config");
-    let (port, admin) = free_ports().map_err(during("finding free ports"))?;
-    fs::create_dir_all(&folder).map_err(during("making the configuration's folder"))?;
-    fs::write(folder.join("bench.yaml"), configuration(port)?).map_err(during("writing the configuration"))?;
-    let mut gateway = Gateway::start(program, &counts, &folder, admin)?;
-    let loaded = gateway.wait_for(port).and_then(|()| load(port, rounds));
-    let ended = gateway.end(admin);
-    let _ = fs::remove_dir_all(&folder);
-    loaded.and(ended)?;
-    Ok(callgrind::take_count(&counts)?)
 }
 
 /// Two ports that are free now.
@@ -78,17 +112,6 @@ fn free_ports() -> io::Result<(u16, u16)> {
 
 fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-}
-
-/// One endpoint for v1, two for v2.
-fn configuration(port: u16) -> Result<String, RequestCostError> {
-    let mut endpoints = String::new();
-    for version in ["v1", "v2", "v2"] {
-        let backend = backends::start().map_err(during("starting a back end"))?.port();
-        endpoints +=
-            &format!("  - {{address: 127.0.0.1, ports: {{http: {backend}}}, labels: {{version: {version}}}}}\n");
-    }
-    Ok(include_str!("request_cost.yaml").replace("PORT", &port.to_string()).replace("  - ENDPOINTS\n", &endpoints))
 }
 
 /// Sends `rounds` requests over each of the connections.
@@ -167,10 +190,11 @@ mod tests {
 
     #[test]
     fn the_configuration_names_its_port_and_three_back_ends() {
-        let text = configuration(18_080).unwrap();
+        let text = ALL[1].configuration(18_080).unwrap();
         assert!(text.contains("number: 18080"), "{text}");
         assert_eq!(text.matches("address: 127.0.0.1,").count(), 3, "{text}");
         assert!(!text.contains("PORT") && !text.contains("ENDPOINTS"), "{text}");
+        assert!(!text.contains("TRAFFIC") && !text.contains("RULE") && text.contains("outlierDetection"), "{text}");
     }
 
     #[test]

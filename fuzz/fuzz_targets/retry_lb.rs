@@ -78,10 +78,10 @@ fuzz_target!(|input: Input| {
         now += Duration::from_secs(request.later.into());
         set.tick(now);
         serve(&set, &mut picker, &mut draw, request, now);
-        let ejected = set.entries().iter().filter(|entry| entry.state.is_ejected()).count();
+        let ejected = set.entries().filter(|entry| entry.state.is_ejected()).count();
         assert_eq!(set.cluster().ejected() as usize, ejected);
     }
-    assert!(set.entries().iter().all(|entry| entry.state.active() == 0));
+    assert!(set.entries().all(|entry| entry.state.active() == 0));
     assert_eq!((set.cluster().requests(), set.cluster().retries()), (0, 0));
 });
 

@@ -116,8 +116,8 @@ pub struct ClusterRuntime {
     pub has_limits: bool,
     /// Metric cells of the cluster.
     pub metrics: ClusterId,
-    /// What the log and the metrics need of each entry of `endpoints`.
-    pub labels: Box<[EndpointLabels]>,
+    /// What the log and the metrics need of each entry of `endpoints`, in the same blocks.
+    pub labels: Box<[Arc<[EndpointLabels]>]>,
     /// Metric cells of requests that reached no endpoint.
     pub unreached_series: SeriesId,
 }
@@ -125,7 +125,7 @@ pub struct ClusterRuntime {
 impl ClusterRuntime {
     /// What is to be said of the endpoint at `index`.
     pub fn endpoint(&self, index: EntryIndex) -> Option<&EndpointLabels> {
-        self.labels.get(index.0 as usize)
+        self.labels.get(index.block())?.get(index.place())
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use balance::{EndpointSet, EntryIndex, Picker, Report, SetRules, Wish, sticky_index};
-use config_model::model::{Balancing, ClusterPolicy, OutlierDetection};
+use config_model::model::{Balancing, ClusterPolicy, Endpoint, EndpointList, OutlierDetection};
 
 use super::Scenario;
 use crate::models::endpoints;
@@ -116,16 +116,17 @@ fn ejections(balancing: Balancing) -> Box<dyn FnMut(u32)> {
     })
 }
 
-/// The endpoint in the middle goes, then comes back.
+/// The endpoint in the middle goes, then comes back. Endpoints are in lists of a hundred, as Kubernetes' slices have them.
 fn changes(weight: fn(u16) -> u32) -> Box<dyn FnMut(u32)> {
     let now = Instant::now();
-    let all = endpoints(10_000, weight);
+    let all: Vec<Arc<Endpoint>> = endpoints(10_000, weight).into_iter().map(Arc::new).collect();
+    let all: Vec<EndpointList> = all.chunks(100).map(EndpointList::from).collect();
     let mut fewer = all.clone();
-    fewer.remove(5_000);
+    fewer[50] = fewer[50][1..].into();
     let mut lists = vec![all.clone(), fewer.clone(), all.clone(), fewer];
-    let mut set = EndpointSet::new(all, rules(Balancing::RoundRobin), None, now);
+    let mut set = EndpointSet::of_lists(all, rules(Balancing::RoundRobin), None, now);
     Box::new(move |_| {
-        let endpoints = lists.pop().unwrap_or_default();
-        set = EndpointSet::new(endpoints, rules(Balancing::RoundRobin), Some(&set), now);
+        let lists = lists.pop().unwrap_or_default();
+        set = EndpointSet::of_lists(lists, rules(Balancing::RoundRobin), Some(&set), now);
     })
 }

@@ -1,6 +1,7 @@
 //! What is measured: one scenario for each question.
 
 mod balance;
+mod endpoints;
 mod routing;
 
 /// A benchmark.
@@ -16,7 +17,7 @@ pub(crate) struct Scenario {
 
 /// Every benchmark within this process.
 pub(crate) fn all() -> impl Iterator<Item = Scenario> {
-    routing::SCENARIOS.iter().chain(balance::SCENARIOS).copied()
+    routing::SCENARIOS.iter().chain(balance::SCENARIOS).chain(endpoints::SCENARIOS).copied()
 }
 
 #[cfg(test)]

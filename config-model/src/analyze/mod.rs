@@ -66,7 +66,7 @@ impl Findings<'_> {
 
     /// Whether a name may be compared with those of all resources once more.
     fn may_compare(&mut self) -> bool {
-        let left = self.comparisons_left.checked_sub(self.resources.resources().len());
+        let left = self.comparisons_left.checked_sub(self.resources.len());
         self.comparisons_left = left.unwrap_or(0);
         left.is_some()
     }

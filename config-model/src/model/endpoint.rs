@@ -109,6 +109,10 @@ pub struct Endpoint {
     pub workload: Arc<Workload>,
 }
 
+/// Endpoints that mostly change together, as those of one EndpointSlice: in the next answer of
+/// [`crate::resolve::EndpointIndex::lists`] a list that did not change is the very same object.
+pub type EndpointList = Arc<[Arc<Endpoint>]>;
+
 fn is_first(priority: &u8) -> bool {
     *priority == 0
 }

@@ -19,7 +19,7 @@ pub use cluster_policy::{
     Balancing, ClusterPolicy, ConnectionPool, Failover, Keepalive, LocalityPolicy, Nearness, OutlierDetection,
     OwnService, Pings, RetryBudget, Warmup, ZoneAware,
 };
-pub use endpoint::{Endpoint, EndpointAddress, Health, Locality, Workload};
+pub use endpoint::{Endpoint, EndpointAddress, EndpointList, Health, Locality, Workload};
 pub use format::{Command, Format, FormatError, Piece};
 pub use listener::{
     Binding, Detection, FilterChain, FilterChains, Listener, NetworkFilter, RouteConfiguration,

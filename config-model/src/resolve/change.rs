@@ -34,7 +34,7 @@ pub struct Parts {
 pub fn change(old: &ResourceSet, new: &ResourceSet) -> Change {
     let mut parts = Parts::default();
     let mut is_any = false;
-    for (before, after) in differences(old, new) {
+    for (before, after) in read_again(old, new).filter(|(before, after)| before != after) {
         match effect(before, after) {
             Effect::Nothing => {}
             Effect::Routing => return Change::Routing,
@@ -52,28 +52,22 @@ pub fn change(old: &ResourceSet, new: &ResourceSet) -> Change {
     if is_any { Change::Parts(parts) } else { Change::None }
 }
 
-/// Resources that came, went or became others, in no order that matters.
-fn differences<'a>(
-    old: &'a ResourceSet,
-    new: &'a ResourceSet,
-) -> impl Iterator<Item = (Option<&'a Arc<Resource>>, Option<&'a Arc<Resource>>)> {
+/// A resource as it was and as it is.
+pub(super) type Difference<'a> = (Option<&'a Arc<Resource>>, Option<&'a Arc<Resource>>);
+
+/// Resources that came, went or were read again, in no order that matters.
+pub(super) fn read_again<'a>(old: &'a ResourceSet, new: &'a ResourceSet) -> impl Iterator<Item = Difference<'a>> {
     let find = |set: &'a ResourceSet, resource: &Resource| {
         let id = &resource.id;
         set.get(id.kind, &id.namespace, &id.name)
     };
-    let came = new.resources().iter().enumerate().filter_map(move |(index, after)| {
-        if old.resources().get(index).is_some_and(|before| Arc::ptr_eq(before, after)) {
-            return None;
-        }
+    let came = new.others_than(old).filter_map(move |after| {
         let before = find(old, after);
-        let is_same = before.is_some_and(|before| Arc::ptr_eq(before, after) || before == after);
+        let is_same = before.is_some_and(|before| Arc::ptr_eq(before, after));
         (!is_same).then_some((before, Some(after)))
     });
-    let went = old.resources().iter().enumerate().filter_map(move |(index, before)| {
-        let stays = new.resources().get(index).is_some_and(|after| Arc::ptr_eq(before, after));
-        (!stays && find(new, before).is_none()).then_some((Some(before), None))
-    });
-    came.chain(went)
+    let went = old.others_than(new).filter(move |before| find(new, before).is_none());
+    came.chain(went.map(|before| (Some(before), None)))
 }
 
 enum Effect {

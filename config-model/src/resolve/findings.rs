@@ -45,7 +45,7 @@ pub(super) fn missing_delegate(
     let name = root.rule.delegate.as_ref().map_or("", |delegate| &*delegate.name.value);
     let message = format!("Referenced delegate not found: \"{namespace}/{name}\"");
     let near = || {
-        let is_small = resources.resources().len() <= COMPARED_MAX;
+        let is_small = resources.len() <= COMPARED_MAX;
         let near = is_small.then(|| resources.near::<VirtualService>(namespace, name)).flatten();
         near.map(|near| format!("did you mean {near}?"))
     };

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::Discovery;
-use crate::resource::{Located, Location, Resolution, Service as KubernetesService, ServiceEntry, TargetPort};
+use crate::resource::{
+    Located, Location, Resolution, Resource, Service as KubernetesService, ServiceEntry, TargetPort,
+};
 
 use super::names;
 use super::protocol::Protocol;
@@ -50,6 +52,13 @@ impl<'a> Service<'a> {
         match self {
             Self::Kubernetes(item) => item.namespace(),
             Self::Entry(item) => item.namespace(),
+        }
+    }
+
+    pub(crate) fn resource(self) -> &'a Arc<Resource> {
+        match self {
+            Self::Kubernetes(item) => item.resource,
+            Self::Entry(item) => item.resource,
         }
     }
 

@@ -25,10 +25,22 @@ pub struct ResourceSet {
     inner: Arc<Inner>,
 }
 
+/// Resources in so many are shared as one: a set in which one of thousands is another is made in no time.
+const PAGE: usize = 64;
+
+/// Resources that are next to each other; only the last page has fewer than [`PAGE`].
+type Page = Arc<[Arc<Resource>]>;
+
 #[derive(Debug, Default)]
 struct Inner {
     /// By file, then by place in it.
-    resources: Vec<Arc<Resource>>,
+    pages: Vec<Page>,
+    index: Arc<Index>,
+}
+
+/// Where resources are among all. It says nothing of what those of [`stands_by_name`] hold.
+#[derive(Debug, Default)]
+struct Index {
     /// Resources of each kind, in the same order.
     by_kind: HashMap<&'static str, Vec<u32>>,
     names: NameIndex,
@@ -132,27 +144,75 @@ impl ResourceSet {
         if !all.is_sorted_by(|left, right| place(left) <= place(right)) {
             all.sort_by_cached_key(|resource| key(resource));
         }
-        let mut inner = Inner { resources: Vec::with_capacity(all.len()), ..Inner::default() };
-        inner.names.first.reserve(all.len());
+        let mut index = Index::default();
+        index.names.first.reserve(all.len());
+        let mut resources = Vec::with_capacity(all.len());
         for resource in all {
-            inner.add(resource);
+            index.add(resource, &mut resources);
         }
-        Self { inner: Arc::new(inner) }
+        let pages = resources.chunks(PAGE).map(Page::from).collect();
+        Self { inner: Arc::new(Inner { pages, index: Arc::new(index) }) }
+    }
+
+    /// This set with other resources in the place of some that have their names and stand where they stood in their files, as
+    /// (before, after). `None` if that is not what they do, or not all that has to be done; then a new set is needed.
+    pub fn with(&self, replaced: &[(Arc<Resource>, Arc<Resource>)]) -> Option<Self> {
+        let mut pages = self.inner.pages.clone();
+        for (before, after) in replaced {
+            let is_alike = before.id == after.id && before.ordinal == after.ordinal;
+            if !is_alike || !stands_by_name(&before.spec) || !stands_by_name(&after.spec) {
+                return None;
+            }
+            let index = self.inner.find(before.id.kind, &before.id.namespace, &before.id.name)? as usize;
+            let place = Arc::make_mut(pages.get_mut(index / PAGE)?).get_mut(index % PAGE)?;
+            // Another one may stand under its name.
+            if !Arc::ptr_eq(place, before) {
+                return None;
+            }
+            *place = Arc::clone(after);
+        }
+        Some(Self { inner: Arc::new(Inner { pages, index: Arc::clone(&self.inner.index) }) })
+    }
+
+    /// Whether every resource has its place in `other`, too.
+    pub(super) fn has_places_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner.index, &other.inner.index)
     }
 
     /// Resources that were left out, since another one has their name.
     pub fn diagnostics(&self) -> &[Diagnostic] {
-        &self.inner.diagnostics
+        &self.inner.index.diagnostics
     }
 
     /// All resources, by file and place.
-    pub fn resources(&self) -> &[Arc<Resource>] {
-        &self.inner.resources
+    pub fn resources(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.inner.pages.iter().flat_map(|page| page.iter())
+    }
+
+    /// How many resources there are.
+    pub fn len(&self) -> usize {
+        self.inner.pages.last().map_or(0, |last| (self.inner.pages.len() - 1) * PAGE + last.len())
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Resources that are not the very same as what `other` has in their places.
+    pub(super) fn others_than<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Arc<Resource>> {
+        let is_same =
+            |number: usize, page: &Page| other.inner.pages.get(number).is_some_and(|known| Arc::ptr_eq(known, page));
+        let pages = self.inner.pages.iter().enumerate().filter(move |(number, page)| !is_same(*number, page));
+        let resources = pages.flat_map(|(number, page)| (number * PAGE..).zip(page.iter()));
+        let others = resources
+            .filter(|(index, resource)| !other.inner.get(*index).is_some_and(|known| Arc::ptr_eq(known, resource)));
+        others.map(|(_, resource)| resource)
     }
 
     /// The resource of that kind, namespace and name.
     pub fn get(&self, kind: &str, namespace: &str, name: &str) -> Option<&Arc<Resource>> {
-        self.inner.find(kind, namespace, name).and_then(|index| self.inner.resources.get(index as usize))
+        self.inner.find(kind, namespace, name).and_then(|index| self.inner.get(index as usize))
     }
 
     pub(crate) fn find<T: Kind>(&self, namespace: &str, name: &str) -> Option<Item<'_, T>> {
@@ -160,13 +220,13 @@ impl ResourceSet {
     }
 
     pub(crate) fn item<T: Kind>(&self, index: u32) -> Option<Item<'_, T>> {
-        let resource = self.inner.resources.get(index as usize)?;
+        let resource = self.inner.get(index as usize)?;
         T::of(&resource.spec).map(|spec| Item { resource, spec, index })
     }
 
     /// Resources of one kind, by file and place.
     pub(crate) fn all<'a, T: Kind + 'a>(&'a self) -> impl Iterator<Item = Item<'a, T>> {
-        self.inner.by_kind.get(T::NAME).into_iter().flatten().filter_map(|&index| self.item(index))
+        self.inner.index.by_kind.get(T::NAME).into_iter().flatten().filter_map(|&index| self.item(index))
     }
 
     /// Resources of one kind, the oldest first.
@@ -178,12 +238,12 @@ impl ResourceSet {
 
     /// ServiceEntries that have `host`, which is in lower case.
     pub(crate) fn entries(&self, host: &str) -> impl Iterator<Item = Item<'_, ServiceEntry>> {
-        self.inner.entry_hosts.get(host).into_iter().flatten().filter_map(|&index| self.item(index))
+        self.inner.index.entry_hosts.get(host).into_iter().flatten().filter_map(|&index| self.item(index))
     }
 
     /// The settings of the mesh, if there are any.
     pub(crate) fn mesh_config(&self) -> Option<(&Arc<Resource>, &MeshConfig)> {
-        let resource = self.inner.resources.get(self.inner.mesh_config? as usize)?;
+        let resource = self.inner.get(self.inner.index.mesh_config? as usize)?;
         if let Spec::MeshConfig(config) = &resource.spec { Some((resource, config)) } else { None }
     }
 
@@ -213,25 +273,40 @@ fn by_age<T>(left: &Item<'_, T>, right: &Item<'_, T>) -> std::cmp::Ordering {
 }
 
 impl Inner {
-    fn find(&self, kind: &str, namespace: &str, name: &str) -> Option<u32> {
-        self.find_by_hash(hash(kind, namespace, name), (kind, namespace, name))
+    fn get(&self, index: usize) -> Option<&Arc<Resource>> {
+        self.pages.get(index / PAGE)?.get(index % PAGE)
     }
 
-    fn find_by_hash(&self, hash: u64, (kind, namespace, name): (&str, &str, &str)) -> Option<u32> {
-        self.names.candidates(hash).find(|&index| {
-            let id = self.resources.get(index as usize).map(|resource| &resource.id);
-            id.is_some_and(|id| id.kind == kind && *id.namespace == *namespace && *id.name == *name)
+    fn find(&self, kind: &str, namespace: &str, name: &str) -> Option<u32> {
+        self.index.names.find(hash(kind, namespace, name), |index| {
+            self.get(index as usize).is_some_and(|resource| is_called(resource, (kind, namespace, name)))
         })
     }
+}
 
-    fn add(&mut self, resource: Arc<Resource>) {
+/// Whether a set finds a resource by its name alone, whatever it says.
+fn stands_by_name(spec: &Spec) -> bool {
+    matches!(
+        spec,
+        Spec::EndpointSlice(_) | Spec::Endpoints(_) | Spec::Pod(_) | Spec::WorkloadEntry(_) | Spec::Secret(_)
+    )
+}
+
+fn is_called(resource: &Resource, (kind, namespace, name): (&str, &str, &str)) -> bool {
+    let id = &resource.id;
+    id.kind == kind && *id.namespace == *namespace && *id.name == *name
+}
+
+impl Index {
+    /// Adds `resource` to `resources`, unless another one has its name.
+    fn add(&mut self, resource: Arc<Resource>, resources: &mut Vec<Arc<Resource>>) {
         let id = &resource.id;
-        let Ok(index) = u32::try_from(self.resources.len()) else { return };
-        let hash = hash(id.kind, &id.namespace, &id.name);
-        if let Some(first) = self.find_by_hash(hash, (id.kind, &id.namespace, &id.name)) {
-            if let Some(first) = self.resources.get(first as usize) {
-                self.diagnostics.push(findings::duplicate(first, &resource));
-            }
+        let Ok(index) = u32::try_from(resources.len()) else { return };
+        let name = (id.kind, &*id.namespace, &*id.name);
+        let hash = hash(name.0, name.1, name.2);
+        let known = |index: u32| resources.get(index as usize).filter(|known| is_called(known, name));
+        if let Some(first) = self.names.find(hash, |index| known(index).is_some()).and_then(known) {
+            self.diagnostics.push(findings::duplicate(first, &resource));
             return;
         }
         self.names.insert(hash, index);
@@ -248,7 +323,7 @@ impl Inner {
             Spec::MeshConfig(_) => self.mesh_config = self.mesh_config.or(Some(index)),
             _ => {}
         }
-        self.resources.push(resource);
+        resources.push(resource);
     }
 }
 
@@ -271,8 +346,9 @@ impl NameIndex {
         }
     }
 
-    fn candidates(&self, hash: u64) -> impl Iterator<Item = u32> {
-        let others = self.others.iter().filter(move |(other, _)| *other == hash).map(|&(_, index)| index);
-        self.first.get(&hash).copied().into_iter().chain(others)
+    /// The place with this hash that `is_it`.
+    fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        let others = self.others.iter().filter(|(other, _)| *other == hash).map(|&(_, index)| index);
+        self.first.get(&hash).copied().into_iter().chain(others).find(|&index| is_it(index))
     }
 }

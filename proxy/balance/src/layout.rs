@@ -1,77 +1,73 @@
 //! Where the endpoints of a set stand: in which priority, and in which locality of it. Source: Istio, `localityLbSetting`;
 //! Envoy, `LocalityLbEndpoints`. It doesn't change as long as the set is there; who is healthy is in [`crate::view`].
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use config_model::model::Locality;
 
+use crate::blocks::{Blocks, EntryIndex};
 use crate::set::Entry;
 
-/// A ready endpoint's place. In order, the endpoints of a priority are next to each other, within it those of a locality, and
-/// within that they are as they were listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place<'a> {
-    priority: u8,
-    /// Nothing where localities make no difference.
-    locality: Option<&'a Locality>,
-    position: u32,
-}
-
-impl<'a> Place<'a> {
-    fn of((position, entry): (u32, &'a Entry)) -> Self {
-        let endpoint = &entry.endpoint;
-        let is_apart = endpoint.locality_share.is_some() || endpoint.proxies.is_some();
-        Self { priority: endpoint.priority, locality: is_apart.then_some(&endpoint.locality), position }
-    }
-}
-
-/// Positions of endpoints that are ready, by priority.
+/// Endpoints that are ready, by priority.
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) priorities: Vec<PriorityLayout>,
-    /// Index into `priorities` by position of the entry.
-    priority_of: Vec<u32>,
 }
 
 /// A priority's endpoints by locality.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct PriorityLayout {
+    /// As the endpoints have it.
+    priority: u8,
     pub(crate) groups: Vec<GroupLayout>,
 }
 
-/// Endpoints that share the requests of a locality.
+/// Endpoints that share the requests of a locality, in order.
 #[derive(Debug)]
 pub(crate) struct GroupLayout {
     /// Compared with that of the other groups; 0 where the share is not fixed.
     pub(crate) weight: u32,
-    /// An endpoint of it, which tells where they all are.
-    pub(crate) first: u32,
-    /// Positions of entries.
-    pub(crate) members: Vec<u32>,
+    pub(crate) members: Arc<[EntryIndex]>,
+    /// Of each of them.
+    pub(crate) weights: Box<[u32]>,
+}
+
+/// Those of a priority that are ready.
+#[derive(Debug, Default)]
+struct Listed {
+    members: Vec<EntryIndex>,
+    weights: Vec<u32>,
+    is_apart: bool,
 }
 
 impl Layout {
-    pub(crate) fn new(entries: &[Entry]) -> Self {
-        let ready = (0u32..).zip(entries).filter(|(_, entry)| entry.is_ready());
-        let mut placed: Vec<Place<'_>> = ready.map(Place::of).collect();
-        placed.sort_unstable();
-        let mut priority_of = vec![0; entries.len()];
-        let mut priorities = Vec::new();
-        // A number that no ready endpoint has is no priority, so one of names without an address is passed over.
-        for (number, listed) in (0u32..).zip(placed.chunk_by(|one, other| one.priority == other.priority)) {
-            for place in listed {
-                if let Some(priority) = priority_of.get_mut(place.position as usize) {
-                    *priority = number;
+    pub(crate) fn new(blocks: &Blocks) -> Self {
+        let mut listed: BTreeMap<u8, Listed> = BTreeMap::new();
+        for (number, block) in blocks.list().iter().enumerate() {
+            let mut place = 0;
+            // Those of a block are of one priority, nearly always.
+            for alike in
+                block.chunk_by(|one, other| (one.priority, one.is_ready()) == (other.priority, other.is_ready()))
+            {
+                if let Some(first) = alike.first().filter(|first| first.is_ready()) {
+                    let listed = listed.entry(first.priority).or_default();
+                    listed.members.extend((place..).zip(alike).map(|(place, _)| EntryIndex::new(number, place)));
+                    listed.weights.extend(alike.iter().map(|entry| entry.weight));
+                    listed.is_apart |= alike.iter().any(|entry| entry.is_apart);
                 }
+                place += alike.len();
             }
-            priorities.push(PriorityLayout::new(listed, entries));
         }
-        Self { priorities, priority_of }
+        // A number that no ready endpoint has is no priority, so one of names without an address is passed over.
+        let priorities = listed.into_iter().map(|(priority, listed)| PriorityLayout::new(priority, listed, blocks));
+        Self { priorities: priorities.collect() }
     }
 
-    /// The priority of the entry at this position.
-    pub(crate) fn priority_of(&self, position: u32) -> usize {
-        self.priority_of.get(position as usize).map_or(0, |&priority| priority as usize)
+    /// The place among the priorities of those that this entry is in.
+    pub(crate) fn priority_of(&self, entry: &Entry) -> usize {
+        self.priorities.iter().position(|priority| priority.priority == entry.priority).unwrap_or(0)
     }
 
     pub(crate) fn ready_count(&self) -> usize {
@@ -80,19 +76,37 @@ impl Layout {
 }
 
 impl PriorityLayout {
-    fn new(listed: &[Place<'_>], entries: &[Entry]) -> Self {
-        // Without any shares there is nothing to distribute: all are of one group.
-        let apart = listed.iter().any(|place| place.locality.is_some());
-        let group = |group: &[Place<'_>]| {
-            let first = group.first().map_or(0, |place| place.position);
-            let share = entries.get(first as usize).and_then(|entry| entry.endpoint.locality_share);
-            let members = group.iter().map(|place| place.position).collect();
-            GroupLayout { weight: share.map_or(u32::from(!apart), NonZeroU32::get), first, members }
+    fn new(priority: u8, listed: Listed, blocks: &Blocks) -> Self {
+        if !listed.is_apart {
+            // Localities make no difference: all are of one group.
+            let Listed { members, weights, .. } = listed;
+            return Self {
+                priority,
+                groups: vec![GroupLayout { weight: 1, members: members.into(), weights: weights.into() }],
+            };
+        }
+        let locality = |index: EntryIndex| {
+            let entry = blocks.get(index).filter(|entry| entry.is_apart)?;
+            Some(&entry.endpoint.locality)
         };
-        Self { groups: listed.chunk_by(|one, other| one.locality == other.locality).map(group).collect() }
+        let members = listed.members.into_iter().zip(listed.weights);
+        let mut placed: Vec<Placed<'_>> = members.map(|(index, weight)| (locality(index), index, weight)).collect();
+        placed.sort_unstable();
+        let group = |group: &[Placed<'_>]| {
+            let first = group.first().and_then(|(_, index, _)| blocks.get(*index));
+            GroupLayout {
+                weight: first.and_then(|entry| entry.endpoint.locality_share).map_or(0, NonZeroU32::get),
+                members: group.iter().map(|(_, index, _)| *index).collect(),
+                weights: group.iter().map(|(.., weight)| *weight).collect(),
+            }
+        };
+        Self { priority, groups: placed.chunk_by(|(one, ..), (other, ..)| one == other).map(group).collect() }
     }
 
     pub(crate) fn member_count(&self) -> usize {
         self.groups.iter().map(|group| group.members.len()).sum()
     }
 }
+
+/// The locality of an endpoint, where it makes a difference, the endpoint and its weight.
+type Placed<'b> = (Option<&'b Locality>, EntryIndex, u32);

@@ -6,7 +6,9 @@
 //! [`EndpointSet::report`] ejects endpoints that fail. Times, random draws and outcomes are arguments: there is no clock, no
 //! socket and no source of chance in this crate.
 
+mod blocks;
 mod gate;
+mod gather;
 mod hash;
 mod keepalive;
 mod layout;
@@ -27,6 +29,7 @@ mod warmup;
 mod window;
 mod zones;
 
+pub use blocks::EntryIndex;
 pub use gate::{Acquire, ConnectionGate, ConnectionPermit};
 pub use hash::{
     RequestHash, cookie_value, hash_bytes, header_hash, made_cookie_value, query_parameter_hash, set_cookie,
@@ -38,6 +41,6 @@ pub use outcome::{AttemptError, AttemptOutcome, GRPC_CANCELLED, GRPC_UNAVAILABLE
 pub use outlier::{EjectionCause, OutlierEvent};
 pub use pick::{Picker, Wish};
 pub use retry::{Replay, RetryState, Verdict};
-pub use set::{EndpointSet, Entry, EntryIndex, SetRules};
+pub use set::{EndpointSet, Entry, SetRules};
 pub use split::{drawn_index, place, spill, sticky_index};
 pub use state::{ActiveRequest, EndpointState};

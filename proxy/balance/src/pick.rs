@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use config_model::model::Balancing;
 
+use crate::blocks::EntryIndex;
 use crate::priority::{PrioritySet, bit};
 use crate::schedule::{Schedule, Weighted};
-use crate::set::{EndpointSet, EntryIndex};
+use crate::set::EndpointSet;
 use crate::view::{Group, Level, View};
 
 /// How often a pick is repeated because it fell on an endpoint tried before. Source: Istio's default retry policy,
@@ -93,7 +94,7 @@ impl Picker {
 fn excluded_priorities(set: &EndpointSet, view: &View, tried: &[EntryIndex]) -> PrioritySet {
     let (mut excluded, mut seen, mut count) = (0, 0, 0);
     for index in tried {
-        seen |= bit(set.layout().priority_of(index.0));
+        seen |= bit(set.get(*index).map_or(0, |entry| set.layout().priority_of(entry)));
         count += 1;
         if count == TRIES_PER_PRIORITY {
             (excluded, count) = (seen, 0);

@@ -55,12 +55,19 @@ enum Turns {
 
 impl Schedule {
     /// Compiles weights, each at least 1.
-    pub(crate) fn new(weights: impl ExactSizeIterator<Item = u32> + Clone) -> Self {
-        let divisor = weights.clone().map(u64::from).fold(0, greatest_common_divisor).max(1);
-        if weights.clone().all(|weight| u64::from(weight) == divisor) {
+    pub(crate) fn new(weights: &[u32]) -> Self {
+        let first = weights.first().copied().unwrap_or(1);
+        if weights.iter().all(|&weight| weight == first) {
             return Self::Equal { count: weights.len() };
         }
-        let weights: Vec<u64> = weights.map(|weight| u64::from(weight) / divisor).collect();
+        let mut divisor = u64::from(first);
+        for &weight in weights {
+            if divisor == 1 {
+                break;
+            }
+            divisor = greatest_common_divisor(divisor, weight.into());
+        }
+        let weights: Vec<u64> = weights.iter().map(|&weight| u64::from(weight) / divisor.max(1)).collect();
         let mut sum = 0;
         let upper_bounds: Vec<u64> = weights
             .iter()
@@ -183,7 +190,7 @@ mod tests {
     use super::*;
 
     fn compile(weights: &[u32]) -> Schedule {
-        Schedule::new(weights.iter().copied())
+        Schedule::new(weights)
     }
 
     /// Length of a whole cycle.

@@ -2,19 +2,20 @@
 //!
 //! Members of a set never change. When a pod comes or goes a new set is built from the old one: entries that are still there
 //! are taken over with their state, so that counters, ejections and the load seen by least request survive; so does the
-//! cluster's own [`ClusterState`]. What does change in a set is who of them may be picked, and with what weight: that is in a
+//! cluster's own [`ClusterState`]. Lists of endpoints that are the same in memory are not gone through again ([`crate::gather`]). What does change in a set is who of them may be picked, and with what weight: that is in a
 //! [`View`], which is built beside the requests and swapped.
 
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use config_model::model::{Balancing, ClusterPolicy, Endpoint, EndpointAddress, Health, OutlierDetection};
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use config_model::model::{
+    Balancing, ClusterPolicy, Endpoint, EndpointAddress, EndpointList, Health, OutlierDetection,
+};
 
+use crate::blocks::EntryIndex;
+use crate::gather::Gathered;
 use crate::layout::Layout;
 use crate::limits::ClusterState;
 use crate::outcome::Report;
@@ -22,10 +23,6 @@ use crate::outlier::OutlierEvent;
 use crate::state::EndpointState;
 use crate::view::View;
 use crate::warmup;
-
-/// Index into [`EndpointSet::entries`] of the set that it came from, and of no other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EntryIndex(pub u32);
 
 /// An endpoint and what is counted for it.
 #[derive(Debug, Clone)]
@@ -36,6 +33,12 @@ pub struct Entry {
     pub state: Arc<EndpointState>,
     /// When it became ready: the beginning of its warmup.
     pub(crate) ready_since: Option<Instant>,
+    /// Of the endpoint, as what follows: who looks at all entries finds it without a step to each endpoint.
+    pub(crate) weight: u32,
+    pub(crate) priority: u8,
+    /// Whether its locality makes a difference.
+    pub(crate) is_apart: bool,
+    is_ready: bool,
 }
 
 /// How the endpoints of a set are chosen.
@@ -50,9 +53,7 @@ pub struct SetRules {
 /// Endpoints of one cluster. Its size is limited by the configuration alone.
 #[derive(Debug)]
 pub struct EndpointSet {
-    entries: Arc<[Entry]>,
-    /// Positions in `entries`, by hash of the address.
-    by_address: HashTable<u32>,
+    gathered: Gathered,
     layout: Layout,
     rules: SetRules,
     cluster: Arc<ClusterState>,
@@ -70,42 +71,74 @@ struct Refresh {
 }
 
 impl EndpointSet {
-    /// Makes a set of `endpoints`, to take the place of `previous` at once: it takes over the cluster's state, and that of
-    /// endpoints with the same address. Of several with one address the first is kept, as in Envoy. Only ready ones with an
-    /// address to connect to will be picked: names are looked up before, and a name that is still here has not been found.
-    /// Each comes with its priority and the share of its locality; endpoints of one locality have the same share.
+    /// Makes a set of `endpoints`, to take the place of `previous` at once: see [`EndpointSet::of_lists`].
     pub fn new(endpoints: Vec<Endpoint>, rules: SetRules, previous: Option<&Self>, now: Instant) -> Self {
-        let Indexed { entries, by_address, gone } = index(endpoints, previous, now);
-        let layout = Layout::new(&entries);
+        let list = endpoints.into_iter().map(Arc::new).collect();
+        Self::of_lists(vec![list], rules, previous, now)
+    }
+
+    /// Makes a set of the endpoints of all `lists`, to take the place of `previous` at once: it takes over the cluster's state, and
+    /// that of endpoints with the same address. Of several with one address the first is kept, as in Envoy. Only ready ones with
+    /// an address to connect to will be picked: names are looked up before, and a name that is still here has not been found.
+    /// Each comes with its priority and the share of its locality; endpoints of one locality have the same share.
+    ///
+    /// A list that is the same in memory as one of those that `previous` was made of costs next to nothing.
+    pub fn of_lists(lists: Vec<EndpointList>, rules: SetRules, previous: Option<&Self>, now: Instant) -> Self {
+        let gathered = Gathered::new(lists, previous, now);
+        let layout = Layout::new(&gathered.blocks);
         let cluster = previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.cluster));
-        let set = Self {
+        let had_outliers = previous.is_none_or(|previous| previous.outliers().is_some());
+        let mut set = Self {
             view: ArcSwap::from_pointee(View::empty()),
             view_id: AtomicU64::new(0),
             refresh: Refresh::default(),
-            entries,
-            by_address,
+            gathered,
             layout,
             rules,
             cluster,
         };
-        set.bring_in_line(&gone);
+        set.bring_in_line(had_outliers);
+        set.gathered.gone = Vec::new();
         set.refresh(now);
         set
     }
 
     /// Every endpoint, ready or not.
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.gathered.blocks.list().iter().flat_map(|block| block.iter())
+    }
+
+    /// The same in blocks, by [`EntryIndex::block`]. A block that a change did not touch is the very same in the next set.
+    pub fn blocks(&self) -> &[Arc<[Entry]>] {
+        self.gathered.blocks.list()
+    }
+
+    /// How many endpoints there are.
+    pub fn len(&self) -> usize {
+        self.blocks().iter().map(|block| block.len()).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The entry of `index`; `None` for an index of another set that was larger.
+    #[inline]
     pub fn get(&self, index: EntryIndex) -> Option<&Entry> {
-        self.entries.get(index.0 as usize)
+        self.gathered.blocks.get(index)
     }
 
     /// The entry with this address.
     pub fn by_address(&self, address: &EndpointAddress) -> Option<&Entry> {
-        self.entries.get(self.lookup(address, hash_of(address))? as usize)
+        self.get(self.gathered.find(address)?)
+    }
+
+    /// Whether a set of `lists` would have the same endpoints.
+    pub fn is_of(&self, lists: &[EndpointList]) -> bool {
+        let are_same = |known: &EndpointList, list: &EndpointList| Arc::ptr_eq(known, list) || known == list;
+        self.gathered.lists.len() == lists.len()
+            && self.gathered.lists.iter().zip(lists).all(|(known, list)| are_same(known, list))
     }
 
     /// How many are ready, ejected or not.
@@ -166,7 +199,7 @@ impl EndpointSet {
 
     fn sweep(&self, outliers: &OutlierDetection, now: Instant) -> Vec<EntryIndex> {
         let back = |entry: &Entry| entry.state.standing.sweep(outliers, &self.cluster.ejections, now);
-        let entries = (0..).map(EntryIndex).zip(&*self.entries);
+        let entries = self.gathered.blocks.iter();
         let returned: Vec<EntryIndex> = entries.filter(|(_, entry)| back(entry)).map(|(index, _)| index).collect();
         if !returned.is_empty() {
             self.cluster.health_changed();
@@ -185,7 +218,7 @@ impl EndpointSet {
                 Err(TryLockError::WouldBlock) => return,
             };
             if self.refresh.wanted.swap(false, SeqCst) {
-                let view = View::build(&self.entries, &self.layout, &self.rules, self.cluster.health_version(), now);
+                let view = View::build(&self.gathered.blocks, &self.layout, &self.rules, &self.cluster, now);
                 let id = view.id();
                 self.view.store(Arc::new(view));
                 self.view_id.store(id, SeqCst);
@@ -204,6 +237,10 @@ impl EndpointSet {
         self.view.load_full()
     }
 
+    pub(crate) fn gathered(&self) -> &Gathered {
+        &self.gathered
+    }
+
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -212,95 +249,42 @@ impl EndpointSet {
         self.rules.policy.outliers.as_ref()
     }
 
-    /// Brings the cluster's state in line: its limits, and who counts as a member for outlier detection.
-    fn bring_in_line(&self, gone: &[Entry]) {
+    /// Brings the cluster's state in line: its limits, and who counts as a member for outlier detection. Entries of a block that
+    /// was taken over are members already.
+    fn bring_in_line(&self, had_outliers: bool) {
         self.cluster.configure(&self.rules.policy);
         let ejections = &self.cluster.ejections;
         let members = u32::try_from(self.ready_count()).unwrap_or(u32::MAX);
         ejections.members.store(members, SeqCst);
-        let unready = self.entries.iter().filter(|entry| !entry.is_ready());
-        gone.iter().chain(unready).for_each(|entry| entry.state.standing.leave(ejections));
-        for entry in self.entries.iter().filter(|entry| entry.is_ready()) {
-            entry.state.standing.join();
-            if self.outliers().is_none() {
-                entry.state.standing.pardon(ejections);
-            }
+        let fresh = self.gathered.fresh.iter().filter_map(|&block| self.blocks().get(block));
+        let fresh = || fresh.clone().flat_map(|block| block.iter());
+        let unready = fresh().filter(|entry| !entry.is_ready());
+        self.gathered.gone.iter().chain(unready).for_each(|entry| entry.state.standing.leave(ejections));
+        fresh().filter(|entry| entry.is_ready()).for_each(|entry| entry.state.standing.join());
+        // Also whom a request has ejected that goes by the rules of an earlier set.
+        if self.outliers().is_none() && (had_outliers || self.cluster.ejected() > 0) {
+            self.entries().for_each(|entry| entry.state.standing.pardon(ejections));
         }
     }
-
-    /// The position of `address`, most likely `expected`: between two sets order seldom changes.
-    fn find(&self, address: &EndpointAddress, hash: u64, expected: u32) -> Option<u32> {
-        if has_address(&self.entries, expected, address) { Some(expected) } else { self.lookup(address, hash) }
-    }
-
-    fn lookup(&self, address: &EndpointAddress, hash: u64) -> Option<u32> {
-        self.by_address.find(hash, |&index| has_address(&self.entries, index, address)).copied()
-    }
-}
-
-/// Entries, each address once.
-struct Indexed {
-    entries: Arc<[Entry]>,
-    by_address: HashTable<u32>,
-    /// Those of the set before that are not among them.
-    gone: Vec<Entry>,
-}
-
-fn index(endpoints: Vec<Endpoint>, previous: Option<&EndpointSet>, now: Instant) -> Indexed {
-    let mut entries: Vec<Entry> = Vec::with_capacity(endpoints.len());
-    let mut by_address = HashTable::with_capacity(endpoints.len());
-    let mut kept = vec![false; previous.map_or(0, |previous| previous.entries.len())];
-    let mut expected = 0;
-    for endpoint in endpoints {
-        let hash = hash_of(&endpoint.address);
-        let hasher = |&index: &u32| entries.get(index as usize).map_or(0, |entry| hash_of(&entry.endpoint.address));
-        let same = |&index: &u32| has_address(&entries, index, &endpoint.address);
-        let hashbrown::hash_table::Entry::Vacant(slot) = by_address.entry(hash, same, hasher) else { continue };
-        slot.insert(position(entries.len()));
-        let found = previous.and_then(|set| set.find(&endpoint.address, hash, expected));
-        expected = found.map_or(expected, |index| index + 1);
-        if let Some(kept) = found.and_then(|index| kept.get_mut(index as usize)) {
-            *kept = true;
-        }
-        let known = found.zip(previous).and_then(|(index, set)| set.entries.get(index as usize));
-        entries.push(Entry::taking_over(endpoint, known, now));
-    }
-    let known = previous.map(EndpointSet::entries).unwrap_or_default();
-    let gone = known.iter().zip(kept).filter(|(_, kept)| !kept).map(|(entry, _)| entry.clone()).collect();
-    Indexed { entries: entries.into(), by_address, gone }
 }
 
 impl Entry {
-    fn taking_over(endpoint: Endpoint, known: Option<&Self>, now: Instant) -> Self {
-        match known {
-            Some(known) if *known.endpoint == endpoint => known.clone(),
-            _ => {
-                let endpoint = Arc::new(endpoint);
-                let state = known.map_or_else(Arc::default, |known| Arc::clone(&known.state));
-                let ready_since = known.and_then(|known| known.ready_since);
-                let mut entry = Self { endpoint, state, ready_since: None };
-                entry.ready_since = entry.is_ready().then(|| ready_since.unwrap_or(now));
-                entry
-            }
+    pub(crate) fn taking_over(endpoint: &Arc<Endpoint>, known: Option<&Self>, now: Instant) -> Self {
+        let is_ready = endpoint.health == Health::Ready && !matches!(endpoint.address, EndpointAddress::Dns { .. });
+        let ready_since = known.and_then(|known| known.ready_since).unwrap_or(now);
+        Self {
+            endpoint: Arc::clone(endpoint),
+            state: known.map_or_else(Arc::default, |known| Arc::clone(&known.state)),
+            ready_since: is_ready.then_some(ready_since),
+            weight: endpoint.weight,
+            priority: endpoint.priority,
+            is_apart: endpoint.locality_share.is_some() || endpoint.proxies.is_some(),
+            is_ready,
         }
     }
 
     /// Whether this endpoint takes traffic, as long as it is not ejected.
     pub fn is_ready(&self) -> bool {
-        self.endpoint.health == Health::Ready && !matches!(self.endpoint.address, EndpointAddress::Dns { .. })
+        self.is_ready
     }
-}
-
-fn has_address(entries: &[Entry], index: u32, address: &EndpointAddress) -> bool {
-    entries.get(index as usize).is_some_and(|entry| entry.endpoint.address == *address)
-}
-
-/// Addresses come from the configuration, which is trusted: a hash without a secret will do.
-fn hash_of(address: &EndpointAddress) -> u64 {
-    FixedState::default().hash_one(address)
-}
-
-/// A cluster of four thousand million endpoints does not fit into memory.
-fn position(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
 }

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use config_model::model::{Balancing, EndpointAddress, LocalityPolicy, Warmup, ZoneAware};
 
+use crate::blocks::{Blocks, EntryIndex};
 use crate::layout::{GroupLayout, Layout, PriorityLayout};
+use crate::limits::ClusterState;
 use crate::maglev::Maglev;
 use crate::priority::{Loads, Population};
 use crate::ring::{Host, Ring};
 use crate::schedule::Schedule;
-use crate::set::{Entry, EntryIndex, SetRules};
+use crate::set::{Entry, SetRules};
 use crate::warmup;
 use crate::zones::{self, Zone};
 
@@ -32,7 +34,7 @@ static IDS: AtomicU64 = AtomicU64::new(1);
 pub(crate) struct View {
     id: u64,
     /// Those of the set, all of them: as one reference, so that a worker that lets go of a view has nothing to tidy up.
-    entries: Arc<[Entry]>,
+    blocks: Blocks,
     pub(crate) loads: Loads,
     levels: Box<[Level]>,
     group_count: usize,
@@ -57,7 +59,8 @@ pub(crate) struct Group {
     /// Unique in the view.
     pub(crate) number: usize,
     pub(crate) schedule: Schedule,
-    pub(crate) members: Box<[EntryIndex]>,
+    /// The layout's own, if all of them may be picked.
+    pub(crate) members: Arc<[EntryIndex]>,
 }
 
 /// Those of one priority, by consistent hashing.
@@ -89,7 +92,7 @@ impl View {
     pub(crate) fn empty() -> Self {
         Self {
             id: 0,
-            entries: Arc::default(),
+            blocks: Blocks::default(),
             loads: Loads::new(&[], 0),
             levels: Box::default(),
             group_count: 0,
@@ -101,17 +104,20 @@ impl View {
 
     /// Who may be picked at `now`.
     pub(crate) fn build(
-        entries: &Arc<[Entry]>,
+        blocks: &Blocks,
         layout: &Layout,
         rules: &SetRules,
-        health_version: u64,
+        cluster: &ClusterState,
         now: Instant,
     ) -> Self {
+        // Read first: whoever is ejected from here on has the view built anew.
+        let health_version = cluster.health_version();
         let zones = match &rules.policy.locality {
             Some(LocalityPolicy::ZoneAware(zones)) => Some(zones),
             _ => None,
         };
-        let builder = Builder { entries, balancing: rules.balancing, warmup: warmup_of(rules), zones, now };
+        let (is_any_ejected, warmup) = (cluster.ejected() > 0, warmup_of(rules));
+        let builder = Builder { blocks, is_any_ejected, balancing: rules.balancing, warmup, zones, now };
         let populations: Vec<Population> =
             layout.priorities.iter().map(|priority| builder.population(priority)).collect();
         let min_health = rules.policy.outliers.as_ref().map_or(0, |outliers| outliers.min_health_percent);
@@ -122,7 +128,7 @@ impl View {
         let group_count = groups.enumerate().map(|(number, group)| group.number = number).count();
         Self {
             id: IDS.fetch_add(1, Relaxed),
-            entries: Arc::clone(entries),
+            blocks: blocks.clone(),
             levels,
             loads,
             group_count,
@@ -138,7 +144,7 @@ impl View {
 
     /// Attempts under way at an endpoint.
     pub(crate) fn active(&self, index: EntryIndex) -> u32 {
-        self.entries.get(index.0 as usize).map_or(0, |entry| entry.state.active())
+        self.blocks.get(index).map_or(0, |entry| entry.state.active())
     }
 
     /// How many groups there are.
@@ -176,7 +182,9 @@ fn warmup_of(rules: &SetRules) -> Option<Warmup> {
 }
 
 struct Builder<'a> {
-    entries: &'a [Entry],
+    blocks: &'a Blocks,
+    /// Otherwise nobody's state has to be looked at.
+    is_any_ejected: bool,
     balancing: Balancing,
     warmup: Option<Warmup>,
     zones: Option<&'a ZoneAware>,
@@ -184,12 +192,15 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn is_healthy(&self, position: u32) -> bool {
-        self.entries.get(position as usize).is_some_and(|entry| !entry.state.is_ejected())
+    fn is_healthy(&self, index: EntryIndex) -> bool {
+        !self.is_any_ejected || self.blocks.get(index).is_some_and(|entry| !entry.state.is_ejected())
     }
 
     fn healthy_count(&self, group: &GroupLayout) -> usize {
-        group.members.iter().filter(|&&position| self.is_healthy(position)).count()
+        if !self.is_any_ejected {
+            return group.members.len();
+        }
+        group.members.iter().filter(|&&index| self.is_healthy(index)).count()
     }
 
     fn population(&self, priority: &PriorityLayout) -> Population {
@@ -200,10 +211,10 @@ impl Builder<'_> {
     fn level(&self, priority: &PriorityLayout, panic: bool) -> Level {
         if matches!(self.balancing, Balancing::RingHash { .. } | Balancing::Maglev { .. }) {
             let hashed = Some(self.hashed(priority, panic));
-            return Level { shares: Schedule::new([].into_iter()), groups: Box::default(), hashed };
+            return Level { shares: Schedule::new(&[]), groups: Box::default(), hashed };
         }
         let (shares, groups) = self.groups(priority, panic);
-        Level { shares: Schedule::new(shares.iter().copied()), groups: groups.into(), hashed: None }
+        Level { shares: Schedule::new(&shares), groups: groups.into(), hashed: None }
     }
 
     /// Groups of those that may be picked, with their shares. In panic, and if no locality has a share, all are one group.
@@ -214,12 +225,12 @@ impl Builder<'_> {
             let share = by_zone.get(number).copied().unwrap_or_else(|| self.effective_share(group));
             if share > 0 && !panic {
                 found.0.push(share);
-                found.1.push(self.group(group.members.iter().copied().filter(|&position| self.is_healthy(position))));
+                found.1.push(self.healthy_group(group));
             }
         }
         if found.0.is_empty() {
             let all = priority.groups.iter().flat_map(|group| group.members.iter().copied());
-            let flat = self.group(all.filter(|&position| panic || self.is_healthy(position)));
+            let flat = self.group(all.filter(|&index| panic || self.is_healthy(index)).collect());
             if !flat.members.is_empty() {
                 found = (vec![1], vec![flat]);
             }
@@ -231,7 +242,7 @@ impl Builder<'_> {
     fn shares_by_zone(&self, priority: &PriorityLayout) -> Option<Vec<u32>> {
         let rules = self.zones?;
         let zone = |group: &GroupLayout| {
-            let endpoint = &self.entries.get(group.first as usize)?.endpoint;
+            let endpoint = &self.blocks.get(*group.members.first()?)?.endpoint;
             let is_own = endpoint.locality == rules.own;
             Some(Zone { is_own, healthy: self.healthy_count(group) as u64, proxies: endpoint.proxies? })
         };
@@ -245,13 +256,20 @@ impl Builder<'_> {
         u32::try_from(u64::from(group.weight) * population.health()).unwrap_or(u32::MAX)
     }
 
-    fn group(&self, positions: impl Iterator<Item = u32>) -> Group {
-        let entries = positions.filter_map(|position| Some((position, self.entries.get(position as usize)?)));
-        let (weights, members): (Vec<(u32, f64)>, Vec<EntryIndex>) = entries
-            .map(|(position, entry)| ((entry.endpoint.weight, self.warmth(entry)), EntryIndex(position)))
-            .unzip();
-        let weights = warmup::scaled(&weights);
-        Group { number: 0, schedule: Schedule::new(weights.iter().copied()), members: members.into() }
+    fn healthy_group(&self, group: &GroupLayout) -> Group {
+        if self.is_any_ejected || self.warmup.is_some() {
+            return self.group(group.members.iter().copied().filter(|&index| self.is_healthy(index)).collect());
+        }
+        Group { number: 0, schedule: Schedule::new(&group.weights), members: Arc::clone(&group.members) }
+    }
+
+    fn group(&self, members: Arc<[EntryIndex]>) -> Group {
+        let entries = members.iter().filter_map(|&index| self.blocks.get(index));
+        let weights: Vec<u32> = match self.warmup {
+            Some(_) => warmup::scaled(&entries.map(|entry| (entry.weight, self.warmth(entry))).collect::<Vec<_>>()),
+            None => entries.map(|entry| entry.weight).collect(),
+        };
+        Group { number: 0, schedule: Schedule::new(&weights), members }
     }
 
     /// Share of its weight that the endpoint has already.
@@ -266,7 +284,7 @@ impl Builder<'_> {
         let warmup = self.warmup?;
         let warms = |entry: &Entry| self.warmth(entry) < 1.0;
         let step = (warmup.duration / WARMUP_STEPS).clamp(WARMUP_STEP_MIN, WARMUP_STEP_MAX);
-        self.entries.iter().any(warms).then(|| self.now + step)
+        self.blocks.iter().any(|(_, entry)| warms(entry)).then(|| self.now + step)
     }
 
     fn hashed(&self, priority: &PriorityLayout, panic: bool) -> Hashed {
@@ -274,13 +292,13 @@ impl Builder<'_> {
         let mut members = Vec::new();
         let mut hosts = Vec::new();
         for group in priority.groups.iter().filter(|group| group.weight > 0) {
-            let pickable = || group.members.iter().copied().filter(|&position| panic || self.is_healthy(position));
-            let entries = || pickable().filter_map(|position| Some((position, self.entries.get(position as usize)?)));
-            let sum: f64 = entries().map(|(_, entry)| f64::from(entry.endpoint.weight)).sum();
+            let pickable = || group.members.iter().copied().filter(|&index| panic || self.is_healthy(index));
+            let entries = || pickable().filter_map(|index| Some((index, self.blocks.get(index)?)));
+            let sum: f64 = entries().map(|(_, entry)| f64::from(entry.weight)).sum();
             let share = f64::from(group.weight) / all;
-            for (position, entry) in entries() {
-                members.push(EntryIndex(position));
-                let weight = f64::from(entry.endpoint.weight) * share / sum;
+            for (index, entry) in entries() {
+                members.push(index);
+                let weight = f64::from(entry.weight) * share / sum;
                 hosts.push(Host { key: key_of(&entry.endpoint.address), weight });
             }
         }

@@ -58,7 +58,7 @@ fn idle_endpoints_are_used_in_proportion_to_weight_by_least_request() {
 #[test]
 fn least_request_takes_the_less_busy_of_two_different_endpoints() {
     let set = set(Balancing::LeastRequest, endpoints(2));
-    let _busy = set.entries()[0].state.begin();
+    let _busy = set.get(EntryIndex(0)).unwrap().state.begin();
     assert_eq!(hits(&set, 50, &mut xorshift(3)), [0, 50]);
 }
 
@@ -72,7 +72,7 @@ fn least_request_fills_endpoints_in_proportion_to_weight() {
             .map(|_| picker.pick(&set, &mut draws, Wish::first(None)).unwrap())
             .map(|index| set.get(index).unwrap().state.begin())
             .collect();
-        for (entry, &weight) in set.entries().iter().zip(weights) {
+        for (entry, &weight) in set.entries().zip(weights) {
             let active = entry.state.active();
             assert!(active.abs_diff(weight * 50) <= 2 * weight + 3, "{active} active, weight {weight} of {weights:?}");
         }

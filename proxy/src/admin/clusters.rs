@@ -26,7 +26,7 @@ pub(super) fn clusters(request: &Request<Bytes>, context: &Context) -> Answer {
     let (mut text, now) = (String::new(), Instant::now());
     for cluster in clusters {
         cluster_lines(&mut text, cluster);
-        let entries = cluster.endpoints.entries().iter();
+        let entries = cluster.endpoints.entries();
         entries.for_each(|entry| endpoint_lines(&mut text, cluster, entry, now));
     }
     answer::text(StatusCode::OK, text)
@@ -101,7 +101,7 @@ fn endpoint_lines(text: &mut String, cluster: &ClusterRuntime, entry: &Entry, no
 
 /// A cluster in the words of Envoy's `ClusterStatus`.
 fn cluster_status(cluster: &ClusterRuntime) -> Value {
-    let hosts: Vec<Value> = cluster.endpoints.entries().iter().map(host_status).collect();
+    let hosts: Vec<Value> = cluster.endpoints.entries().map(host_status).collect();
     let mut limits = json!({ "priority": "DEFAULT" });
     for (name, limit) in thresholds(cluster) {
         limits[name] = limit.into();

@@ -41,7 +41,7 @@ pub(super) fn errors(_: &Request<Bytes>, context: &Context) -> Answer {
 /// `/config_dump`
 pub(super) fn dump(_: &Request<Bytes>, context: &Context) -> Answer {
     let applied = context.status.applied();
-    let resources: Vec<Value> = applied.resources.resources().iter().map(|resource| redacted(resource)).collect();
+    let resources: Vec<Value> = applied.resources.resources().map(|resource| redacted(resource)).collect();
     let snapshot = context.status.snapshot();
     let value = json!({
         "version": &*applied.version,
@@ -60,7 +60,7 @@ fn seconds(time: SystemTime) -> u64 {
 /// Endpoints of each cluster, by its name.
 fn endpoints(snapshot: &Snapshot) -> Value {
     let of = |cluster: &crate::snapshot::ClusterRuntime| {
-        let hosts: Vec<Value> = cluster.endpoints.entries().iter().map(host_status).collect();
+        let hosts: Vec<Value> = cluster.endpoints.entries().map(host_status).collect();
         (cluster.name.to_string(), hosts.into())
     };
     Value::Object(snapshot.clusters.iter().map(|cluster| of(cluster)).collect())

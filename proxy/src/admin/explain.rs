@@ -199,9 +199,8 @@ fn clusters<'s>(
 }
 
 fn with_endpoints(explanation: &Explanation, snapshot: &Snapshot) -> Value {
-    let hosts = |cluster: &crate::snapshot::ClusterRuntime| -> Value {
-        cluster.endpoints.entries().iter().map(host_status).collect()
-    };
+    let hosts =
+        |cluster: &crate::snapshot::ClusterRuntime| -> Value { cluster.endpoints.entries().map(host_status).collect() };
     let endpoints: serde_json::Map<String, Value> =
         clusters(explanation, snapshot).map(|cluster| (cluster.name.to_string(), hosts(cluster))).collect();
     let rules = clusters(explanation, snapshot)

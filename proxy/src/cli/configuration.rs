@@ -92,7 +92,7 @@ impl Files {
         let mut texts = Vec::with_capacity(changes.len());
         for change in changes {
             match change.content {
-                Content::Text(text) => texts.push((change.name, text)),
+                Content::Text(text) => texts.push((change.name, text.text)),
                 Content::Unreadable(reason) => return Err(Failure(format!("{name}/{} {reason}", change.name))),
                 Content::Removed => {}
             }
@@ -165,7 +165,7 @@ impl ConfigurationArguments {
 /// Labels that as many Gateways as possible select, those for Istio's ingress gateway before others.
 fn selected_labels(resources: &ResourceSet) -> Labels {
     let ingress: (&str, &str) = ("istio", "ingressgateway");
-    let gateways = resources.resources().iter().filter_map(|resource| match &resource.spec {
+    let gateways = resources.resources().filter_map(|resource| match &resource.spec {
         Spec::Gateway(gateway) => Some(&gateway.selector),
         _ => None,
     });

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use balance::{EndpointSet, SetRules};
+use balance::{EndpointSet, Entry, SetRules};
 use config_model::model::{
-    AccessLogFormat, Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, Endpoint, FilterChains, Format,
-    Model, Route,
+    AccessLogFormat, Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, EndpointList, FilterChains,
+    Format, Model, Route,
 };
 use foldhash::fast::RandomState;
 use routing::split::Split;
@@ -27,10 +27,10 @@ use crate::tls::{BackEndTls, Chains};
 static NO_POLICY: LazyLock<Arc<ClusterPolicy>> = LazyLock::new(Arc::default);
 
 /// The endpoints of a cluster, names looked up.
-pub(super) type EndpointsOf<'a> = &'a dyn Fn(&Cluster) -> Vec<Endpoint>;
+pub(super) type EndpointsOf<'a> = &'a mut dyn FnMut(&Cluster) -> Vec<EndpointList>;
 
 /// The endpoints of a cluster that may have others now.
-pub(super) type ChangedEndpointsOf<'a> = &'a dyn Fn(&Cluster) -> Option<Vec<Endpoint>>;
+pub(super) type ChangedEndpointsOf<'a> = &'a mut dyn FnMut(&Cluster) -> Option<Vec<EndpointList>>;
 
 /// What a snapshot needs besides its configuration.
 pub(super) struct Surroundings<'a> {
@@ -77,7 +77,7 @@ pub(super) fn with_endpoints(
     previous: &Snapshot,
 ) -> Snapshot {
     let renewed = |known: &Arc<ClusterRuntime>| match endpoints_of(&known.definition) {
-        Some(endpoints) if !has_endpoints(known, &endpoints) => {
+        Some(endpoints) if !known.endpoints.is_of(&endpoints) => {
             Arc::new(cluster(metrics, &known.definition, endpoints, Some(known)))
         }
         _ => Arc::clone(known),
@@ -157,7 +157,7 @@ fn clusters(
     let runtime = |definition: &Cluster| {
         let endpoints = endpoints_of(definition);
         let known = known.get(&definition.name).copied();
-        match known.filter(|known| known.definition == *definition && has_endpoints(known, &endpoints)) {
+        match known.filter(|known| known.definition == *definition && known.endpoints.is_of(&endpoints)) {
             Some(same) => Arc::clone(same),
             None => Arc::new(cluster(metrics, definition, endpoints, known.map(|known| &**known))),
         }
@@ -178,16 +178,10 @@ fn has_limits(policy: &ClusterPolicy) -> bool {
     limits.iter().any(Option::is_some) || policy.retry_budget.is_some()
 }
 
-fn has_endpoints(cluster: &ClusterRuntime, endpoints: &[Endpoint]) -> bool {
-    let entries = cluster.endpoints.entries();
-    entries.len() == endpoints.len()
-        && entries.iter().zip(endpoints).all(|(entry, endpoint)| *entry.endpoint == *endpoint)
-}
-
 fn cluster(
     metrics: &Metrics,
     definition: &Cluster,
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<EndpointList>,
     previous: Option<&ClusterRuntime>,
 ) -> ClusterRuntime {
     let mut labels = DestinationLabels {
@@ -199,12 +193,19 @@ fn cluster(
     let unreached_series = metrics.series(&labels);
     let policy = Arc::clone(definition.policy.as_ref().unwrap_or(&NO_POLICY));
     let rules = SetRules { balancing: definition.balancing, policy };
-    let endpoints = EndpointSet::new(endpoints, rules, previous.map(|previous| &previous.endpoints), Instant::now());
-    let mut of_endpoint = |entry: &balance::Entry| {
+    let endpoints =
+        EndpointSet::of_lists(endpoints, rules, previous.map(|previous| &previous.endpoints), Instant::now());
+    let mut of_endpoint = |entry: &Entry| {
         labels.workload = Arc::clone(&entry.endpoint.workload);
         EndpointLabels { address: entry.endpoint.address.to_string().into(), series: metrics.series(&labels) }
     };
-    let of_endpoints = endpoints.entries().iter().map(&mut of_endpoint).collect();
+    let known = previous.filter(|previous| are_labelled_alike(&previous.definition, definition));
+    let known = known.map(labels_of_blocks).unwrap_or_default();
+    let of_block = |block: &Arc<[Entry]>| match known.get(&block.as_ptr()) {
+        Some(known) => Arc::clone(known),
+        None => block.iter().map(&mut of_endpoint).collect(),
+    };
+    let of_endpoints = endpoints.blocks().iter().map(of_block).collect();
     let name: Arc<str> = definition.name.to_string().into();
     let id = metrics.cluster(&name);
     metrics.set_health(&id, health(&endpoints));
@@ -218,6 +219,20 @@ fn cluster(
         labels: of_endpoints,
         unreached_series,
     }
+}
+
+/// Whether metrics name the workloads of both in the same way.
+fn are_labelled_alike(one: &Cluster, other: &Cluster) -> bool {
+    one.name.host == other.name.host
+        && one.service_name == other.service_name
+        && one.service_namespace == other.service_namespace
+}
+
+/// Labels by the address of the block that they are for.
+fn labels_of_blocks(cluster: &ClusterRuntime) -> HashMap<*const Entry, &Arc<[EndpointLabels]>, RandomState> {
+    // All empty blocks have one address, and need none.
+    let blocks = cluster.endpoints.blocks().iter().zip(&cluster.labels).filter(|(block, _)| !block.is_empty());
+    blocks.map(|(block, labels)| (block.as_ptr(), labels)).collect()
 }
 
 /// That of `previous` if the settings are the same: its connections can be used on.

@@ -412,7 +412,7 @@ impl Credentials {
 
 /// Names of the endpoints' workloads, by their service accounts; any of the mesh where one is not known.
 fn workloads(cluster: &ClusterRuntime, trust_domain: &str) -> Arc<[Arc<str>]> {
-    let entries = cluster.endpoints.entries().iter();
+    let entries = cluster.endpoints.entries();
     let mut names: Vec<Arc<str>> = entries.map(|entry| Arc::clone(&entry.endpoint.workload.principal)).collect();
     names.sort();
     names.dedup();

@@ -10,15 +10,23 @@ use std::sync::Arc;
 use config_model::diagnostic::{Code, Diagnostic, Level};
 use config_model::file::ParsedFile;
 use config_model::origin::Position;
-use sha2::{Digest, Sha256};
+use config_model::resource::Resource;
+use sha2::{Digest as _, Sha256};
 
-use crate::source::{Change, Content};
+use crate::source::{Change, Content, Digest, Text};
 
 /// All files by name.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     files: BTreeMap<Arc<str>, File>,
+    /// See [`Files::version`].
+    version: u64,
+    /// See [`Files::take_replaced`].
+    replaced: Option<Vec<Replaced>>,
 }
+
+/// A resource as it was, and what stands in its place.
+pub(super) type Replaced = (Arc<Resource>, Arc<Resource>);
 
 #[derive(Debug, Default)]
 struct File {
@@ -29,8 +37,16 @@ struct File {
 
 #[derive(Debug)]
 struct Accepted {
-    digest: [u8; 32],
+    digest: Digest,
     parsed: Arc<ParsedFile>,
+}
+
+impl Accepted {
+    /// What the file called `name` adds to the version.
+    fn share(&self, name: &str) -> u64 {
+        let digest: Digest = Sha256::new().chain_update(self.digest).chain_update(name).finalize().into();
+        digest.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+    }
 }
 
 /// What a change came to.
@@ -75,26 +91,24 @@ impl Files {
         self.accepted().flat_map(|(_, parsed)| &parsed.diagnostics)
     }
 
-    /// A hash of names and texts of all that is in force, in hexadecimal: equal content, equal version, on every machine.
+    /// A hash of names and texts of all that is in force, in hexadecimal: equal content, equal version, on every machine. It is the
+    /// sum of what the files add to it, so that one file among thousands changes it at the cost of one.
     pub(super) fn version(&self) -> Arc<str> {
-        let mut hash = Sha256::new();
-        for (name, file) in &self.files {
-            if let Some(accepted) = &file.accepted {
-                hash.update((name.len() as u64).to_be_bytes());
-                hash.update(name.as_bytes());
-                hash.update(accepted.digest);
-            }
-        }
-        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>().into()
+        format!("{:016x}", self.version).into()
     }
 
-    fn text(&mut self, name: Arc<str>, text: &Arc<str>, outcome: &mut Outcome) {
+    /// What has changed since this was asked last, if all of it is resources that took the places of others in their files.
+    pub(super) fn take_replaced(&mut self) -> Option<Vec<Replaced>> {
+        self.replaced.replace(Vec::new())
+    }
+
+    fn text(&mut self, name: Arc<str>, text: &Text, outcome: &mut Outcome) {
         let file = self.files.entry(Arc::clone(&name)).or_default();
-        let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+        let digest = text.digest;
         let before = file.accepted.as_ref();
         let parsed = match before {
             Some(accepted) if accepted.digest == digest => Arc::clone(&accepted.parsed),
-            _ => Arc::new(ParsedFile::parse(&name, text, before.map(|accepted| &*accepted.parsed))),
+            _ => Arc::new(ParsedFile::parse(&name, &text.text, before.map(|accepted| &*accepted.parsed))),
         };
         if parsed.is_refused() {
             file.refusal = parsed.diagnostics.clone();
@@ -107,7 +121,12 @@ impl Files {
         outcome
             .warnings
             .extend(parsed.diagnostics.iter().filter(|new| !known.iter().any(|old| alike(old, new))).cloned());
-        file.accepted = Some(Accepted { digest, parsed });
+        let after = Accepted { digest, parsed };
+        let share = after.share(&name);
+        note_replaced(&mut self.replaced, before, &after);
+        let before = before.map_or(0, |before| before.share(&name));
+        self.version = self.version.wrapping_add(share).wrapping_sub(before);
+        file.accepted = Some(after);
         if !std::mem::take(&mut file.refusal).is_empty() {
             outcome.recovered.push(name);
         }
@@ -131,11 +150,28 @@ impl Files {
 
     fn removed(&mut self, name: &Arc<str>, outcome: &mut Outcome) {
         if let Some(file) = self.files.remove(name) {
-            outcome.changed |= file.accepted.is_some();
+            if let Some(before) = &file.accepted {
+                outcome.changed = true;
+                self.version = self.version.wrapping_sub(before.share(name));
+                self.replaced = None;
+            }
             if !file.refusal.is_empty() {
                 outcome.recovered.push(Arc::clone(name));
             }
         }
+    }
+}
+
+/// Adds resources of a file that are others than before. Others by more than what they say are told from those later, by
+/// [`config_model::resolve::ResourceSet::with`].
+fn note_replaced(replaced: &mut Option<Vec<Replaced>>, before: Option<&Accepted>, after: &Accepted) {
+    let before = before.map_or(&[][..], |before| &before.parsed.resources);
+    let after = &after.parsed.resources;
+    if before.len() != after.len() {
+        *replaced = None;
+    } else if let Some(replaced) = replaced {
+        let pairs = before.iter().zip(after).filter(|(before, after)| !Arc::ptr_eq(before, after));
+        replaced.extend(pairs.map(|(before, after)| (Arc::clone(before), Arc::clone(after))));
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config_model::diagnostic::Diagnostic;
-use config_model::model::{Cluster, Discovery, Endpoint};
+use config_model::model::{Cluster, Discovery, EndpointList};
 use config_model::resolve::{self, EndpointIndex, Proxy, ResourceSet};
 use tokio::time::timeout;
 
@@ -125,7 +125,10 @@ impl Pipeline {
     /// The snapshot of what is in force now. Waits a moment for the addresses of new names, so that a route that moves to one
     /// does not fail meanwhile.
     pub(super) async fn build(&mut self, surroundings: &Surroundings<'_>, previous: Option<&Snapshot>) -> Built {
-        let resources = ResourceSet::new(self.files.accepted().flat_map(|(_, file)| &file.resources));
+        let replaced = self.files.take_replaced();
+        let with_others = replaced.and_then(|replaced| self.resources.with(&replaced));
+        let all = || ResourceSet::new(self.files.accepted().flat_map(|(_, file)| &file.resources));
+        let resources = with_others.unwrap_or_else(all);
         let change = resolve::change(&self.resources, &resources);
         self.resources = resources;
         let (parts, previous) = match (change, previous) {
@@ -139,9 +142,13 @@ impl Pipeline {
             (true, true) => Extent::Credentials,
             (false, true) => Extent::Nothing,
         };
-        self.endpoints = EndpointIndex::new(&self.resources);
-        self.look_up_new(&previous.model.clusters).await;
-        let snapshot = self.with_endpoints(surroundings.metrics, previous, |cluster| cluster.depends_on(&hosts));
+        self.endpoints.follow(&self.resources);
+        let is_touched = |cluster: &Cluster| cluster.depends_on(&hosts);
+        let clusters = &previous.model.clusters;
+        if clusters.iter().any(|cluster| has_names(cluster) && is_touched(cluster)) {
+            self.look_up_new(clusters).await;
+        }
+        let snapshot = self.with_endpoints(surroundings.metrics, previous, is_touched);
         // Who the endpoints are in the mesh is a part of what their certificates have to say.
         let is_mesh = |cluster: &ClusterRuntime| cluster.tls.as_ref().is_some_and(|tls| tls.definition.is_mesh);
         let are_others = secrets || !hosts.is_empty() && snapshot.clusters.iter().any(|cluster| is_mesh(cluster));
@@ -163,13 +170,15 @@ impl Pipeline {
 
     async fn build_all(&mut self, surroundings: &Surroundings<'_>, previous: Option<&Snapshot>) -> Built {
         let resolution = resolve::resolve(&self.resources, &self.proxy);
-        self.endpoints = EndpointIndex::new(&self.resources);
+        self.endpoints.follow(&self.resources);
+        self.endpoints.keep_only(&resolution.model.clusters);
         self.look_up_new(&resolution.model.clusters).await;
         let known = std::mem::replace(&mut self.findings, resolution.diagnostics);
         let findings = self.findings.iter().filter(|finding| !known.contains(finding)).cloned();
         let mut findings: Vec<Diagnostic> = findings.collect();
-        let endpoints_of = |cluster: &Cluster| self.endpoints_of(cluster);
-        let snapshot = build::full(surroundings, Arc::clone(&self.version), resolution.model, &endpoints_of, previous);
+        let version = Arc::clone(&self.version);
+        let mut endpoints_of = |cluster: &Cluster| self.endpoints_of(cluster);
+        let snapshot = build::full(surroundings, version, resolution.model, &mut endpoints_of, previous);
         findings.append(&mut self.look_up_credentials(&snapshot));
         Built { snapshot, findings, extent: Extent::Routing }
     }
@@ -180,14 +189,23 @@ impl Pipeline {
         changed.then(|| self.with_endpoints(metrics, previous, has_names))
     }
 
-    fn with_endpoints(&self, metrics: &Metrics, previous: &Snapshot, touched: impl Fn(&Cluster) -> bool) -> Snapshot {
-        let endpoints_of = |cluster: &Cluster| touched(cluster).then(|| self.endpoints_of(cluster));
-        build::with_endpoints(metrics, Arc::clone(&self.version), &endpoints_of, previous)
+    fn with_endpoints(
+        &mut self,
+        metrics: &Metrics,
+        previous: &Snapshot,
+        touched: impl Fn(&Cluster) -> bool,
+    ) -> Snapshot {
+        let version = Arc::clone(&self.version);
+        let mut endpoints_of = |cluster: &Cluster| touched(cluster).then(|| self.endpoints_of(cluster));
+        build::with_endpoints(metrics, version, &mut endpoints_of, previous)
     }
 
-    fn endpoints_of(&self, cluster: &Cluster) -> Vec<Endpoint> {
-        let endpoints = self.endpoints.endpoints(cluster);
-        if has_names(cluster) { self.names.expand(endpoints, cluster.discovery) } else { endpoints }
+    fn endpoints_of(&mut self, cluster: &Cluster) -> Vec<EndpointList> {
+        if !has_names(cluster) {
+            return self.endpoints.lists(cluster);
+        }
+        let endpoints = self.names.expand(self.endpoints.endpoints(cluster), cluster.discovery);
+        vec![endpoints.into_iter().map(Arc::new).collect()]
     }
 
     async fn look_up_new(&mut self, clusters: &[Cluster]) {

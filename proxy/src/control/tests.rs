@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use config_model::model::Endpoint;
+use config_model::model::{Endpoint, EndpointList};
 
 use super::*;
 use crate::snapshot::{ClusterRuntime, Snapshot};
@@ -76,7 +76,7 @@ fn cluster<'s>(snapshot: &'s Snapshot, name: &str) -> &'s Arc<ClusterRuntime> {
 }
 
 fn addresses_of(cluster: &ClusterRuntime) -> Vec<String> {
-    cluster.endpoints.entries().iter().map(|entry| entry.endpoint.address.to_string()).collect()
+    cluster.endpoints.entries().map(|entry| entry.endpoint.address.to_string()).collect()
 }
 
 #[tokio::test]
@@ -131,7 +131,8 @@ async fn other_endpoints_keep_the_table_the_splits_and_the_clusters_of_other_ser
     assert!(Arc::ptr_eq(cluster(&before, name), cluster(&after, name)));
     let name = "outbound|80||b.example";
     assert_eq!(addresses_of(cluster(&after, name)), ["127.0.0.1:9003", "127.0.0.1:9004"]);
-    let state = |snapshot: &Snapshot| Arc::clone(&cluster(snapshot, name).endpoints.entries()[0].state);
+    let state =
+        |snapshot: &Snapshot| Arc::clone(&cluster(snapshot, name).endpoints.get(balance::EntryIndex(0)).unwrap().state);
     assert!(Arc::ptr_eq(&state(&before), &state(&after)));
 }
 
@@ -178,14 +179,15 @@ async fn addresses_of_names_are_found_before_the_snapshot_and_exchanged_when_the
 async fn endpoints_that_take_no_traffic_are_there_and_not_counted_as_healthy() {
     let (fixture, snapshot) = Fixture::started().await;
     let surroundings = Surroundings { metrics: &fixture.metrics, port_map: &fixture.port_map };
-    let unready = |_: &config_model::model::Cluster| -> Vec<Endpoint> {
-        let entry = &cluster(&snapshot, "outbound|80||b.example").endpoints.entries()[0];
-        vec![Endpoint { health: config_model::model::Health::NotReady, ..(*entry.endpoint).clone() }]
+    let mut unready = |_: &config_model::model::Cluster| -> Vec<EndpointList> {
+        let entry = cluster(&snapshot, "outbound|80||b.example").endpoints.get(balance::EntryIndex(0)).unwrap();
+        let endpoint = Endpoint { health: config_model::model::Health::NotReady, ..(*entry.endpoint).clone() };
+        vec![[endpoint.into()].into()]
     };
     let model = (*snapshot.model).clone();
-    let after = build::full(&surroundings, "x".into(), model, &unready, Some(&snapshot));
+    let after = build::full(&surroundings, "x".into(), model, &mut unready, Some(&snapshot));
     let cluster = cluster(&after, "outbound|80||b.example");
-    assert_eq!((cluster.endpoints.entries().len(), cluster.endpoints.ready_count()), (1, 0));
+    assert_eq!((cluster.endpoints.len(), cluster.endpoints.ready_count()), (1, 0));
     assert!(fixture.metrics.expose().contains("envoy_cluster_membership_healthy"));
 }
 

@@ -23,12 +23,13 @@ pub(crate) fn configured(
     let mut shares = [0.0; 3];
     for (destination, share) in forward.destinations.iter().zip(words::shares(&forward.destinations)) {
         let ClusterTarget::Known(index) = destination.cluster else { continue };
-        let labels = &snapshot.cluster(index)?.labels;
+        let cluster = snapshot.cluster(index)?;
+        let labels = || cluster.labels.iter().flat_map(|block| block.iter());
         for (sum, version) in shares.iter_mut().zip(Version::ALL) {
             let is_of =
                 |address: &str| endpoints.iter().any(|(of, known)| *of == version && known.to_string() == address);
-            let count = labels.iter().filter(|endpoint| is_of(&endpoint.address)).count();
-            *sum += share * count as f64 / labels.len().max(1) as f64;
+            let count = labels().filter(|endpoint| is_of(&endpoint.address)).count();
+            *sum += share * count as f64 / labels().count().max(1) as f64;
         }
     }
     Some(shares)

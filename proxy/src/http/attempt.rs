@@ -12,7 +12,7 @@ use super::heads;
 use super::pump::{Pump, PumpError, Side, Source, SourceFault};
 use super::record::Exchange;
 use crate::upstream::{Http2Stream, Upstream};
-use crate::worker::{Deadline, Local, Memory, TICK};
+use crate::worker::{Deadline, Deadlines, Local, Memory, TICK};
 
 /// A back end that has the whole request and says nothing. Source: Envoy, `stream_idle_timeout`.
 const HEAD_SILENCE: Duration = Duration::from_mins(5);
@@ -47,15 +47,15 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    /// Sends `head`, and then a body framed like this.
-    pub(super) fn new(head: Vec<u8>, framing: Framing, kept: Kept) -> Self {
+    /// Sends `head`, and then a body framed like this, which may be without a byte for so long.
+    pub(super) fn new(head: Vec<u8>, framing: Framing, silence: Duration, kept: Kept) -> Self {
         // A tunnel's bytes are no body: they go when the other side has agreed.
-        Self { pump: Pump::new(head, framing), kept, resent: 0, broken: false }
+        Self { pump: Pump::new(head, framing, silence), kept, resent: 0, broken: false }
     }
 
     /// Has sent all with the head.
     pub(super) fn sent(head: Vec<u8>, kept: Kept) -> Self {
-        let mut upload = Self::new(head, Framing::None, kept);
+        let mut upload = Self::new(head, Framing::None, Duration::MAX, kept);
         upload.pump.finish();
         upload
     }
@@ -195,24 +195,24 @@ impl Attempt {
             self.give_back(local);
             return Poll::Ready(Err(AttemptEnd::ClientLeft));
         }
-        if let Some(error) = self.timed_out(cx, exchange) {
+        if let Some(error) = self.timed_out(cx, exchange, &local.deadlines) {
             self.give_back(local);
             return Poll::Ready(Err(AttemptEnd::Failed(error)));
         }
-        self.watch(cx, client, local)
+        self.watch(cx, exchange, client, local)
     }
 
     /// Whether the time of the route or of this try is up.
-    fn timed_out(&self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Option<AttemptError> {
+    fn timed_out(&self, cx: &mut Context<'_>, exchange: &mut Exchange, deadlines: &Deadlines) -> Option<AttemptError> {
         let rare = exchange.rare.as_mut()?;
         let is_sent = self.upload.has_ended();
         if let Some(timer) = &mut rare.timeout
-            && timer.poll(cx, is_sent)
+            && timer.poll(cx, is_sent, deadlines)
         {
             return Some(AttemptError::RequestTimeout { limit: timer.limit() });
         }
         let timer = rare.per_try.as_mut()?;
-        timer.poll(cx, is_sent).then_some(AttemptError::PerTryTimeout { limit: timer.limit() })
+        timer.poll(cx, is_sent, deadlines).then_some(AttemptError::PerTryTimeout { limit: timer.limit() })
     }
 
     fn give_back(&mut self, local: &Local) {
@@ -297,12 +297,15 @@ impl Attempt {
     fn watch<C: Client>(
         &mut self,
         cx: &mut Context<'_>,
+        exchange: &Exchange,
         client: &C,
         local: &Local,
     ) -> Poll<Result<Box<Message>, AttemptEnd>> {
+        // Servers of gRPC may send the head with their first message, whenever that is.
+        let limit = if exchange.record.is_grpc() { Duration::MAX } else { HEAD_SILENCE };
         let (side, due) = match self.upload.waits() {
             Some(waits) => waits,
-            None => (Side::Sink, *self.silent.get_or_insert_with(|| local.deadlines.after(HEAD_SILENCE))),
+            None => (Side::Sink, *self.silent.get_or_insert_with(|| local.deadlines.after(limit))),
         };
         if local.deadlines.has_come(due) {
             let end = match side {
@@ -313,8 +316,9 @@ impl Attempt {
             return Poll::Ready(Err(end));
         }
         let attentive = self.attentive.filter(|tick| !local.deadlines.has_come(*tick));
+        let earliest = attentive.unwrap_or(due).min(due);
         let deadline = client.deadline();
-        deadline.set_at(attentive.unwrap_or(due).min(due));
+        deadline.set_at(exchange.rare.as_ref().map_or(earliest, |rare| rare.wakes_in(earliest)));
         deadline.register(cx.waker());
         Poll::Pending
     }

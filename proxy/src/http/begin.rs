@@ -40,7 +40,8 @@ impl Tries<'_> {
     pub(super) fn begin_http1(&mut self, connection: Box<UpstreamConnection>, exchange: &Exchange) -> Attempt {
         let mut out = self.local.memory.out();
         write_request(exchange, self.target, self.state.attempt(), &mut out);
-        let upload = Upload::new(out, exchange.request.framing(), std::mem::take(&mut self.kept));
+        let silence = exchange.record.silence_limit();
+        let upload = Upload::new(out, exchange.request.framing(), silence, std::mem::take(&mut self.kept));
         Attempt::new(Upstream::Http1(connection), upload)
     }
 
@@ -53,13 +54,13 @@ impl Tries<'_> {
     ) -> Result<Attempt, AttemptEnd> {
         let scheme = exchange.record.scheme();
         let head = heads::request(exchange, self.target, self.state.attempt(), scheme).map_err(AttemptEnd::Failed)?;
-        let framing = exchange.request.framing();
+        let (framing, silence) = (exchange.request.framing(), exchange.record.silence_limit());
         let body = client.body(&mut exchange.request);
         let ends = self.kept.is_empty() && body.has_ended() && body.data().is_empty() && body.trailers().is_none();
         let stream = Http2Stream::begin(lease, head, ends).map_err(AttemptEnd::Failed)?;
         let kept = std::mem::take(&mut self.kept);
         let out = self.local.memory.out();
-        let upload = if ends { Upload::sent(out, kept) } else { Upload::new(out, framing, kept) };
+        let upload = if ends { Upload::sent(out, kept) } else { Upload::new(out, framing, silence, kept) };
         Ok(Attempt::new(Upstream::Http2(stream), upload))
     }
 }

@@ -272,7 +272,7 @@ impl Downstream {
 
     /// Writes all of `out`.
     async fn send(&mut self, out: Vec<u8>, exchange: &mut Exchange) -> Result<(), Next> {
-        let mut pump = Pump::new(out, Framing::None);
+        let mut pump = Pump::new(out, Framing::None, Duration::MAX);
         let local = Rc::clone(self.local());
         let sent = std::future::poll_fn(|cx| {
             match pump.poll(cx, &mut Nothing, &mut self.stream, (&local.memory, &local.deadlines)) {

@@ -107,7 +107,7 @@ async fn deliver(local: &Rc<Local>, pinned: &Pinned, index: ClusterIndex, reques
         Some(upstream) => upstream,
         None => connect(local, cluster, entry, security.as_ref(), None).await.ok()?,
     };
-    let mut pump = Pump::new(bytes, Framing::None);
+    let mut pump = Pump::new(bytes, Framing::None, Duration::MAX);
     std::future::poll_fn(|cx| pump.poll(cx, &mut Nothing, &mut upstream.stream, (&local.memory, &local.deadlines)))
         .await
         .ok()?;

@@ -13,11 +13,12 @@ use config_model::model::{AbortStatus, Fault, HashSource};
 use http1::Name;
 use routing::{RouteEntry, cors, fault};
 use smallvec::SmallVec;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::answer::Answer;
 use super::record::Exchange;
 use crate::telemetry::Flags;
+use crate::worker::{Deadlines, TICK};
 
 /// What only few requests have: a box of its own keeps the others small.
 #[derive(Default)]
@@ -34,16 +35,24 @@ pub(super) struct Rare {
     pub(super) permit: Option<RequestPermit>,
 }
 
-/// A limit of time that begins to run when the request has been sent.
+/// A limit of time that begins to run when the request has been sent. Most answers come long before it is over: up to shortly
+/// before its end it is a tick of the worker's wheel, and only then a timer, which is precise.
 pub(super) struct Timer {
     limit: Duration,
+    running: Option<Running>,
+}
+
+struct Running {
+    end: Instant,
+    /// The tick from which on there is a timer.
+    near: u32,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timer {
     /// Not running yet.
     pub(super) fn new(limit: Duration) -> Self {
-        Self { limit, sleep: None }
+        Self { limit, running: None }
     }
 
     /// Its length.
@@ -51,13 +60,44 @@ impl Timer {
         self.limit
     }
 
-    /// Whether it is over. It begins to run if `is_sent`.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, is_sent: bool) -> bool {
-        if self.sleep.is_none() && !is_sent {
-            return false;
+    /// Whether it is over. It begins to run if `is_sent`. Who polls it does so again in the tick [`Timer::wakes_in`].
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, is_sent: bool, deadlines: &Deadlines) -> bool {
+        // A tick fires up to one late, and is followed by one in which the timer is made.
+        let near = |limit: Duration| limit.checked_sub(3 * TICK).map_or(0, |before| deadlines.after(before));
+        let Some(running) = self.running(is_sent, near) else { return false };
+        deadlines.has_come(running.near) && running.poll(cx)
+    }
+
+    /// The same for who can't poll it in a certain tick.
+    fn poll_closely(&mut self, cx: &mut Context<'_>, is_sent: bool) -> bool {
+        self.running(is_sent, |_| 0).is_some_and(|running| running.poll(cx))
+    }
+
+    fn running(&mut self, is_sent: bool, near: impl FnOnce(Duration) -> u32) -> Option<&mut Running> {
+        if self.running.is_none() && is_sent {
+            self.running = Some(Running { end: Instant::now() + self.limit, near: near(self.limit), sleep: None });
         }
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limit)));
-        sleep.as_mut().poll(cx).is_ready()
+        self.running.as_mut()
+    }
+
+    /// The tick in which it is to be polled, unless its timer does that.
+    pub(super) fn wakes_in(&self) -> Option<u32> {
+        self.running.as_ref().filter(|running| running.sleep.is_none()).map(|running| running.near)
+    }
+}
+
+impl Running {
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        let end = self.end;
+        self.sleep.get_or_insert_with(|| Box::pin(sleep_until(end))).as_mut().poll(cx).is_ready()
+    }
+}
+
+impl Rare {
+    /// `due`, or the earlier tick in which one of the limits of time is to be polled.
+    pub(super) fn wakes_in(&self, due: u32) -> u32 {
+        let ticks = [&self.timeout, &self.per_try].into_iter().flatten().filter_map(Timer::wakes_in);
+        ticks.fold(due, u32::min)
     }
 }
 
@@ -68,7 +108,7 @@ pub(super) async fn in_time<T>(exchange: &mut Exchange, future: impl Future<Outp
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending if timer.poll(cx, is_sent) => Poll::Ready(None),
+        Poll::Pending if timer.poll_closely(cx, is_sent) => Poll::Ready(None),
         Poll::Pending => Poll::Pending,
     })
     .await
@@ -149,5 +189,70 @@ fn hash_of(exchange: &mut Exchange, source: &HashSource) -> Option<u64> {
             exchange.rare().cookie = Some(set_cookie(name, &value, path, ttl, attributes));
             Some(hash)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// Two clocks that run together: the wheel's and tokio's.
+    async fn pass(deadlines: &Deadlines, ticks: u32) {
+        for _ in 0..ticks {
+            tokio::time::advance(TICK).await;
+            deadlines.tick();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_limit_is_a_tick_until_shortly_before_its_end_which_is_precise() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let deadlines = Deadlines::default();
+        let mut timer = Timer::new(10 * TICK + Duration::from_millis(7));
+        assert!(!timer.poll(&mut cx, false, &deadlines));
+        assert_eq!(timer.wakes_in(), None, "it does not run yet");
+        pass(&deadlines, 5).await;
+        assert!(!timer.poll(&mut cx, true, &deadlines));
+        let near = timer.wakes_in().unwrap();
+        let mut ticks = 0;
+        while !deadlines.has_come(near) {
+            pass(&deadlines, 1).await;
+            ticks += 1;
+        }
+        assert!((7..=9).contains(&ticks), "{ticks}");
+        assert!(!timer.poll(&mut cx, true, &deadlines));
+        assert_eq!(timer.wakes_in(), None, "now there is a timer");
+        tokio::time::advance((10 - ticks) * TICK + Duration::from_millis(5)).await;
+        assert!(!timer.poll(&mut cx, true, &deadlines));
+        tokio::time::advance(Duration::from_millis(3)).await;
+        assert!(timer.poll(&mut cx, true, &deadlines));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_limit_is_a_timer_from_the_start() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let deadlines = Deadlines::default();
+        let mut timer = Timer::new(Duration::from_millis(20));
+        assert!(!timer.poll(&mut cx, true, &deadlines));
+        assert_eq!(timer.wakes_in(), None);
+        tokio::time::advance(Duration::from_millis(22)).await;
+        assert!(timer.poll(&mut cx, true, &deadlines));
+    }
+
+    #[test]
+    fn the_earliest_of_all_ticks_is_waited_for() {
+        let deadlines = Deadlines::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut rare = Rare { timeout: Some(Timer::new(60 * TICK)), ..Rare::default() };
+        assert_eq!(rare.wakes_in(100), 100);
+        rare.per_try = Some(Timer::new(20 * TICK));
+        for timer in [&mut rare.timeout, &mut rare.per_try] {
+            assert!(!timer.as_mut().unwrap().poll(&mut cx, true, &deadlines));
+        }
+        let per_try = rare.per_try.as_ref().and_then(Timer::wakes_in).unwrap();
+        assert_eq!((rare.wakes_in(100), rare.wakes_in(3)), (per_try, 3));
+        assert!(per_try < rare.timeout.as_ref().and_then(Timer::wakes_in).unwrap());
     }
 }

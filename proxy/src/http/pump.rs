@@ -14,7 +14,9 @@ use crate::net::{Pipe, Stream};
 use crate::upstream::{Http2Stream, StreamFault};
 use crate::worker::{Deadlines, Memory};
 
-/// A body without a byte, and a side that takes nothing. Source: PROMISES.md, section 2.
+/// A body without a byte. Source: PROMISES.md, section 2.
+pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+/// A side that takes nothing. Source: PROMISES.md, section 2.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 /// Up to this length a head and what is here of its body are put together and sent as one: a list of slices costs the kernel
 /// more than the copy (165 ns against 20 for 1 KiB, on the machine of docs/performance.md).
@@ -94,6 +96,8 @@ pub(super) struct Pump {
     chunked: bool,
     frame: ChunkFrame,
     is_last_framed: bool,
+    /// How long the body may be without a byte.
+    silence: Duration,
     pipe: Option<Box<Pipe>>,
     /// Bytes of the body that have gone.
     pub(super) moved: u64,
@@ -103,14 +107,15 @@ pub(super) struct Pump {
 }
 
 impl Pump {
-    /// Sends `prefix`, then a body framed like this.
-    pub(super) fn new(prefix: Vec<u8>, framing: Framing) -> Self {
+    /// Sends `prefix`, then a body framed like this, which may be without a byte for so long.
+    pub(super) fn new(prefix: Vec<u8>, framing: Framing, silence: Duration) -> Self {
         Self {
             prefix,
             prefix_sent: 0,
             chunked: framing == Framing::Chunked,
             frame: ChunkFrame::default(),
             is_last_framed: false,
+            silence,
             pipe: None,
             moved: 0,
             waits: None,
@@ -238,9 +243,12 @@ impl Pump {
     }
 
     fn wait<T>(&mut self, side: Side, deadlines: &Deadlines) -> Poll<T> {
-        match &mut self.waits {
-            Some((known, _)) if *known == side => {}
-            waits => *waits = Some((side, deadlines.after(STALL_LIMIT))),
+        if self.waits.is_none_or(|(known, _)| known != side) {
+            let limit = match side {
+                Side::Source => self.silence,
+                Side::Sink => STALL_LIMIT,
+            };
+            self.waits = Some((side, deadlines.after(limit)));
         }
         Poll::Pending
     }
@@ -350,5 +358,27 @@ impl Source for Nothing {
 
     fn poll_fill(&mut self, _: &mut Context<'_>, _: &Memory) -> Poll<Result<(), SourceFault>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_waited_for_as_long_as_it_may_be_silent_and_a_sink_as_ever() {
+        for (silence, is_over) in [(SILENCE_LIMIT, true), (Duration::MAX, false)] {
+            let deadlines = Deadlines::default();
+            let mut pump = Pump::new(Vec::new(), Framing::Chunked, silence);
+            for (side, is_over) in [(Side::Source, is_over), (Side::Sink, true)] {
+                let _: Poll<()> = pump.wait(side, &deadlines);
+                let (waits_for, due) = pump.waits().unwrap();
+                assert_eq!((waits_for, deadlines.has_come(due)), (side, false));
+                for _ in 0..=(STALL_LIMIT.as_millis() / crate::worker::TICK.as_millis()) {
+                    deadlines.tick();
+                }
+                assert_eq!(deadlines.has_come(due), is_over, "{side:?} {silence:?}");
+            }
+        }
     }
 }

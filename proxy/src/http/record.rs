@@ -17,6 +17,7 @@ use routing::{DestinationEntry, DestinationIndex, RouteEntry, RouteIndex, Virtua
 
 use super::head::Wishes;
 use super::policy::Rare;
+use super::pump::SILENCE_LIMIT;
 use super::target::Target;
 use crate::listener::{Connection, Protocol};
 use crate::net::Ends;
@@ -69,6 +70,8 @@ pub(super) struct Record {
     pub(super) has_waited: bool,
     answered: Option<Duration>,
     grpc: bool,
+    /// Whether it may be silent for as long as it likes: gRPC, and answers that bring events.
+    open_ended: bool,
     /// Whether the attempt under way has been counted as failed.
     failed: bool,
     status: u16,
@@ -97,6 +100,17 @@ struct Words {
     response_headers: CapturedHeaders,
     transport_failure: Option<String>,
     upstream_local_address: Option<SocketAddr>,
+}
+
+fn content_type(head: &Head) -> Option<&[u8]> {
+    if head.names().has(Name::ContentType) { head.values_of(Name::ContentType).next() } else { None }
+}
+
+/// Whether a body of that type is a stream of events, which come when they come. Source: HTML, 9.2, server-sent events.
+fn brings_events(content_type: &[u8]) -> bool {
+    const KIND: &[u8] = b"text/event-stream";
+    let is_kind = content_type.get(..KIND.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(KIND));
+    is_kind && matches!(content_type.get(KIND.len()), None | Some(b';' | b' ' | b'\t'))
 }
 
 impl Exchange {
@@ -144,6 +158,7 @@ impl Record {
                 upstream_local_address: None,
             })
         };
+        let grpc = content_type(head).is_some_and(routing::grpc::is_grpc);
         Self {
             connection: Rc::clone(connection),
             pinned: Rc::clone(pinned),
@@ -151,8 +166,8 @@ impl Record {
             head_after: None,
             has_waited: false,
             answered: None,
-            grpc: head.names().has(Name::ContentType)
-                && head.values_of(Name::ContentType).next().is_some_and(routing::grpc::is_grpc),
+            grpc,
+            open_ended: grpc,
             failed: false,
             status: 0,
             grpc_status: None,
@@ -219,6 +234,11 @@ impl Record {
     /// Whether the request speaks gRPC.
     pub(super) fn is_grpc(&self) -> bool {
         self.grpc
+    }
+
+    /// How long a body may be without a byte, the request's or the answer's.
+    pub(super) fn silence_limit(&self) -> Duration {
+        if self.open_ended { Duration::MAX } else { SILENCE_LIMIT }
     }
 
     /// The head of the back end's answer is here; yields the time since the request came.
@@ -315,6 +335,7 @@ impl Record {
         if self.grpc {
             self.note_grpc_status(head.value(b"grpc-status"));
         }
+        self.open_ended = self.grpc || content_type(head).is_some_and(brings_events);
         if let Some(words) = &mut self.words {
             words.response_headers = self.pinned.snapshot.line_format.capture_response(head);
         }
@@ -477,5 +498,24 @@ impl Values for Commands<'_> {
         let response: &dyn Headers = if self.request.is_some() { head } else { NO_HEADERS };
         let texts = Texts::of(request, self.target);
         self.record.view(words, &texts, request, response).write_command(command, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_of_events_are_told_by_their_type() {
+        for (content_type, want) in [
+            ("text/event-stream", true),
+            ("Text/Event-Stream; charset=utf-8", true),
+            ("text/event-stream ;x", true),
+            ("text/event-streams", false),
+            ("text/event", false),
+            ("text/plain; of=text/event-stream", false),
+        ] {
+            assert_eq!(brings_events(content_type.as_bytes()), want, "{content_type}");
+        }
     }
 }

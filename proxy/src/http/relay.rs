@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http1::Message;
 
@@ -12,7 +13,7 @@ use super::forward::{Relay, framing_of, framing_to_client};
 use super::pump::{Pump, PumpError, Side};
 use super::record::Exchange;
 use crate::upstream::{Upstream, UpstreamConnection};
-use crate::worker::Local;
+use crate::worker::{Deadlines, Local};
 
 /// Sends `head` and the body of the answer. `closes` says that the client was told that its connection ends with it.
 pub(super) async fn relay(
@@ -28,10 +29,10 @@ pub(super) async fn relay(
     if response.head().status() == 101
         && let Upstream::Http1(connection) = upstream
     {
-        let pump = Pump::new(head, http1::Framing::UntilClose);
+        let pump = Pump::new(head, http1::Framing::UntilClose, Duration::MAX);
         return tunnel(client, (connection, response), pump, exchange, &local).await;
     }
-    let mut relaying = Relaying { download: Pump::new(head, framing), upload };
+    let mut relaying = Relaying { download: Pump::new(head, framing, exchange.record.silence_limit()), upload };
     let ended =
         std::future::poll_fn(|cx| relaying.poll(cx, client, &mut upstream, &mut response, exchange, &local)).await;
     exchange.record.response_bytes = relaying.download.moved;
@@ -64,9 +65,9 @@ pub(super) fn is_reusable(response: &Message) -> bool {
 }
 
 /// Whether the route's time is up, so that the answer is cut off.
-pub(super) fn timed_out(cx: &mut Context<'_>, exchange: &mut Exchange, is_sent: bool) -> bool {
+pub(super) fn timed_out(cx: &mut Context<'_>, exchange: &mut Exchange, is_sent: bool, deadlines: &Deadlines) -> bool {
     let Some(timer) = exchange.rare.as_mut().and_then(|rare| rare.timeout.as_mut()) else { return false };
-    let is_over = timer.poll(cx, is_sent);
+    let is_over = timer.poll(cx, is_sent, deadlines);
     if is_over {
         exchange.record.timed_out();
     }
@@ -118,7 +119,7 @@ impl Relaying {
             }
             Poll::Pending => exchange.record.has_waited = true,
         }
-        if timed_out(cx, exchange, self.upload.is_none()) {
+        if timed_out(cx, exchange, self.upload.is_none(), &local.deadlines) {
             return Poll::Ready(Err(Next::Close));
         }
         if client.poll_left(cx, &mut exchange.request).is_ready() {
@@ -154,7 +155,7 @@ impl Relaying {
             earliest = earliest.min(due);
         }
         let deadline = client.deadline();
-        deadline.set_at(earliest);
+        deadline.set_at(exchange.rare.as_ref().map_or(earliest, |rare| rare.wakes_in(earliest)));
         deadline.register(cx.waker());
         Poll::Pending
     }
@@ -172,7 +173,7 @@ async fn tunnel(
     response.become_tunnel();
     exchange.request.become_tunnel();
     client.deadline().clear();
-    let mut up = Pump::new(Vec::new(), http1::Framing::UntilClose);
+    let mut up = Pump::new(Vec::new(), http1::Framing::UntilClose, Duration::MAX);
     let (mut up_ended, mut down_ended) = (false, false);
     let ended: Result<(), PumpError> = std::future::poll_fn(|cx| {
         let memory = (&local.memory, &*local.deadlines);

@@ -23,7 +23,7 @@ const EMPTY_SETTLES: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// Its text.
-    Text(Arc<str>),
+    Text(Text),
     /// Why it could not be read, as the end of a sentence that names the file.
     Unreadable(String),
     /// It is gone.
@@ -64,17 +64,33 @@ struct Known {
     digest: Digest,
 }
 
-/// What tells contents apart.
-type Digest = [u8; 32];
+/// SHA-256: what tells contents apart.
+pub type Digest = [u8; 32];
+
+/// The text of a file, and its digest: whoever has to tell texts apart after this need not go through them again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// The text itself.
+    pub text: Arc<str>,
+    /// Of its bytes.
+    pub digest: Digest,
+}
+
+impl<T: Into<Arc<str>>> From<T> for Text {
+    fn from(text: T) -> Self {
+        let text = text.into();
+        Self { digest: Sha256::digest(text.as_bytes()).into(), text }
+    }
+}
 
 impl Content {
     fn digest(&self) -> Digest {
-        let (kind, text) = match self {
-            Self::Text(text) => (0, text.as_bytes()),
-            Self::Unreadable(reason) => (1, reason.as_bytes()),
-            Self::Removed => (2, &[][..]),
-        };
-        Sha256::new().chain_update([kind]).chain_update(text).finalize().into()
+        match self {
+            Self::Text(text) => text.digest,
+            // Not that of the text that consists of the reason.
+            Self::Unreadable(reason) => Sha256::digest(format!("\0{reason}")).into(),
+            Self::Removed => Digest::default(),
+        }
     }
 }
 
@@ -157,13 +173,14 @@ impl Folder {
             }
             Err(error) => (None, Content::Unreadable(reason(&error))),
         };
+        let digest = content.digest();
         match known {
-            Some(known) if known.digest == content.digest() => {
+            Some(known) if known.digest == digest => {
                 known.stamp = stamp;
                 None
             }
             _ => {
-                self.known.insert(Arc::clone(&name), Known { stamp, digest: content.digest() });
+                self.known.insert(Arc::clone(&name), Known { stamp, digest });
                 Some(Change { name, content })
             }
         }

@@ -9,5 +9,5 @@ mod folder;
 mod watch;
 
 pub use files::FileWatch;
-pub use folder::{Change, Content, FILE_BYTES_MAX, Folder, Scan};
+pub use folder::{Change, Content, Digest, FILE_BYTES_MAX, Folder, Scan, Text};
 pub use watch::{Rereader, watch};

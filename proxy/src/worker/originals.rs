@@ -85,7 +85,7 @@ fn with_endpoint(cluster: &ClusterRuntime, wanted: SocketAddr) -> ClusterRuntime
         tls: cluster.tls.clone(),
         has_limits: cluster.has_limits,
         metrics: cluster.metrics.clone(),
-        labels: [label].into(),
+        labels: [Arc::from([label])].into(),
         unreached_series: cluster.unreached_series.clone(),
     }
 }

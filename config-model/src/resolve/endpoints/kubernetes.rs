@@ -12,12 +12,13 @@ use crate::resource::{
 
 use super::super::locality;
 use super::super::set::Item;
+use super::gathering::{Candidate, Gathering};
 use super::workload::{self, Facts};
-use super::{Candidate, EndpointIndex, Gathering, NOWHERE, Target, address};
+use super::{EndpointIndex, NOWHERE, Target, address};
 
 /// The addresses of a pod.
-pub(super) fn addresses<'a>(pod: Item<'a, Pod>) -> impl Iterator<Item = IpAddr> + 'a {
-    let status = pod.spec.status.as_ref();
+pub(super) fn addresses(pod: &Pod) -> impl Iterator<Item = IpAddr> {
+    let status = pod.status.as_ref();
     let several = status.into_iter().flat_map(|status| &status.pod_ips).map(|ip| &ip.ip);
     let single = status.into_iter().map(|status| &status.pod_ip);
     single.chain(several).filter_map(|ip| ip.parse().ok())
@@ -43,7 +44,7 @@ impl EndpointIndex {
         let slices = self.slices.get(&(id.namespace.clone(), id.name.clone()));
         if let Some(slices) = slices {
             for slice in slices.iter().filter_map(|&index| self.resources.item::<EndpointSlice>(index)) {
-                self.slice(slice, gathering);
+                gathering.slice(slice.resource, |gathering| self.slice(slice, gathering));
             }
         } else if let Some(endpoints) = self.resources.find::<Endpoints>(&id.namespace, &id.name) {
             self.legacy(endpoints, gathering);
@@ -138,7 +139,7 @@ impl Gathering<'_> {
 
     /// A pod that a selector found, by its own word.
     pub(super) fn pod(&mut self, pod: Item<'_, Pod>) {
-        let Some(ip) = addresses(pod).next() else { return };
+        let Some(ip) = addresses(pod.spec).next() else { return };
         let containers = pod.spec.spec.iter().flat_map(|spec| &spec.containers);
         let port = match self.port.target {
             Target::Number(number) => Some(number),

@@ -2,6 +2,7 @@
 //! Source: Istio's registries: an endpoint's port is its own for the service port's name, else the service's target port, else
 //! the service port's number; a subset has the endpoints that bear all its labels.
 
+mod gathering;
 mod kubernetes;
 mod ranking;
 mod workload;
@@ -9,24 +10,26 @@ mod workload;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use foldhash::{HashMap, HashMapExt, HashSet};
 
 use crate::model::{
-    Balancing, Cluster, ClusterName, Discovery, Endpoint, EndpointAddress, Failover, Health, Locality, LocalityPolicy,
-    OwnService, Workload, ZoneAware,
+    Balancing, Cluster, ClusterName, Discovery, Endpoint, EndpointAddress, EndpointList, Health, Locality,
+    LocalityPolicy, OwnService, ZoneAware,
 };
 use crate::name::{self, Labels};
-use crate::resource::{EndpointSlice, Pod, ServiceEntry, WorkloadEntry};
+use crate::resource::{EndpointSlice, Pod, Resource, ServiceEntry, Spec, WorkloadEntry};
 
-use super::locality::{self, Site};
+use super::change::{Difference, read_again};
+use super::locality;
 use super::services::{self, Port, Service, Target};
 use super::set::{Item, ResourceSet};
+use gathering::{Candidate, Gathering, Known};
 use workload::Facts;
 
 /// The label by which a slice names its service.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// The resources that say where endpoints are, ready for look-up. A snapshot: build a new one after a change.
+/// The resources that say where endpoints are, ready for look-up. After a change it goes on with [`EndpointIndex::follow`].
 #[derive(Debug, Default)]
 pub struct EndpointIndex {
     resources: ResourceSet,
@@ -35,30 +38,24 @@ pub struct EndpointIndex {
     slices: HashMap<(Arc<str>, Arc<str>), Vec<u32>>,
     /// Pods by address.
     pods: HashMap<IpAddr, u32>,
+    answers: HashMap<ClusterName, Answer>,
 }
 
-/// A cluster's endpoints while they are gathered.
-struct Gathering<'i> {
-    cluster: &'i Cluster,
-    port: Port<'i>,
-    trust_domain: &'i str,
-    endpoints: Vec<Endpoint>,
-    /// How far each endpoint is, where that matters.
-    levels: Vec<u32>,
-    failover: Option<&'i Failover>,
-    workloads: HashMap<Workload, Arc<Workload>>,
-    /// Endpoints of one locality share its names.
-    localities: HashSet<Locality>,
+/// The lists of a cluster that came of slices, and on what they depend besides slices and pods.
+#[derive(Debug)]
+struct Answer {
+    service: Arc<Resource>,
+    subset_labels: Labels,
+    locality: Option<LocalityPolicy>,
+    known: Known,
 }
 
-/// What an endpoint is, besides its address and port.
-struct Candidate<'c> {
-    facts: Facts<'c>,
-    health: Health,
-    locality: Locality,
-    weight: u32,
-    /// The node and the network that it is on; empty if unknown.
-    around: (&'c str, &'c str),
+impl Answer {
+    fn is_for(&self, cluster: &Cluster, service: &Arc<Resource>) -> bool {
+        Arc::ptr_eq(&self.service, service)
+            && self.subset_labels == cluster.subset_labels
+            && self.locality == cluster.policy().locality
+    }
 }
 
 /// Nothing is known of node and network.
@@ -76,22 +73,66 @@ impl EndpointIndex {
             }
         }
         for pod in resources.all::<Pod>() {
-            for address in kubernetes::addresses(pod) {
+            for address in kubernetes::addresses(pod.spec) {
                 index.pods.entry(address).or_insert(pod.index);
             }
         }
         index
     }
 
+    /// Goes on with `resources`. Lists that no change touches are kept.
+    pub fn follow(&mut self, resources: &ResourceSet) {
+        let trust_domain = super::mesh::mesh(resources).0.trust_domain;
+        let read = || read_again(&self.resources, resources);
+        let answers = if trust_domain != self.trust_domain || read().any(is_in_other_lists) {
+            HashMap::new()
+        } else {
+            std::mem::take(&mut self.answers)
+        };
+        if resources.has_places_of(&self.resources) && !read().any(is_found_elsewhere) {
+            (self.resources, self.answers) = (resources.clone(), answers);
+        } else {
+            *self = Self { answers, ..Self::new(resources) };
+        }
+    }
+
+    /// Forgets what it knows of other clusters.
+    pub fn keep_only(&mut self, clusters: &[Cluster]) {
+        let names: HashSet<&ClusterName> = clusters.iter().map(|cluster| &cluster.name).collect();
+        self.answers.retain(|name, _| names.contains(name));
+    }
+
     /// The endpoints of `cluster`, those that take no traffic among them, in the order of files; each with the priority or the
-    /// share that the cluster's policy gives it.
+    /// share that the cluster's policy gives it. Those of a slice are a list, which is the very same as long as nothing that it
+    /// depends on has changed.
+    pub fn lists(&mut self, cluster: &Cluster) -> Vec<EndpointList> {
+        let Some(service) = self.services(cluster).first().map(|service| Arc::clone(service.resource())) else {
+            return Vec::new();
+        };
+        let answer = self.answers.remove(&cluster.name).filter(|answer| answer.is_for(cluster, &service));
+        let (lists, known) = self.gather(cluster, answer.map_or_else(Known::default, |answer| answer.known));
+        let (subset_labels, locality) = (cluster.subset_labels.clone(), cluster.policy().locality.clone());
+        self.answers.insert(cluster.name.clone(), Answer { service, subset_labels, locality, known });
+        lists
+    }
+
+    /// As [`EndpointIndex::lists`], for those who ask once.
     pub fn endpoints(&self, cluster: &Cluster) -> Vec<Endpoint> {
+        gathering::copies(self.gather(cluster, Known::default()).0.iter()).collect()
+    }
+
+    /// Services with the cluster's host, of its namespace.
+    fn services(&self, cluster: &Cluster) -> Vec<Service<'_>> {
         if cluster.discovery == Discovery::None {
             return Vec::new();
         }
         let of_host = services::of_host(&self.resources, &cluster.name.host);
-        let services: Vec<_> = of_host.filter(|service| *service.namespace() == *cluster.service_namespace).collect();
-        let Some(first) = services.first() else { return Vec::new() };
+        of_host.filter(|service| *service.namespace() == *cluster.service_namespace).collect()
+    }
+
+    fn gather(&self, cluster: &Cluster, known: Known) -> (Vec<EndpointList>, Known) {
+        let services = self.services(cluster);
+        let Some(first) = services.first() else { return (Vec::new(), Known::default()) };
         let port = first.ports().into_iter().find(|port| port.number == cluster.name.port).unwrap_or(Port {
             number: cluster.name.port,
             name: "",
@@ -99,32 +140,23 @@ impl EndpointIndex {
             datagram: false,
             protocol: super::protocol::Protocol::Unknown,
         });
-        let policy = cluster.policy().locality.as_ref();
-        let failover = policy.and_then(LocalityPolicy::failover);
-        let mut gathering = Gathering {
-            cluster,
-            port,
-            trust_domain: &self.trust_domain,
-            endpoints: Vec::new(),
-            levels: Vec::new(),
-            failover,
-            workloads: HashMap::new(),
-            localities: HashSet::new(),
-        };
+        let mut gathering = Gathering::new((cluster, port), &self.trust_domain, known);
         for service in services {
             match service {
                 Service::Kubernetes(item) => self.kubernetes(item, &mut gathering),
                 Service::Entry(item) => self.entry(item, &mut gathering),
             }
         }
-        let Gathering { mut endpoints, levels, .. } = gathering;
-        ranking::rank(policy, &mut endpoints, &levels);
-        if let Some(LocalityPolicy::ZoneAware(zones)) = policy
-            && !matches!(cluster.balancing, Balancing::RingHash { .. } | Balancing::Maglev { .. })
-        {
-            ranking::note_proxies(&mut endpoints, &self.proxies(cluster, zones), &zones.own);
+        let (lists, known) = gathering.finish();
+        match &cluster.policy().locality {
+            Some(LocalityPolicy::ZoneAware(zones)) if !is_hashed(cluster) => {
+                let mut all: Vec<Endpoint> = gathering::copies(lists.iter()).collect();
+                ranking::note_proxies(&mut all, &self.proxies(cluster, zones), &zones.own);
+                // Each endpoint has to do with who the proxies are, so no list is known for the next time.
+                (vec![all.into_iter().map(Arc::new).collect()], Known::default())
+            }
+            _ => (lists, known),
         }
-        endpoints
     }
 
     /// The proxies that share the traffic to `cluster`: endpoints of a service.
@@ -196,36 +228,38 @@ impl Gathering<'_> {
         let (weight, around) = ((*entry.weight).max(1), ("", &*entry.network.value));
         self.add(address, Candidate { facts, health: Health::Ready, locality, weight, around });
     }
+}
 
-    /// Adds an endpoint, if it is one of the subset's.
-    fn add(&mut self, address: EndpointAddress, candidate: Candidate<'_>) {
-        let Candidate { facts, health, locality, weight, around: (node, network) } = candidate;
-        if !name::selects(&self.cluster.subset_labels, facts.labels) {
-            return;
+/// Whether an endpoint is chosen by a key.
+fn is_hashed(cluster: &Cluster) -> bool {
+    matches!(cluster.balancing, Balancing::RingHash { .. } | Balancing::Maglev { .. })
+}
+
+/// Whether lists of slices depend on it that are the same themselves: on what a pod is, and not on how it is.
+fn is_in_other_lists((before, after): Difference<'_>) -> bool {
+    let pod = |resource: Option<&Arc<Resource>>| resource.is_some_and(|resource| matches!(resource.spec, Spec::Pod(_)));
+    match (before, after) {
+        (Some(before), Some(after)) => match (&before.spec, &after.spec) {
+            (Spec::Pod(was), Spec::Pod(is)) => {
+                before.metadata != after.metadata
+                    || was.spec != is.spec
+                    || !kubernetes::addresses(was).eq(kubernetes::addresses(is))
+            }
+            _ => false,
+        },
+        (before, after) => pod(before) || pod(after),
+    }
+}
+
+/// Whether an index would have it under another key.
+fn is_found_elsewhere((before, after): Difference<'_>) -> bool {
+    let (Some(before), Some(after)) = (before, after) else { return true };
+    match (&before.spec, &after.spec) {
+        (Spec::Pod(was), Spec::Pod(is)) => !kubernetes::addresses(was).eq(kubernetes::addresses(is)),
+        (Spec::EndpointSlice(_), _) => {
+            before.metadata.labels.get(SERVICE_NAME) != after.metadata.labels.get(SERVICE_NAME)
         }
-        if let Some(failover) = self.failover {
-            let site = Site { labels: facts.labels, locality: &locality, node, network };
-            self.levels.push(locality::level(failover, site));
-        }
-        let workload = facts.workload(self.trust_domain);
-        let workload = self.workloads.entry(workload).or_insert_with_key(|workload| Arc::new(workload.clone()));
-        let workload = Arc::clone(workload);
-        let shared = self.localities.get(&locality).cloned();
-        let locality = shared.unwrap_or_else(|| {
-            self.localities.insert(locality.clone());
-            locality
-        });
-        let (priority, locality_share, proxies) = (0, None, None);
-        self.endpoints.push(Endpoint {
-            address,
-            weight,
-            health,
-            priority,
-            locality_share,
-            proxies,
-            locality,
-            workload,
-        });
+        _ => false,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Priorities and shares of endpoints, by the cluster's [`LocalityPolicy`].
+//! Priorities and shares of endpoints, by the cluster's [`crate::model::LocalityPolicy`].
 //! Source: Istio, `LocalityLoadBalancerSetting`; Envoy, `LocalityLbEndpoints`.
 
 use std::num::NonZeroU32;
@@ -6,35 +6,38 @@ use std::num::NonZeroU32;
 use foldhash::{HashMap, HashMapExt};
 
 use super::super::locality;
-use crate::model::{Endpoint, Health, Locality, LocalityPolicy};
+use crate::model::{Endpoint, Health, Locality};
 
 /// All of a cluster's traffic, in the unit of [`Endpoint::locality_share`].
 const ALL: u64 = 1_000_000;
 
-/// Gives the endpoints their priorities or shares. `levels` says how far each of them is. Leaves out those of localities that
-/// get nothing.
-pub(super) fn rank(policy: Option<&LocalityPolicy>, endpoints: &mut Vec<Endpoint>, levels: &[u32]) {
-    match policy {
-        Some(LocalityPolicy::Failover(_) | LocalityPolicy::ZoneAware(_)) => prioritize(endpoints, levels),
-        Some(LocalityPolicy::Distribute { shares }) => distribute(shares, endpoints),
-        None => {}
+/// The levels at which ready endpoints are, each once and in order: the place of a level is the priority of its endpoints. Only
+/// ready ones are counted, as Istio does not hand out the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Priorities(Vec<u32>);
+
+impl Priorities {
+    pub(super) fn new(levels: impl Iterator<Item = u32>) -> Self {
+        let mut known: Vec<u32> = levels.collect();
+        known.sort_unstable();
+        known.dedup();
+        Self(known)
+    }
+
+    pub(super) fn levels(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().copied()
+    }
+
+    /// The priority of an endpoint at this level.
+    pub(super) fn of(&self, level: u32) -> u8 {
+        let nearer = self.0.partition_point(|known| *known < level);
+        u8::try_from(nearer).unwrap_or(u8::MAX)
     }
 }
 
-/// Only levels of ready endpoints are counted, as Istio does not hand out the others.
-fn prioritize(endpoints: &mut [Endpoint], levels: &[u32]) {
-    let ready = endpoints.iter().zip(levels).filter(|(endpoint, _)| endpoint.health == Health::Ready);
-    let mut known: Vec<u32> = ready.map(|(_, level)| *level).collect();
-    known.sort_unstable();
-    known.dedup();
-    for (endpoint, level) in endpoints.iter_mut().zip(levels) {
-        let nearer = known.partition_point(|known| known < level);
-        endpoint.priority = u8::try_from(nearer).unwrap_or(u8::MAX);
-    }
-}
-
-/// Localities that a wildcard takes together divide its share by the weights of their ready endpoints.
-fn distribute(shares: &[(Locality, u32)], endpoints: &mut Vec<Endpoint>) {
+/// Gives the endpoints the shares of their localities, and leaves out those of localities that get nothing. Localities that a
+/// wildcard takes together divide its share by the weights of their ready endpoints.
+pub(super) fn distribute(shares: &[(Locality, u32)], endpoints: &mut Vec<Endpoint>) {
     let entry = |locality: &Locality| shares.iter().position(|(pattern, _)| locality::matches(pattern, locality));
     endpoints.retain(|endpoint| entry(&endpoint.locality).is_some());
     let mut of_entry = vec![0; shares.len()];
@@ -83,7 +86,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{EndpointAddress, Failover};
+    use crate::model::EndpointAddress;
     use crate::name::Labels;
     use crate::resolve::endpoints::workload::Facts;
 
@@ -113,8 +116,9 @@ mod tests {
         ) {
             let levels: Vec<u32> = written.iter().map(|(level, _)| *level).collect();
             let mut all = endpoints(&written.iter().map(|(_, ready)| (1, *ready, 0)).collect::<Vec<_>>());
-            let policy = LocalityPolicy::Failover(Failover { labels: Vec::new(), nearness: None });
-            rank(Some(&policy), &mut all, &levels);
+            let of_ready = written.iter().filter(|(_, is_ready)| *is_ready).map(|(level, _)| *level);
+            let priorities = Priorities::new(of_ready);
+            all.iter_mut().zip(&levels).for_each(|(endpoint, level)| endpoint.priority = priorities.of(*level));
             let of_ready = all.iter().filter(|one| one.health == Health::Ready).map(|one| one.priority);
             let mut known: Vec<u8> = of_ready.collect();
             known.sort_unstable();
@@ -134,7 +138,7 @@ mod tests {
         ) {
             let shares = vec![(locality::parse("r0"), 70), (locality::parse("r1"), 30)];
             let mut all = endpoints(&written);
-            rank(Some(&LocalityPolicy::Distribute { shares }), &mut all, &[]);
+            distribute(&shares, &mut all);
             prop_assert!(all.iter().all(|one| &*one.locality.region != "r2"));
             for (region, want) in [("r0", 700_000u32), ("r1", 300_000)] {
                 let ready = all.iter().filter(|one| *one.locality.region == *region && one.health == Health::Ready);

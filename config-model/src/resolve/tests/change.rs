@@ -106,8 +106,8 @@ fn of_two_resources_with_one_name_the_first_by_file_stands() {
         virtual_service("{name: v}", &format!("{{hosts: [a.example], http: [{{directResponse: {{status: {code}}}}}]}}"))
     };
     let set = files(&[("b.yaml", rule(201)), ("a.yaml", rule(200))]);
-    assert_eq!(set.resources().len(), 1);
-    assert_eq!(&*set.resources()[0].id.file, "a.yaml");
+    assert_eq!(set.len(), 1);
+    assert_eq!(&*set.resources().next().unwrap().id.file, "a.yaml");
     let text: Vec<String> = set.diagnostics().iter().map(ToString::to_string).collect();
     assert_eq!(
         text,

@@ -19,7 +19,7 @@ fn source(spec: &str, destination: &str) -> Option<HashSource> {
         )
     );
     let set = set(&text);
-    let destination = set.resources().iter().find_map(|resource| match &resource.spec {
+    let destination = set.resources().find_map(|resource| match &resource.spec {
         Spec::VirtualService(spec) => spec.http[0].route[0].destination.as_ref(),
         _ => None,
     });

@@ -5,6 +5,7 @@ mod change;
 mod connections;
 mod destinations;
 mod endpoints;
+mod follow;
 mod hashing;
 mod hosts;
 mod localities;

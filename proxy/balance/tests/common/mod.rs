@@ -56,7 +56,7 @@ pub(crate) fn outlier_policy(outliers: OutlierDetection) -> ClusterPolicy {
 /// How often each entry is picked, with nothing tried before and no key.
 pub(crate) fn hits(set: &EndpointSet, picks: usize, draws: &mut impl FnMut() -> u64) -> Vec<u32> {
     let mut picker = Picker::new(draws());
-    let mut hits = vec![0; set.entries().len()];
+    let mut hits = vec![0; set.len()];
     for _ in 0..picks {
         hits[picker.pick(set, draws, Wish::first(None)).expect("somebody can be picked").0 as usize] += 1;
     }

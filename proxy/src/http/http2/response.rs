@@ -200,13 +200,15 @@ impl<B: Streamed> Download<B> {
             }
             Poll::Pending => {
                 exchange.record.has_waited = true;
-                if timed_out(cx, exchange, self.upload.is_none()) {
+                if timed_out(cx, exchange, self.upload.is_none(), &local.deadlines) {
                     return Poll::Ready(Err(BodyError::TimedOut));
                 }
-                let due = *self.silent.get_or_insert_with(|| local.deadlines.after(std::time::Duration::from_secs(30)));
+                let limit = exchange.record.silence_limit();
+                let due = *self.silent.get_or_insert_with(|| local.deadlines.after(limit));
                 let deadline = self.client.deadline();
-                deadline.set_at(due);
-                if deadline.has_passed(cx) { Poll::Ready(Err(BodyError::Silent)) } else { Poll::Pending }
+                deadline.set_at(exchange.rare.as_ref().map_or(due, |rare| rare.wakes_in(due)));
+                deadline.register(cx.waker());
+                if local.deadlines.has_come(due) { Poll::Ready(Err(BodyError::Silent)) } else { Poll::Pending }
             }
         }
     }
