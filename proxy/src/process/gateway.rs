@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use super::{Levels, limits};
 use crate::admin::{self, Admin, Identity};
 use crate::control::{BindError, Control, Handles, Means, PortMap, Status};
+use crate::pressure::MemoryLimit;
 use crate::telemetry::{self, Metrics};
 
 /// Everything that the command line says.
@@ -44,6 +45,8 @@ pub struct GatewayOptions {
     pub http10: bool,
     /// Clients whose `x-envoy-...` fields about time-outs and retries count.
     pub trusted_clients: Vec<IpNet>,
+    /// How much memory there is.
+    pub memory_limit: MemoryLimit,
     /// Ports that are bound in place of the Gateways'.
     pub port_map: PortMap,
     /// Whether HTTP/3 is served where HTTPS is.
@@ -324,6 +327,7 @@ mod tests {
             mesh_certificates: "/etc/certs".into(),
             http10: false,
             trusted_clients: Vec::new(),
+            memory_limit: MemoryLimit::Off,
             workers: 1,
             access_log: telemetry::Target::Off,
             port_map: PortMap::default(),

@@ -59,6 +59,7 @@ fn options(folder: &Path, ports: &[(u16, u16)]) -> GatewayOptions {
         mesh_certificates: "/etc/certs".into(),
         http10: false,
         trusted_clients: Vec::new(),
+        memory_limit: crate::pressure::MemoryLimit::Off,
         workers: 2,
         access_log: Target::Off,
         port_map: PortMap::new(ports.iter().copied()),

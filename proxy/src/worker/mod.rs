@@ -17,6 +17,7 @@ use std::thread::JoinHandle;
 use ipnet::IpNet;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use crate::pressure::SharedPressure;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::{AccessLog, Metrics};
 
@@ -75,6 +76,8 @@ pub struct Shared {
     pub http10: bool,
     /// Clients whose requests may say how they are tried, and for how long.
     pub trusted_clients: Box<[IpNet]>,
+    /// How short memory is.
+    pub pressure: SharedPressure,
     /// Connections that one worker holds open at once; further ones wait in the kernel's queue.
     pub connections_per_worker: usize,
 }

@@ -43,6 +43,7 @@ impl Running {
             mesh_certificates: folder.path().join("mesh"),
             http10: false,
             trusted_clients: Vec::new(),
+            memory_limit: tidegate::pressure::MemoryLimit::Off,
             workers: 2,
             access_log: Target::Off,
             port_map: PortMap::new([(443, 0), (80, 0)]),
