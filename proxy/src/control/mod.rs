@@ -299,16 +299,16 @@ impl Control {
     }
 
     fn bind_again(&mut self) {
+        let unbound = self.unbound();
         let opened = open(&mut self.sockets, &self.store.load().model);
-        if !opened.sockets.is_empty() || !opened.failures.is_empty() {
-            for (address, _) in &opened.sockets {
-                tracing::info!(target: "listener", "{} is bound now", self.options.port_map.apply(*address));
-            }
-            self.listen(opened);
+        for (address, _) in &opened.sockets {
+            tracing::info!(target: "listener", "{} is bound now", self.options.port_map.apply(*address));
+        }
+        let is_news = !opened.sockets.is_empty() || !opened.failures.is_empty();
+        self.listen(opened);
+        if is_news || self.unbound() != unbound {
             self.tell();
         }
-        #[cfg(feature = "http3")]
-        self.listen_quic();
     }
 
     /// Tells the admin and the metrics how things stand.
