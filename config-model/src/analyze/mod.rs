@@ -4,6 +4,7 @@
 
 mod credentials;
 mod destinations;
+mod empty;
 mod gateways;
 mod policies;
 mod reachability;
@@ -25,6 +26,7 @@ pub fn analyze(resources: &ResourceSet, proxy: Option<&Proxy>) -> Vec<Diagnostic
     virtual_services::analyze(&mut findings);
     destinations::analyze(&mut findings);
     policies::analyze(&mut findings);
+    empty::analyze(&mut findings);
     splits::analyze(&mut findings);
     reachability::analyze(&mut findings);
     gateways::analyze(&mut findings);

@@ -13,6 +13,16 @@ pub(super) fn check(route: &HttpRoute, at: &Path<'_>, report: &mut Report) {
     values::duration(route.timeout.as_ref(), &at.field("timeout"), report);
     if let Some(retries) = &route.retries {
         self::retries(retries, &at.field("retries"), report);
+        let both = retries.per_try_timeout.as_ref().zip(route.timeout.as_ref());
+        if let Some((own, whole)) = both.filter(|(own, whole)| own.to_std() >= whole.to_std()) {
+            let message = format_args!("has no effect: all tries together have {:?}", whole.to_std());
+            report.warning(
+                own.position,
+                &at.field("retries").field("perTryTimeout"),
+                message,
+                Some("write less than timeout"),
+            );
+        }
     }
     if let Some(fault) = &route.fault {
         self::fault(fault, &at.field("fault"), report);

@@ -72,7 +72,7 @@ fn tg0006_settings_of_a_port_that_nobody_has_or_names() {
         (subset, "{host: s.example, subset: b}", vec![unnamed]),
     ];
     for (rule, destination, want) in table {
-        let text = format!("{WEB}{}{rule}{}", service_of(1), to(destination));
+        let text = format!("{WEB}{}{rule}{}", service_of(2), to(destination));
         assert_eq!(messages(&text, "TG0006"), want, "{rule} {destination}");
     }
 }
@@ -105,14 +105,31 @@ fn tg0006_a_sticky_split_that_nothing_is_hashed_for() {
 }
 
 #[test]
-fn tg0006_a_share_that_spills() {
+fn tg0006_a_share_that_spills_or_fails() {
     let told = "Warning: The share of subset \"b\" spills to the other destinations: it has no ready endpoint.";
+    let failing =
+        "Warning: No ready endpoint has the labels of subset \"b\": requests that go there are answered with 503.";
     for (annotation, endpoints, want) in [
         ("tidegate.io/empty-subsets: spill", 1, vec![told]),
         ("tidegate.io/empty-subsets: spill", 2, vec![]),
-        ("tidegate.io/empty-subsets: fail", 1, vec![]),
+        ("tidegate.io/empty-subsets: fail", 1, vec![failing]),
+        ("tidegate.io/empty-subsets: fail", 2, vec![]),
     ] {
         let text = format!("{}{}{}", service_of(endpoints), rule_of(SUBSETS), split_with(annotation));
         assert_eq!(messages(&text, "TG0006"), want, "{annotation} {endpoints}");
+    }
+}
+
+#[test]
+fn tg0006_a_service_that_nobody_is_behind() {
+    let route = istio(
+        "VirtualService",
+        "{name: v}",
+        "{hosts: [v.example], http: [{route: [{destination: {host: s.example, port: {number: 80}}}]}]}",
+    );
+    let told =
+        "Warning: The service \"s.example\" has no ready endpoint: requests that go there are answered with 503.";
+    for (endpoints, want) in [(0, vec![told]), (1, vec![])] {
+        assert_eq!(messages(&format!("{}{route}", service_of(endpoints)), "TG0006"), want, "{endpoints}");
     }
 }
