@@ -818,6 +818,11 @@ fn what_istio_only_warns_of_is_a_warning() {
         ),
         (
             "VirtualService",
+            "hosts: [a.example]\nhttp: [{timeout: 1s, retries: {attempts: 1, perTryTimeout: 1s}, route: [{destination: {host: a}}]}]",
+            "Warning [IST0133] (VirtualService default/r main.yaml:6:62) spec.http[0].retries.perTryTimeout: has no effect: all tries together have 1s; write less than timeout",
+        ),
+        (
+            "VirtualService",
             "hosts: [a.example]\nhttp: [{redirect: {uri: /x}, corsPolicy: {allowOrigins: [{exact: '*'}]}}]",
             "Warning [IST0133] (VirtualService default/r main.yaml:6:44) spec.http[0].corsPolicy: has no effect beside redirect",
         ),
@@ -833,7 +838,7 @@ fn what_istio_only_warns_of_is_a_warning() {
 
 #[test]
 fn policies_that_are_in_force_give_no_warning() {
-    let rule = "{timeout: 1s, retries: {attempts: 1, perTryTimeout: 1s, retryOn: '5xx,503', retryRemoteLocalities: true, \
+    let rule = "{timeout: 2s, retries: {attempts: 1, perTryTimeout: 1s, retryOn: '5xx,503', retryRemoteLocalities: true, \
         retryIgnorePreviousHosts: false, backoff: 10ms}, fault: {abort: {percentage: {value: 1}, httpStatus: 500}, delay: \
         {percent: 1, fixedDelay: 1s}}, mirror: {host: b}, mirrorPercentage: {value: 1}, corsPolicy: {allowOrigins: \
         [{exact: '*'}], maxAge: 1h, unmatchedPreflights: IGNORE}, route: [{destination: {host: a}}]}";
