@@ -51,6 +51,7 @@ fn start() -> Running {
         workers: 1,
         access_log: Target::Off,
         mesh_certificates: "/nowhere".into(),
+        http10: false,
         port_map: PortMap::new([(80, 0)]),
         drain: Duration::from_secs(1),
         version: "fuzz".to_owned(),
