@@ -234,6 +234,10 @@ impl<B: Streamed> Download<B> {
         body.consume(part.len());
         // So that the end is known with the last part.
         self.response.decode()?;
+        if self.response.data().is_empty() && !self.response.has_ended() {
+            // A client that opens no window holds one part, and not the buffer that it came in as well.
+            StreamBody::of_response(&mut self.response, &mut connection.stream).rest(memory);
+        }
         Poll::Ready(Ok(Some(part)))
     }
 
