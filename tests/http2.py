@@ -23,6 +23,7 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.exceptions
+import h2.settings
 
 CONFIG = """
 apiVersion: networking.istio.io/v1
@@ -41,8 +42,8 @@ spec:
   hosts: [s.internal]
   location: MESH_INTERNAL
   resolution: STATIC
-  ports: [{{number: 80, name: grpc, protocol: GRPC}}, {{number: 81, name: http, protocol: HTTP}}, {{number: 82, name: few, protocol: HTTP2}}, {{number: 83, name: plain, protocol: HTTP}}]
-  endpoints: [{{address: 127.0.0.1, ports: {{grpc: {http2}, http: {http1}, few: {http2}, plain: {plain}}}}}]
+  ports: [{{number: 80, name: grpc, protocol: GRPC}}, {{number: 81, name: http, protocol: HTTP}}, {{number: 82, name: few, protocol: HTTP2}}, {{number: 83, name: plain, protocol: HTTP}}, {{number: 84, name: old, protocol: HTTP2}}]
+  endpoints: [{{address: 127.0.0.1, ports: {{grpc: {http2}, http: {http1}, few: {http2}, plain: {plain}, old: {http1}}}}}]
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -60,6 +61,8 @@ spec:
   http:
   - {{match: [{{uri: {{prefix: /h2spec}}}}], route: [{{destination: {{host: s.internal, port: {{number: 83}}}}}}]}}
   - {{match: [{{uri: {{prefix: /chat}}, method: {{exact: CONNECT}}}}], route: [{{destination: {{host: s.internal, port: {{number: 81}}}}}}]}}
+  - {{match: [{{uri: {{prefix: /tunnel}}, method: {{exact: CONNECT}}}}, {{uri: {{prefix: /tunnel}}, method: {{exact: GET}}}}], route: [{{destination: {{host: s.internal, port: {{number: 80}}}}}}]}}
+  - {{match: [{{uri: {{prefix: /old}}, method: {{exact: CONNECT}}}}], route: [{{destination: {{host: s.internal, port: {{number: 84}}}}}}]}}
   - {{match: [{{uri: {{prefix: /few}}}}], route: [{{destination: {{host: s.internal, port: {{number: 82}}}}}}]}}
   - {{route: [{{destination: {{host: s.internal, port: {{number: 80}}}}}}]}}
 """
@@ -121,7 +124,9 @@ class BackEnd:
 
     def serve(self, connection):
         http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
+        http.local_settings = h2.settings.Settings(client=False, initial_values={h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: 1, h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 100})
         http.initiate_connection()
+        tunnels = set()
         connection.sendall(http.data_to_send())
         while data := connection.recv(65536):
             for event in http.receive_data(data):
@@ -129,6 +134,8 @@ class BackEnd:
                     if isinstance(event, h2.events.RequestReceived):
                         head = dict(event.headers)
                         self.requests.append(head)
+                        if head.get(":protocol") == "websocket" and not head[":path"].endswith("/refused"):
+                            tunnels.add(event.stream_id)
                         if not self.answer(http, event.stream_id, head[":path"]):
                             connection.sendall(http.data_to_send())
                             connection.close()
@@ -137,6 +144,10 @@ class BackEnd:
                         self.resets.append(int(event.error_code))
                     elif isinstance(event, h2.events.DataReceived):
                         http.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                        if event.stream_id in tunnels:
+                            http.send_data(event.stream_id, event.data)
+                    elif isinstance(event, h2.events.StreamEnded) and event.stream_id in tunnels:
+                        http.end_stream(event.stream_id)
                     self.changed.notify_all()
             connection.sendall(http.data_to_send())
 
@@ -150,6 +161,8 @@ class BackEnd:
             http.send_headers(stream, [(":status", "200"), ("content-length", "1000")])
             http.send_data(stream, b"half")
             http.reset_stream(stream, 8)
+        elif path.startswith("/tunnel"):
+            http.send_headers(stream, [(":status", "403" if path.endswith("/refused") else "200")], end_stream=path.endswith("/refused"))
         elif not path.endswith("/silent"):
             http.send_headers(stream, [(":status", "200")], end_stream=True)
         return True
@@ -314,12 +327,11 @@ def a_calls_time_is_its_own_or_the_routes(run):
     need(run.back_end.requests[0]["grpc-timeout"] == "300m", run.back_end.requests)
 
 
-@check
-def a_websocket_over_http2(run):
+def chat_over_http2(run, path):
     client = Client(run)
     client.wait(h2.events.RemoteSettingsChanged)
     need(client.http.remote_settings.enable_connect_protocol == 1, "CONNECT with a protocol is not offered")
-    stream = client.begin("/chat", (":protocol", "websocket"), ("sec-websocket-version", "13"), method="CONNECT", ends=False)
+    stream = client.begin(path, (":protocol", "websocket"), ("sec-websocket-version", "13"), method="CONNECT", ends=False)
     need(client.head(stream)[":status"] == "200", "not agreed to")
     for part in [b"one", b"x" * 40_000]:
         client.http.send_data(stream, part[:16_000])
@@ -335,6 +347,59 @@ def a_websocket_over_http2(run):
     client.http.end_stream(stream)
     client.flush()
     client.wait(h2.events.StreamEnded, stream)
+
+
+@check
+def a_websocket_over_http2(run):
+    chat_over_http2(run, "/chat")
+
+
+@check
+def a_websocket_over_http2_both_ways(run):
+    chat_over_http2(run, "/tunnel")
+    head = run.back_end.requests[0]
+    need((head[":method"], head[":protocol"], head[":path"], head["sec-websocket-version"]) == ("CONNECT", "websocket", "/tunnel", "13"), head)
+    need("upgrade" not in head and "connection" not in head, head)
+
+
+@check
+def a_websocket_to_a_back_end_that_has_none_in_http2(run):
+    chat_over_http2(run, "/old")
+
+
+def handshake(run, path):
+    client = socket.create_connection(("127.0.0.1", run.port), 5)
+    client.sendall(f"GET {path} HTTP/1.1\r\nhost: a.example\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+                   "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += client.recv(1)
+    return client, head.decode().lower()
+
+
+@check
+def a_websocket_of_http1_to_a_back_end_of_http2_survives_twenty_reloads(run):
+    client, head = handshake(run, "/tunnel")
+    need(head.startswith("http/1.1 101 ") and "\r\nsec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n" in head, head)
+    for number in range(20):
+        client.sendall(b"%05d" % number * 2_000)
+        got = b""
+        while len(got) < 10_000:
+            need(part := client.recv(65536), f"closed after {number} reloads")
+            got += part
+        need(got == b"%05d" % number * 2_000, got[:20])
+        run.reload()
+    client.shutdown(socket.SHUT_WR)
+    need(client.recv(1) == b"", "more than was sent")
+    need(run.back_end.connections == 1, f"{run.back_end.connections} connections")
+
+
+@check
+def a_refused_websocket_is_refused(run):
+    client, head = handshake(run, "/tunnel/refused")
+    need(head.startswith("http/1.1 403 "), head)
+    client.sendall(b"GET /after HTTP/1.1\r\nhost: a.example\r\n\r\n")
+    need(client.recv(12) == b"HTTP/1.1 200", "the connection can't be used any more")
 
 
 @check

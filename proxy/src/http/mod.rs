@@ -25,6 +25,7 @@ mod relay;
 mod response;
 mod rewrite;
 mod target;
+mod websocket;
 
 pub(crate) use downstream::serve as serve_http1;
 pub(crate) use head::peer_text;
