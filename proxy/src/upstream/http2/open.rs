@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use balance::{AttemptError, ConnectionPermit, Entry};
 
-use super::connection::{Http2Connection, Lease};
 use super::SETTINGS_LIMIT;
+use super::connection::{Http2Connection, Lease};
 use super::pool::{Opening, Slot};
 use crate::snapshot::ClusterRuntime;
 use crate::tls::Offer;
