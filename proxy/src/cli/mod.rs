@@ -27,11 +27,24 @@ pub(crate) use value::Color;
 use value::OutputFormat;
 
 pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDEGATE_COMMIT"), ")");
+#[cfg(feature = "http3")]
+macro_rules! experiments {
+    () => {
+        ", http3 (clients, experimental)"
+    };
+}
+#[cfg(not(feature = "http3"))]
+macro_rules! experiments {
+    () => {
+        ""
+    };
+}
 const LONG_VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\ncommit: ",
     env!("TIDEGATE_COMMIT"),
     "\nfeatures: gateway, sidecar (outbound), http1, http2 (clients)",
+    experiments!(),
 );
 const EXAMPLES: &str = "\
 Examples:

@@ -29,6 +29,7 @@ use config_model::resolve::{Proxy, Role};
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::pressure::{self, Memory, SharedPressure, Watch};
 use crate::process::{GatewayOptions, Order, StartError};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::source::{self, Change, FileWatch, Folder, Rereader, Scan};
@@ -85,6 +86,8 @@ pub(crate) struct Control {
     /// Of files with certificates.
     file_watch: FileWatch,
     files_changed: Receiver<()>,
+    /// Nothing where nobody limits it.
+    memory: Option<Watch>,
 }
 
 impl Control {
@@ -104,7 +107,11 @@ impl Control {
         let target = log_target(&options, &built.snapshot.model);
         let access_log = Arc::new(AccessLog::start(target, &metrics).map_err(StartError::AccessLog)?);
         let store = Arc::new(SnapshotStore::new(Arc::new(built.snapshot)));
+        let pressure = SharedPressure::default();
+        let watch = |memory| Watch::new(memory, pressure.clone());
+        let memory = Memory::find(options.memory_limit).map(watch);
         let shared = worker::Shared {
+            pressure: pressure.clone(),
             snapshots: Arc::clone(&store),
             metrics: Arc::new(metrics.clone()),
             access_log: Arc::clone(&access_log),
@@ -139,6 +146,7 @@ impl Control {
             answers,
             file_watch,
             files_changed,
+            memory,
         };
         control.serve(opened);
         control.watch_files();
@@ -157,7 +165,7 @@ impl Control {
     /// Follows the folder and obeys orders, until one of them is to end and has been carried out.
     pub(crate) async fn run(mut self, mut orders: UnboundedReceiver<Order>) {
         let (mut bind_again, mut look_up, mut release) = (every(BIND_AGAIN), every(dns::REFRESH), every(RELEASE));
-        let mut tend = every(tend::PERIOD);
+        let (mut tend, mut look) = (every(tend::PERIOD), every(pressure::PERIOD));
         let mut drain = Drain::default();
         loop {
             let draining = drain.has_begun();
@@ -170,6 +178,9 @@ impl Control {
                 _ = release.tick(), if !self.retired.is_empty() => self.retired.retain(|old| Arc::strong_count(old) > 1),
                 _ = tend.tick(), if tend::is_needed(&self.store.load()) => {
                     tend::tend(&self.store.load(), &self.metrics, Instant::now());
+                }
+                _ = look.tick(), if self.memory.is_some() => {
+                    self.memory.iter_mut().for_each(|memory| memory.look(&self.metrics));
                 }
                 order = orders.recv() => match order {
                     Some(Order::Reread) => {
@@ -299,16 +310,16 @@ impl Control {
     }
 
     fn bind_again(&mut self) {
+        let unbound = self.unbound();
         let opened = open(&mut self.sockets, &self.store.load().model);
-        if !opened.sockets.is_empty() || !opened.failures.is_empty() {
-            for (address, _) in &opened.sockets {
-                tracing::info!(target: "listener", "{} is bound now", self.options.port_map.apply(*address));
-            }
-            self.listen(opened);
+        for (address, _) in &opened.sockets {
+            tracing::info!(target: "listener", "{} is bound now", self.options.port_map.apply(*address));
+        }
+        let is_news = !opened.sockets.is_empty() || !opened.failures.is_empty();
+        self.listen(opened);
+        if is_news || self.unbound() != unbound {
             self.tell();
         }
-        #[cfg(feature = "http3")]
-        self.listen_quic();
     }
 
     /// Tells the admin and the metrics how things stand.

@@ -48,7 +48,7 @@ pub(super) struct Downstream {
     /// Informational responses that have not gone yet.
     informs: Vec<u8>,
     served: bool,
-    /// Whether it knows that we drain.
+    /// Whether it knows that we are in a hurry.
     hurried: bool,
 }
 
@@ -164,7 +164,7 @@ impl Downstream {
             self.local().memory.give_back_unused(empty);
         }
         let has_begun = message.is_some();
-        if self.local().draining.get() && !has_begun {
+        if self.local().hurrying.get() && !has_begun {
             if self.served {
                 return Poll::Ready(None);
             }
@@ -224,7 +224,7 @@ impl Downstream {
 
     /// Whether the connection ends after this exchange whatever else happens.
     fn is_last(&self, exchange: &Exchange) -> bool {
-        exchange.wishes.close || self.local().draining.get()
+        exchange.wishes.close || self.local().hurrying.get()
     }
 
     async fn relay(&mut self, mut answered: Relay, exchange: &mut Exchange) -> Next {

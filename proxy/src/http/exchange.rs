@@ -12,6 +12,7 @@ use super::policy::admit;
 use super::record::Exchange;
 use super::target::Target;
 use crate::listener::Connection;
+use crate::pressure::Pressure;
 use crate::telemetry::Flags;
 use crate::worker::Pinned;
 
@@ -49,6 +50,7 @@ impl<'t> Plan<'t> {
 /// Decides about a request whose head is whole.
 pub(super) fn plan<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchange) -> Plan<'t> {
     match read(exchange, connection, pinned) {
+        Ok(()) if connection.local.pressure.get() >= Pressure::Severe => Plan::Answer(overloaded(), None),
         Ok(()) => decide(connection, pinned, exchange),
         Err(refusal) => Plan::Answer(refuse(exchange, refusal), None),
     }
@@ -82,6 +84,12 @@ fn read(exchange: &mut Exchange, connection: &Connection, pinned: &Pinned) -> Re
         head.append(b"x-forwarded-client-cert", field);
     }
     Ok(())
+}
+
+/// The answer while memory is too short to serve. Words and details are those of Envoy's overload manager.
+#[cold]
+fn overloaded() -> Answer {
+    Answer::new(503, Flags::OVERLOAD_MANAGER, "overload").with_body("envoy overloaded").and_close()
 }
 
 fn not_found() -> Answer {

@@ -316,7 +316,7 @@ async fn first_bytes(connection: &Connection, stream: &mut Stream) -> Option<(Pr
                 Poll::Pending => break,
             }
         }
-        if connection.local.draining.get() && !std::mem::replace(&mut hurried, true) {
+        if connection.local.hurrying.get() && !std::mem::replace(&mut hurried, true) {
             connection.deadline.set(FIRST_BYTES_LIMIT);
         }
         if connection.deadline.has_passed(cx) { Poll::Ready(None) } else { Poll::Pending }

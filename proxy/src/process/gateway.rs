@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use super::{Levels, limits};
 use crate::admin::{self, Admin, Identity};
 use crate::control::{BindError, Control, Handles, Means, PortMap, Status};
+use crate::pressure::MemoryLimit;
 use crate::telemetry::{self, Metrics};
 
 /// Everything that the command line says.
@@ -41,6 +42,8 @@ pub struct GatewayOptions {
     pub mesh_certificates: PathBuf,
     /// Whether HTTP/1.0 is served.
     pub http10: bool,
+    /// How much memory there is.
+    pub memory_limit: MemoryLimit,
     /// Ports that are bound in place of the Gateways'.
     pub port_map: PortMap,
     /// Whether HTTP/3 is served where HTTPS is.
@@ -320,6 +323,7 @@ mod tests {
             admin: ([127, 0, 0, 1], 0).into(),
             mesh_certificates: "/etc/certs".into(),
             http10: false,
+            memory_limit: MemoryLimit::Off,
             workers: 1,
             access_log: telemetry::Target::Off,
             port_map: PortMap::default(),

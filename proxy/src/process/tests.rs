@@ -57,6 +57,7 @@ fn options(folder: &Path, ports: &[(u16, u16)]) -> GatewayOptions {
         admin: (Ipv4Addr::LOCALHOST, 0).into(),
         mesh_certificates: "/etc/certs".into(),
         http10: false,
+        memory_limit: crate::pressure::MemoryLimit::Off,
         workers: 2,
         access_log: Target::Off,
         port_map: PortMap::new(ports.iter().copied()),

@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use crate::pressure::SharedPressure;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::{AccessLog, Metrics};
 
@@ -72,6 +73,8 @@ pub struct Shared {
     pub is_edge: bool,
     /// Whether HTTP/1.0 is served.
     pub http10: bool,
+    /// How short memory is.
+    pub pressure: SharedPressure,
     /// Connections that one worker holds open at once; further ones wait in the kernel's queue.
     pub connections_per_worker: usize,
 }

@@ -39,7 +39,7 @@ fn configuration(back_end: &BackEnd, tls: &str) -> String {
     let port = back_end.address.port();
     format!(
         "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: web, namespace: default}}\nspec:\n  selector: {{istio: \
-         ingressgateway}}\n  servers:\n  - {{port: {{number: 443, name: https, protocol: HTTPS}}, hosts: [a.example], tls: {{{tls}}}}}\n\
+         ingressgateway}}\n  servers:\n  - {{port: {{number: 443, name: https, protocol: HTTPS}}, hosts: [a.example, c.example], tls: {{{tls}}}}}\n\
          ---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: s, namespace: default}}\nspec:\n  hosts: \
          [s.internal]\n  location: MESH_INTERNAL\n  resolution: STATIC\n  ports: [{{number: 80, name: http, protocol: HTTP}}]\n  \
          endpoints: [{{address: 127.0.0.1, ports: {{http: {port}}}}}]\n---\napiVersion: networking.istio.io/v1\nkind: \
@@ -130,8 +130,12 @@ async fn what_is_refused_elsewhere_is_refused_here() {
     let status = async |client: &mut Client, request: Request<()>| {
         client.ask(request, b"").await.map(|answer| answer.head.status().as_u16()).ok()
     };
-    let elsewhere = Request::get("https://b.example/").body(()).unwrap();
-    assert_eq!(status(&mut client, elsewhere).await, Some(404));
+    for (host, expected) in [("b.example", 404), ("c.example", 421)] {
+        let elsewhere = Request::get(format!("https://{host}/")).body(()).unwrap();
+        assert_eq!(status(&mut client, elsewhere).await, Some(expected), "{host}");
+    }
+    let connect = Request::connect("https://a.example/").body(()).unwrap();
+    assert_eq!(status(&mut client, connect).await, Some(404));
     let large = Request::get("https://a.example/").header("x-large", "x".repeat(61 * 1024)).body(()).unwrap();
     assert_eq!(status(&mut client, large).await, Some(431));
     let many = (0..101).fold(Request::get("https://a.example/"), |request, at| request.header(format!("x-{at}"), "x"));
@@ -192,6 +196,22 @@ async fn a_reset_stream_ends_its_request_at_the_back_end() {
     assert_eq!(client.get("https://a.example/head").await.head.status(), 200);
     assert_eq!(told(&mut stage.back_end).await, "gone");
     stage.logged(&["\"GET /silent HTTP/3\" 0 DC downstream_remote_disconnect"]).await;
+}
+
+#[tokio::test]
+async fn a_client_that_only_resets_loses_its_connection() {
+    let stage = Stage::start(SIMPLE);
+    let mut client = stage.connect().await;
+    let resets = async {
+        while let Ok(mut stream) = client.send(request(Method::GET, "/silent")).await {
+            let _ = stream.finish().await;
+            stream.stop_sending(Code::H3_REQUEST_CANCELLED);
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, resets).await.unwrap();
+    let ended = client.driver.await.unwrap();
+    assert!(ended.contains("H3_EXCESSIVE_LOAD"), "{ended}");
 }
 
 #[tokio::test]

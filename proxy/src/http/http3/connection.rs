@@ -41,11 +41,14 @@ enum Event {
 /// A connection as it is served.
 struct Served {
     state: Rc<State>,
+    quic: quinn::Connection,
     shared: Rc<Shared>,
     requests: JoinSet<End>,
     streams: u64,
     early: u64,
     is_leaving: bool,
+    /// Frames of answers that had gone when a client last seemed to take nothing.
+    sent: u64,
 }
 
 /// Serves a connection to its end. The sender of `leaving` is gone once it is to come to that.
@@ -57,7 +60,16 @@ pub(crate) async fn serve(connection: Rc<Connection>, quic: quinn::Connection, m
     let beginning = builder.build(Transport::new(quic.clone(), Rc::clone(&shared)));
     let Ok(Ok(mut http)) = timeout(CONTROL_LIMIT, beginning).await else { return };
     let state = Rc::new(State::new(connection));
-    let mut served = Served { state, shared, requests: JoinSet::new(), streams: 0, early: 0, is_leaving: false };
+    let mut served = Served {
+        state,
+        quic: quic.clone(),
+        shared,
+        requests: JoinSet::new(),
+        streams: 0,
+        early: 0,
+        is_leaving: false,
+        sent: 0,
+    };
     let code = loop {
         match served.next(&mut http, &mut leaving).await {
             Event::Stream(resolver) => served.begin(*resolver),
@@ -109,9 +121,17 @@ impl Served {
         .await
     }
 
-    fn poll_time(&self, cx: &Context<'_>) -> Poll<Event> {
+    fn poll_time(&mut self, cx: &Context<'_>) -> Poll<Event> {
         match self.state.verdict(cx) {
-            Some(Verdict::Reset) => Poll::Ready(Event::Over),
+            Some(Verdict::Reset) => {
+                // A part of an answer may be as large as the connection's window, and a slow client take long for it.
+                let sent = self.quic.stats().frame_tx.stream;
+                if std::mem::replace(&mut self.sent, sent) == sent {
+                    return Poll::Ready(Event::Over);
+                }
+                self.state.owed(0);
+                Poll::Pending
+            }
             Some(Verdict::Idle) if !self.is_leaving => Poll::Ready(Event::Leave),
             _ => Poll::Pending,
         }

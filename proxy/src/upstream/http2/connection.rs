@@ -197,7 +197,7 @@ impl Drop for Lease {
         connection.idle_sweeps.set(0);
         // Who opens another one on this worker is served by this one as well.
         let is_wanted_elsewhere = || self.slot.opening.borrow().is_none() && connection.is_in_the_way();
-        let is_over = connection.is_over() || connection.local.draining.get();
+        let is_over = connection.is_over() || connection.local.hurrying.get();
         if connection.is_idle() && (is_over || is_wanted_elsewhere()) {
             self.slot.forget(connection);
         }
