@@ -57,6 +57,9 @@ pub(super) fn request(
             fields.append(name, value);
         }
     }
+    if let Some(expected) = exchange.rare.as_ref().and_then(|rare| rare.expected) {
+        fields.append(HeaderName::from_static("x-envoy-expected-rq-timeout-ms"), expected.get().into());
+    }
     fields.append(HeaderName::from_static("x-envoy-attempt-count"), attempt.into());
     match Authority::try_from(host) {
         Ok(authority) => {

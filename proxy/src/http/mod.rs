@@ -24,6 +24,7 @@ mod record;
 mod relay;
 mod response;
 mod rewrite;
+mod steer;
 mod target;
 mod websocket;
 
