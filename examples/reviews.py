@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Three versions of Bookinfo's `reviews` on ports 19081 to 19083: v1 without stars, v2 with black stars, v3 with red ones."""
+"""Three versions of Bookinfo's `reviews` on ports 19081 to 19083: v1 without stars, v2 with black stars, v3 with red ones. They
+need a second for paths below /slow/."""
 import http.server
 import json
 import signal
 import sys
 import threading
+import time
 
 VERSIONS = {"v1": (19081, None), "v2": (19082, "black"), "v3": (19083, "red")}
 
@@ -15,6 +17,8 @@ def answer(version, color):
         wbufsize = -1
 
         def do_GET(self):
+            if self.path.startswith("/slow/"):
+                time.sleep(1)
             reviews = [{"reviewer": "Reviewer1", "text": "Great fun from the first act to the last."},
                        {"reviewer": "Reviewer2", "text": "Funny, but a little thin beside his other plays."}]
             if color:

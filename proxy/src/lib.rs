@@ -7,6 +7,7 @@ mod demo;
 mod http;
 mod listener;
 mod net;
+pub mod pressure;
 pub mod process;
 pub mod snapshot;
 pub mod source;

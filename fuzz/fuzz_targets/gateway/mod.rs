@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use config_model::resolve::Role;
 use tidegate::control::PortMap;
+use tidegate::pressure::MemoryLimit;
 use tidegate::process::{Gateway, GatewayOptions};
 use tidegate::telemetry::Target;
 
@@ -49,6 +50,8 @@ fn start() -> Running {
         workers: 1,
         access_log: Target::Off,
         mesh_certificates: "/nowhere".into(),
+        http10: false,
+        memory_limit: MemoryLimit::Off,
         port_map: PortMap::new([(80, 0)]),
         drain: Duration::from_secs(1),
         version: "fuzz".to_owned(),

@@ -9,10 +9,12 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use config_model::name::Labels;
 use config_model::resolve::Role;
+use ipnet::IpNet;
 
 use super::value::{self, PortMapping};
 use super::{Failure, VERSION};
 use crate::control::PortMap;
+use crate::pressure::MemoryLimit;
 use crate::process::{self, GatewayOptions};
 use crate::telemetry::Target;
 use tracing::level_filters::LevelFilter;
@@ -87,6 +89,13 @@ struct ProxyArguments {
     /// Serves HTTP/1.0 too, which gets 426 otherwise
     #[arg(long, env = "TIDEGATE_HTTP10")]
     http10: bool,
+    /// Clients whose x-envoy-... headers about time-outs and retries count: addresses or networks (repeatable)
+    #[arg(long, env = "TIDEGATE_TRUSTED_CLIENTS", value_name = "CIDR", value_delimiter = ',', value_parser = value::network)]
+    trusted_clients: Vec<IpNet>,
+    /// How much memory there is: bytes as in 512Mi, off, or auto for the limit of the control group. Above 80 percent of it
+    /// idle connections close, above 90 requests get 503, above 95 no connection is accepted
+    #[arg(long, env = "TIDEGATE_MEMORY_LIMIT", value_name = "BYTES|auto|off", default_value = "auto", value_parser = value::memory_limit)]
+    memory_limit: MemoryLimit,
     /// How long requests in flight may take after SIGTERM
     #[arg(long, env = "TIDEGATE_DRAIN", value_name = "DURATION", default_value = "10s", value_parser = value::duration)]
     drain: Duration,
@@ -157,6 +166,8 @@ impl ProxyArguments {
             workers: self.workers.map_or_else(cores, |workers| usize::from(workers.get())),
             access_log: Target::parse(&self.access_log),
             http10: self.http10,
+            trusted_clients: self.trusted_clients,
+            memory_limit: self.memory_limit,
             port_map: PortMap::new(self.port_map.into_iter().map(|mapping| (mapping.from, mapping.to))),
             #[cfg(feature = "http3")]
             http3: false,
@@ -210,9 +221,16 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for line in
-            ["--workers 0", "--admin 15000", "--labels istio", "--port-map 80", "--drain 10", "--log-level loud"]
-        {
+        for line in [
+            "--workers 0",
+            "--memory-limit 5Q",
+            "--memory-limit 0",
+            "--admin 15000",
+            "--labels istio",
+            "--port-map 80",
+            "--drain 10",
+            "--log-level loud",
+        ] {
             let line = format!("gateway --config conf {line}");
             assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -1,9 +1,13 @@
 //! Values of flags: labels, port maps, durations, and how answers are written.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use config_model::name::Labels;
+use ipnet::IpNet;
+
+use crate::pressure::MemoryLimit;
 
 /// How an answer is written: for people, or for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,6 +53,12 @@ pub(crate) fn port_mapping(text: &str) -> Result<PortMapping, String> {
     mapping.ok_or_else(|| "expected GATEWAY_PORT:BOUND_PORT, as in 80:8080".to_owned())
 }
 
+/// Reads `10.1.0.0/16`, or an address by itself.
+pub(crate) fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| address()).map_err(|_| "expected an address or a network, as in 10.1.0.0/16".to_owned())
+}
+
 /// Reads `istio=ingressgateway,app=web`; empty text is no label.
 pub(crate) fn labels(text: &str) -> Result<Labels, String> {
     let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
@@ -74,6 +84,31 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         rest = tail;
     }
     if text.is_empty() { Err(refuse()) } else { Ok(total) }
+}
+
+/// Reads `512Mi`, `1Gi`, `2G` or bytes, as Kubernetes writes them; `auto` is what the control group has, `off` is none.
+pub(crate) fn memory_limit(text: &str) -> Result<MemoryLimit, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("", 1),
+        ("Ki", 1 << 10),
+        ("Mi", 1 << 20),
+        ("Gi", 1 << 30),
+        ("Ti", 1 << 40),
+        ("k", 1_000),
+        ("M", 1_000_000),
+        ("G", 1_000_000_000),
+        ("T", 1_000_000_000_000),
+    ];
+    match text {
+        "auto" => return Ok(MemoryLimit::Found),
+        "off" => return Ok(MemoryLimit::Off),
+        _ => {}
+    }
+    let (number, unit) = split_at_first(text, |letter| !letter.is_ascii_digit());
+    let size = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, size)| *size);
+    let bytes = number.parse::<u64>().ok().zip(size).and_then(|(number, size)| number.checked_mul(size));
+    let bytes = bytes.filter(|bytes| *bytes > 0).map(MemoryLimit::Bytes);
+    bytes.ok_or_else(|| "expected bytes such as 512Mi or 1Gi, auto or off".to_owned())
 }
 
 fn split_at_first(text: &str, ends: impl Fn(char) -> bool) -> (&str, &str) {

@@ -29,6 +29,7 @@ use config_model::resolve::{Proxy, Role};
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::pressure::{self, Memory, SharedPressure, Watch};
 use crate::process::{GatewayOptions, Order, StartError};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::source::{self, Change, FileWatch, Folder, Rereader, Scan};
@@ -85,6 +86,8 @@ pub(crate) struct Control {
     /// Of files with certificates.
     file_watch: FileWatch,
     files_changed: Receiver<()>,
+    /// Nothing where nobody limits it.
+    memory: Option<Watch>,
 }
 
 impl Control {
@@ -104,7 +107,11 @@ impl Control {
         let target = log_target(&options, &built.snapshot.model);
         let access_log = Arc::new(AccessLog::start(target, &metrics).map_err(StartError::AccessLog)?);
         let store = Arc::new(SnapshotStore::new(Arc::new(built.snapshot)));
+        let pressure = SharedPressure::default();
+        let watch = |memory| Watch::new(memory, pressure.clone());
+        let memory = Memory::find(options.memory_limit).map(watch);
         let shared = worker::Shared {
+            pressure: pressure.clone(),
             snapshots: Arc::clone(&store),
             metrics: Arc::new(metrics.clone()),
             access_log: Arc::clone(&access_log),
@@ -112,6 +119,7 @@ impl Control {
             http3: options.http3,
             is_edge: options.role == Role::Gateway,
             http10: options.http10,
+            trusted_clients: options.trusted_clients.as_slice().into(),
             connections_per_worker: means.connections_max.div_ceil(options.workers.max(1)).max(1),
         };
         let workers = Some(Workers::start(options.workers, &Arc::new(shared))?);
@@ -139,6 +147,7 @@ impl Control {
             answers,
             file_watch,
             files_changed,
+            memory,
         };
         control.serve(opened);
         control.watch_files();
@@ -157,7 +166,7 @@ impl Control {
     /// Follows the folder and obeys orders, until one of them is to end and has been carried out.
     pub(crate) async fn run(mut self, mut orders: UnboundedReceiver<Order>) {
         let (mut bind_again, mut look_up, mut release) = (every(BIND_AGAIN), every(dns::REFRESH), every(RELEASE));
-        let mut tend = every(tend::PERIOD);
+        let (mut tend, mut look) = (every(tend::PERIOD), every(pressure::PERIOD));
         let mut drain = Drain::default();
         loop {
             let draining = drain.has_begun();
@@ -170,6 +179,9 @@ impl Control {
                 _ = release.tick(), if !self.retired.is_empty() => self.retired.retain(|old| Arc::strong_count(old) > 1),
                 _ = tend.tick(), if tend::is_needed(&self.store.load()) => {
                     tend::tend(&self.store.load(), &self.metrics, Instant::now());
+                }
+                _ = look.tick(), if self.memory.is_some() => {
+                    self.memory.iter_mut().for_each(|memory| memory.look(&self.metrics));
                 }
                 order = orders.recv() => match order {
                     Some(Order::Reread) => {

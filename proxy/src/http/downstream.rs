@@ -16,6 +16,7 @@ use super::pump::{Nothing, Pump, Side, Source, SourceFault};
 use super::record::Exchange;
 use super::relay::relay;
 use super::response::{write_head, write_informational};
+use super::websocket;
 use crate::listener::Connection;
 use crate::net::Stream;
 use crate::upstream::Upstream;
@@ -47,7 +48,7 @@ pub(super) struct Downstream {
     /// Informational responses that have not gone yet.
     informs: Vec<u8>,
     served: bool,
-    /// Whether it knows that we drain.
+    /// Whether it knows that we are in a hurry.
     hurried: bool,
 }
 
@@ -163,7 +164,7 @@ impl Downstream {
             self.local().memory.give_back_unused(empty);
         }
         let has_begun = message.is_some();
-        if self.local().draining.get() && !has_begun {
+        if self.local().hurrying.get() && !has_begun {
             if self.served {
                 return Poll::Ready(None);
             }
@@ -223,7 +224,7 @@ impl Downstream {
 
     /// Whether the connection ends after this exchange whatever else happens.
     fn is_last(&self, exchange: &Exchange) -> bool {
-        exchange.wishes.close || self.local().draining.get()
+        exchange.wishes.close || self.local().hurrying.get()
     }
 
     async fn relay(&mut self, mut answered: Relay, exchange: &mut Exchange) -> Next {
@@ -241,6 +242,7 @@ impl Downstream {
         if is_tunnel {
             answered.response.head_mut().append(b"connection", b"upgrade");
             answered.response.head_mut().append(b"upgrade", b"websocket");
+            answer_key(&mut answered, exchange);
         }
         write_head(answered.response.head_mut(), framing, closes && !is_tunnel, http10, &mut out);
         relay(self, answered, exchange, out, closes).await
@@ -346,6 +348,17 @@ impl Downstream {
             self.informs.drain(..sent);
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Answers the key of an HTTP/1.1 client's handshake, which HTTP/2 has not.
+fn answer_key(answered: &mut Relay, exchange: &Exchange) {
+    let head = answered.response.head_mut();
+    if matches!(answered.upstream, Upstream::Http2(_))
+        && head.value(b"sec-websocket-accept").is_none()
+        && let Some(key) = exchange.request.head().value(b"sec-websocket-key")
+    {
+        head.append(b"sec-websocket-accept", websocket::accept(key).as_bytes());
     }
 }
 

@@ -10,8 +10,10 @@ use super::head::{Refusal, View, Wishes, sanitize, trust};
 use super::placement;
 use super::policy::admit;
 use super::record::Exchange;
+use super::steer;
 use super::target::Target;
 use crate::listener::Connection;
+use crate::pressure::Pressure;
 use crate::telemetry::Flags;
 use crate::worker::Pinned;
 
@@ -49,6 +51,7 @@ impl<'t> Plan<'t> {
 /// Decides about a request whose head is whole.
 pub(super) fn plan<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchange) -> Plan<'t> {
     match read(exchange, connection, pinned) {
+        Ok(()) if connection.local.pressure.get() >= Pressure::Severe => Plan::Answer(overloaded(), None),
         Ok(()) => decide(connection, pinned, exchange),
         Err(refusal) => Plan::Answer(refuse(exchange, refusal), None),
     }
@@ -72,16 +75,26 @@ fn read(exchange: &mut Exchange, connection: &Connection, pinned: &Pinned) -> Re
     }
     exchange.target = Target::read(head, pinned.snapshot.model.mesh.path_normalization)?;
     exchange.wishes = Wishes { connect: exchange.wishes.connect, ..Wishes::read(head, framing)? };
+    let steering = if connection.is_trusted { steer::fields(head) } else { Vec::new() };
     let id = u128::from(connection.local.draw()) << 64 | u128::from(connection.local.draw());
     if shared.is_edge {
         sanitize(head, exchange.wishes, framing, &connection.peer_text, connection.scheme(), id);
     } else {
         trust(head, exchange.wishes, framing, connection.scheme(), id);
     }
+    for (name, value) in &steering {
+        head.append(name, value);
+    }
     if let Some(field) = connection.tls().and_then(|tls| tls.client_certificate.as_deref()) {
         head.append(b"x-forwarded-client-cert", field);
     }
     Ok(())
+}
+
+/// The answer while memory is too short to serve. Words and details are those of Envoy's overload manager.
+#[cold]
+fn overloaded() -> Answer {
+    Answer::new(503, Flags::OVERLOAD_MANAGER, "overload").with_body("envoy overloaded").and_close()
 }
 
 fn not_found() -> Answer {

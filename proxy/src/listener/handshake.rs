@@ -169,7 +169,7 @@ async fn finish(connection: &Connection, stream: &mut TlsStream, hurried: &mut b
 
 /// Ready when the handshake has taken too long.
 fn is_late(cx: &mut Context<'_>, connection: &Connection, hurried: &mut bool) -> Poll<()> {
-    if connection.local.draining.get() && !std::mem::replace(hurried, true) {
+    if connection.local.hurrying.get() && !std::mem::replace(hurried, true) {
         connection.deadline.set(DRAIN_LIMIT);
     }
     if connection.deadline.has_passed(cx) { Poll::Ready(()) } else { Poll::Pending }

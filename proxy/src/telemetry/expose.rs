@@ -119,7 +119,14 @@ const LINES_DROPPED: Family =
     counter("tidegate_access_log_lines_dropped_total", "Access-log lines that could not be written in time.");
 const PANICS: Family = counter("tidegate_panics_total", "Panics caught; each cost one connection.");
 
-const FAMILIES: [Family; 39] = [
+const MEMORY_USED: Family = gauge("tidegate_memory_used_bytes", "Memory in use, where it is limited.");
+const MEMORY_LIMIT: Family = gauge("tidegate_memory_limit_bytes", "Memory that may be used.");
+const MEMORY_PRESSURE: Family = gauge(
+    "tidegate_memory_pressure",
+    "What is given up as memory is short: 0 nothing, 1 idle connections, 2 requests, 3 new connections.",
+);
+
+const FAMILIES: [Family; 42] = [
     REQUESTS,
     DURATION,
     REQUEST_BYTES,
@@ -159,6 +166,9 @@ const FAMILIES: [Family; 39] = [
     CONFIG_TIME,
     LINES_DROPPED,
     PANICS,
+    MEMORY_USED,
+    MEMORY_LIMIT,
+    MEMORY_PRESSURE,
 ];
 
 /// Collects everything there is.
@@ -472,6 +482,11 @@ fn process(state: &State) -> Vec<MetricFamily> {
         one(PANICS, counter_metric(Vec::new(), panics)),
     ];
     families.extend(certificates(&config));
+    if let Some(memory) = *lock(&state.memory) {
+        families.push(one(MEMORY_USED, gauge_metric(Vec::new(), memory.used as f64)));
+        families.push(one(MEMORY_LIMIT, gauge_metric(Vec::new(), memory.limit as f64)));
+        families.push(one(MEMORY_PRESSURE, gauge_metric(Vec::new(), memory.pressure.into())));
+    }
     if let Some(version) = &config.version {
         families.push(one(CONFIG_INFO, gauge_metric(vec![label("version", version)], 1.0)));
         families.push(one(CONFIG_TIME, gauge_metric(Vec::new(), config.last_applied)));

@@ -109,6 +109,17 @@ pub(super) struct Splits {
     pub(super) spilling: HashSet<Arc<str>>,
 }
 
+/// How much memory is in use, where there is a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryStatus {
+    /// Bytes in use.
+    pub used: u64,
+    /// Bytes that there are.
+    pub limit: u64,
+    /// What is given up for it: 0 nothing, 1 idle connections, 2 requests, 3 new connections.
+    pub pressure: u8,
+}
+
 /// How the configuration fares.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ConfigState {
@@ -133,6 +144,7 @@ pub(super) struct State {
     pub(super) listeners: Mutex<Names<ListenerLabel>>,
     pub(super) shards: Mutex<Vec<Arc<SharedShard>>>,
     pub(super) config: Mutex<ConfigState>,
+    pub(super) memory: Mutex<Option<MemoryStatus>>,
     pub(super) panics: AtomicU64,
     pub(super) lines_dropped: Arc<AtomicU64>,
 }
@@ -152,6 +164,7 @@ impl State {
             listeners: Mutex::new(Names::new(LISTENERS_MAX, ListenerLabel(overflow))),
             shards: Mutex::new(Vec::new()),
             config: Mutex::new(ConfigState::default()),
+            memory: Mutex::default(),
             panics: AtomicU64::new(0),
             lines_dropped: Arc::default(),
         }
@@ -258,6 +271,12 @@ impl Metrics {
             splits.routes.insert(Arc::clone(route), shares);
         }
         ids
+    }
+
+    /// Says how much memory is in use: `tidegate_memory_used_bytes`, `tidegate_memory_limit_bytes` and
+    /// `tidegate_memory_pressure`.
+    pub fn set_memory(&self, status: MemoryStatus) {
+        *lock(&self.state.memory) = Some(status);
     }
 
     /// A configuration is in force.

@@ -17,6 +17,6 @@ mod tests;
 
 pub use access_log::{AccessLog, AccessLogger, AccessRecord, CapturedHeaders, Headers, LineFormat, NO_HEADERS, Target};
 pub use flags::Flags;
-pub use metrics::{ClusterHealth, DestinationLabels, Metrics};
+pub use metrics::{ClusterHealth, DestinationLabels, MemoryStatus, Metrics};
 pub use names::{ClusterId, ListenerId, SeriesId, SplitDestinationId};
 pub use shard::{RequestProtocol, RequestRecord, Shard, TcpEvent};

@@ -136,7 +136,7 @@ impl UpstreamConnection {
                 return;
             }
         }
-        if !self.local.draining.get() && !self.is_in_the_way() {
+        if !self.local.hurrying.get() && !self.is_in_the_way() {
             let local = Rc::clone(&self.local);
             local.pool.put(self);
         }

@@ -163,6 +163,12 @@ impl Pool {
         self.http2.close_one_of(gate)
     }
 
+    /// Closes every idle connection.
+    pub(crate) fn close_idle(&self) {
+        self.slots.borrow_mut().clear();
+        self.http2.close_idle();
+    }
+
     /// Closes connections that were idle for too long, that the back end has closed or is about to, and those to endpoints
     /// that have left the configuration. Called once a [`TICK`].
     pub(crate) fn sweep(&self) {

@@ -22,6 +22,8 @@ const SPOKES: usize = 64;
 /// All deadlines of a worker.
 pub(crate) struct Deadlines {
     now: Cell<u32>,
+    /// 1 if limits are half as long as usual.
+    halvings: Cell<u8>,
     slots: RefCell<Slab<Rc<Slot>>>,
     /// Keys of slots to look at in a tick.
     spokes: [RefCell<Vec<usize>>; SPOKES],
@@ -36,7 +38,8 @@ struct Slot {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { now: Cell::new(0), slots: RefCell::default(), spokes: std::array::from_fn(|_| RefCell::default()) }
+        let spokes = std::array::from_fn(|_| RefCell::default());
+        Self { now: Cell::new(0), halvings: Cell::new(0), slots: RefCell::default(), spokes }
     }
 }
 
@@ -87,9 +90,14 @@ impl Deadlines {
     /// The tick in which a time of `limit` from now has surely passed.
     pub(crate) fn after(&self, limit: Duration) -> u32 {
         let millis = limit.as_secs().saturating_mul(1000).saturating_add(u64::from(limit.subsec_millis()));
-        let ticks = millis.div_ceil(TICK.as_millis() as u64);
+        let ticks = (millis >> self.halvings.get()).div_ceil(TICK.as_millis() as u64);
         // One more, since the current tick has begun already.
         self.now.get().saturating_add(u32::try_from(ticks).unwrap_or(NEVER)).saturating_add(1)
+    }
+
+    /// Makes limits half as long from now on, or as long as they are again.
+    pub(crate) fn halve(&self, halved: bool) {
+        self.halvings.set(halved.into());
     }
 
     /// Whether that tick has come.
@@ -195,6 +203,15 @@ mod tests {
         deadlines.tick();
         assert!(deadline.passed());
         assert_eq!(count.0.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn limits_are_half_as_long_while_they_are_halved() {
+        let deadlines = Rc::new(Deadlines::default());
+        deadlines.halve(true);
+        assert_eq!(deadlines.after(TICK * 8), 5);
+        deadlines.halve(false);
+        assert_eq!(deadlines.after(TICK * 8), 9);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::date::Date;
 use super::{Connections, Deadlines, Memory, Originals, Shared};
 use crate::net::TlsScratch;
+use crate::pressure::Pressure;
 use crate::snapshot::{ClusterRuntime, ListenerRuntime, Snapshot};
 use crate::telemetry::{AccessLogger, Shard};
 use crate::upstream::Pool;
@@ -50,6 +51,10 @@ pub(crate) struct Local {
     pub(crate) connections: Connections,
     /// Set once, for good.
     pub(crate) draining: Cell<bool>,
+    /// Whether connections close as soon as nothing is under way on them: we drain, or memory is short.
+    pub(crate) hurrying: Cell<bool>,
+    /// How short memory is, as of the last tick.
+    pub(crate) pressure: Cell<Pressure>,
     random: RefCell<SmallRng>,
     cache: RefCell<SnapshotCache>,
     pinned: RefCell<Rc<Pinned>>,
@@ -89,11 +94,36 @@ impl Local {
             date: Date::new(SystemTime::now()),
             connections: Connections::default(),
             draining: Cell::new(false),
+            hurrying: Cell::new(false),
+            pressure: Cell::default(),
             random: RefCell::new(random),
             cache: RefCell::new(cache),
             pinned: RefCell::new(pinned),
             shared,
         })
+    }
+
+    /// Begins to drain.
+    pub(crate) fn drain(&self) {
+        self.draining.set(true);
+        self.hurrying.set(true);
+        self.deadlines.wake_all();
+    }
+
+    /// Looks how short memory is, and gives up what is to be given up.
+    pub(crate) fn follow_pressure(&self) {
+        let pressure = self.shared.pressure.get();
+        if self.pressure.replace(pressure) == pressure {
+            return;
+        }
+        let is_high = pressure >= Pressure::High;
+        self.hurrying.set(is_high || self.draining.get());
+        self.deadlines.halve(is_high);
+        self.connections.pause(pressure >= Pressure::Critical);
+        if is_high {
+            self.pool.close_idle();
+            self.deadlines.wake_all();
+        }
     }
 
     /// Waits for a turn to compute in a handshake; first come, first served.

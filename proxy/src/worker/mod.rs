@@ -14,8 +14,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use ipnet::IpNet;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use crate::pressure::SharedPressure;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::{AccessLog, Metrics};
 
@@ -72,6 +74,10 @@ pub struct Shared {
     pub is_edge: bool,
     /// Whether HTTP/1.0 is served.
     pub http10: bool,
+    /// Clients whose requests may say how they are tried, and for how long.
+    pub trusted_clients: Box<[IpNet]>,
+    /// How short memory is.
+    pub pressure: SharedPressure,
     /// Connections that one worker holds open at once; further ones wait in the kernel's queue.
     pub connections_per_worker: usize,
 }

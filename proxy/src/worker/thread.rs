@@ -98,8 +98,7 @@ impl Worker {
         self.listeners.clear();
         #[cfg(feature = "http3")]
         self.quic_listeners.clear();
-        self.local.draining.set(true);
-        self.local.deadlines.wake_all();
+        self.local.drain();
     }
 }
 
@@ -118,6 +117,7 @@ async fn tick(local: Rc<Local>, flushes: Ticker) {
     while flushes.tick().await.is_ok() {
         local.logger.borrow_mut().flush();
         local.date.set(SystemTime::now());
+        local.follow_pressure();
         count += 1;
         if count == per_tick {
             count = 0;
@@ -136,6 +136,8 @@ pub(crate) struct Connections {
     open: Cell<usize>,
     /// Listeners that have closed but still take what was queued.
     closing: Cell<usize>,
+    /// None is taken for now.
+    paused: Cell<bool>,
     fewer: Notify,
 }
 
@@ -146,11 +148,17 @@ impl Connections {
         ConnectionGuard(Rc::clone(local))
     }
 
-    /// Waits until there are fewer than `limit`.
+    /// Waits until there are fewer than `limit`, and connections are taken at all.
     pub(crate) async fn below(&self, limit: usize) {
-        while self.open.get() >= limit {
+        while self.open.get() >= limit || self.paused.get() {
             self.fewer.notified().await;
         }
+    }
+
+    /// Takes no connection any more, or does again.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.paused.set(paused);
+        self.fewer.notify_waiters();
     }
 
     /// A listener begins, or has ended, to take what is queued.

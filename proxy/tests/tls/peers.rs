@@ -42,6 +42,8 @@ impl Running {
             admin: (Ipv4Addr::LOCALHOST, 0).into(),
             mesh_certificates: folder.path().join("mesh"),
             http10: false,
+            trusted_clients: Vec::new(),
+            memory_limit: tidegate::pressure::MemoryLimit::Off,
             workers: 2,
             access_log: Target::Off,
             port_map: PortMap::new([(443, 0), (80, 0)]),

@@ -23,6 +23,7 @@ use crate::http::forward::{Forwarding, Outcome, forward};
 use crate::http::record::Exchange;
 use crate::listener::Connection;
 use crate::net::Stream;
+use crate::pressure::Pressure;
 use crate::worker::Deadline;
 
 /// Without a request.
@@ -81,8 +82,17 @@ impl State {
     fn request_ends(&self) {
         self.requests.set(self.requests.get() - 1);
         if self.requests.get() == 0 {
-            self.connection.deadline.set(IDLE_LIMIT);
+            let hurries = self.connection.local.hurrying.get();
+            self.connection.deadline.set(if hurries { Duration::ZERO } else { IDLE_LIMIT });
         }
+    }
+
+    /// Whether the client has to be told to go: we drain, or memory is so short that no connection is worth it, or none that
+    /// is idle.
+    fn shall_leave(&self) -> bool {
+        let local = &self.connection.local;
+        local.hurrying.get()
+            && (local.draining.get() || self.requests.get() == 0 || local.pressure.get() >= Pressure::Severe)
     }
 
     pub(in crate::http) fn verdict(&self, cx: &Context<'_>) -> Option<Verdict> {
@@ -151,7 +161,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, first: Box
     std::future::poll_fn(|cx| {
         let verdict = state.verdict(cx);
         let idle = matches!(verdict, Some(Verdict::Idle));
-        if !leaving && (state.connection.local.draining.get() || idle) {
+        if !leaving && (state.shall_leave() || idle) {
             leaving = true;
             Pin::new(&mut http).graceful_shutdown();
             if state.requests.get() == 0 {

@@ -75,6 +75,17 @@ impl Http2Pool {
         false
     }
 
+    /// Lets go of every idle connection.
+    pub(crate) fn close_idle(&self) {
+        for slot in self.slots.borrow().values() {
+            let mut connections = slot.connections.borrow_mut();
+            let idle: Vec<_> = connections.extract_if(.., |connection| connection.is_idle()).collect();
+            // What is dropped may look at the pool.
+            drop(connections);
+            drop(idle);
+        }
+    }
+
     /// Lets go of connections that were idle for too long, that take no more streams, and of those to endpoints that have left
     /// the configuration. Streams that are under way keep theirs. Called once a [`crate::worker::TICK`].
     pub(crate) fn sweep(&self) {

@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""What is given up as memory runs short, step by step: a gateway is given a limit that it is so much of already.
+
+    python3 pressure.py --target PATH
+"""
+import argparse
+import contextlib
+import http.client
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+import h2.connection
+import hpack
+
+CONFIG = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: web, namespace: default}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: v, namespace: default}
+spec:
+  hosts: ["*"]
+  gateways: [web]
+  http: [{directResponse: {status: 200, body: {string: served}}}]
+"""
+CASES = []
+# Types of frames.
+HEADERS, GOAWAY = 1, 7
+
+
+def case(function):
+    CASES.append(function)
+    return function
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait(condition, what, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.05)
+    return result
+
+
+class Proxy:
+    def __init__(self, target, limit):
+        self.port, self.admin = free_port(), free_port()
+        self.folder = tempfile.TemporaryDirectory()
+        (pathlib.Path(self.folder.name) / "main.yaml").write_text(CONFIG)
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            [target, "gateway", "--config", self.folder.name, "--admin", f"127.0.0.1:{self.admin}", "--workers", "1",
+             "--port-map", f"80:{self.port}", "--access-log", "off", "--memory-limit", str(limit)],
+            stderr=self.log)
+        wait(self.is_ready, "ready")
+
+    def is_ready(self):
+        with contextlib.suppress(OSError):
+            return self.get_admin("/ready")[0] == 200
+
+    def get_admin(self, path):
+        started = time.monotonic()
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}{path}", timeout=2) as answer:
+            text = answer.read().decode()
+        return answer.status, text, time.monotonic() - started
+
+    def metric(self, name):
+        found = re.search(rf"^{name} (\S+)$", self.get_admin("/stats/prometheus")[1], re.M)
+        return found and float(found[1])
+
+    def connect(self):
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        client.connect()
+        return client
+
+    def logged(self):
+        self.log.seek(0)
+        return self.log.read().decode()
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.folder.cleanup()
+
+
+@contextlib.contextmanager
+def under(target, percent, step):
+    """A gateway that is on `step`, since it uses `percent` of its limit."""
+    limit = 1 << 30
+    for _ in range(10):
+        proxy = Proxy(target, limit)
+        try:
+            used = wait(lambda: proxy.metric("tidegate_memory_used_bytes"), "a metric of the memory in use")
+            time.sleep(0.5)
+            if proxy.metric("tidegate_memory_pressure") == step:
+                yield proxy
+                return
+            limit = int(proxy.metric("tidegate_memory_used_bytes") * 100 / percent)
+        finally:
+            proxy.stop()
+    raise AssertionError(f"step {step} was not met, {used} bytes are in use")
+
+
+def get(client):
+    client.request("GET", "/")
+    answer = client.getresponse()
+    return answer.status, answer.read().decode(), answer.getheader("connection")
+
+
+def gone_away(proxy):
+    """Whether a connection of HTTP/2 is told to go, and the status of the request on it. Frames are read one by one: a library
+    takes nothing any more after a GOAWAY."""
+    connection, decoder = h2.connection.H2Connection(), hpack.Decoder()
+    connection.initiate_connection()
+    connection.send_headers(1, [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")], end_stream=True)
+    status, told = None, False
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client, client.makefile("rb") as stream:
+        client.sendall(connection.data_to_send())
+        while not (told and status) and len(head := stream.read(9)) == 9:
+            payload = stream.read(int.from_bytes(head[:3], "big"))
+            told |= head[3] == GOAWAY
+            if head[3] == HEADERS:
+                status = dict(decoder.decode(payload))[":status"]
+    return told, status
+
+
+@case
+def with_memory_to_spare_nothing_is_given_up(target):
+    with under(target, 50, 0) as proxy:
+        client = proxy.connect()
+        assert get(client) == (200, "served", None)
+        assert get(client) == (200, "served", None), "the connection is kept"
+        assert proxy.metric("tidegate_memory_limit_bytes") > proxy.metric("tidegate_memory_used_bytes")
+
+
+@case
+def above_80_percent_idle_connections_close(target):
+    with under(target, 85, 1) as proxy:
+        idle = proxy.connect()
+        assert get(proxy.connect()) == (200, "served", "close")
+        assert gone_away(proxy) == (True, "200"), "a connection of HTTP/2 that is idle again is told to go"
+        idle.sock.settimeout(4)
+        assert idle.sock.recv(1) == b"", "a connection without a request is closed"
+        assert "idle connections close" in proxy.logged()
+
+
+@case
+def above_90_percent_requests_are_refused(target):
+    with under(target, 92.5, 2) as proxy:
+        assert get(proxy.connect()) == (503, "envoy overloaded", "close")
+        assert gone_away(proxy) == (True, "503")
+        metrics = proxy.get_admin("/stats/prometheus")[1]
+        assert re.search(r'istio_requests_total\{.*response_code="503".*response_flags="OM"', metrics)
+
+
+@case
+def above_95_percent_nobody_is_let_in_and_the_admin_answers(target):
+    with under(target, 200, 3) as proxy:
+        # One may have been waited for already.
+        clients = [proxy.connect() for _ in range(3)]
+        for client in clients:
+            client.request("GET", "/")
+        for client in clients[1:]:
+            client.sock.settimeout(1)
+            try:
+                answered = client.sock.recv(1)
+            except TimeoutError:
+                answered = None
+            assert answered is None, "nobody answers"
+        status, _, seconds = proxy.get_admin("/ready")
+        assert status == 200 and seconds < 0.5
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--target", required=True)
+    target = parser.parse_args().target
+    failed = 0
+    for function in CASES:
+        name = function.__name__.replace("_", "-")
+        try:
+            function(target)
+            print(f"PASS {name}")
+        except Exception as error:
+            failed += 1
+            print(f"FAIL {name}: {type(error).__name__}: {error}")
+    print(f"{len(CASES) - failed} passed, {failed} failed, 0 skipped")
+    sys.exit(failed > 0)
+
+
+if __name__ == "__main__":
+    main()
