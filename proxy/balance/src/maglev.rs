@@ -52,8 +52,10 @@ impl Maglev {
         Self { table }
     }
 
-    /// The position of the host of this key; `None` if there is none at all.
-    pub(crate) fn pick(&self, hash: u64) -> Option<u32> {
+    /// The position of the host of this key; of the `number`-th after it, if that is above 0; `None` if there is none at all.
+    pub(crate) fn pick(&self, hash: u64, number: u64) -> Option<u32> {
+        // So many bits from the top of the key are turned, as Envoy does it.
+        let hash = hash ^ number.wrapping_neg();
         let place = hash.checked_rem(self.table.len() as u64)?;
         self.table.get(place as usize).copied()
     }
@@ -115,7 +117,7 @@ mod tests {
         let table = Maglev::new(&hosts(90..96), 7);
         assert_eq!(*table.table, [2, 4, 0, 1, 5, 0, 3]);
         for hash in 0..21 {
-            assert_eq!(table.pick(hash), Some(table.table[hash as usize % 7]));
+            assert_eq!(table.pick(hash, 0), Some(table.table[hash as usize % 7]));
         }
     }
 
@@ -131,14 +133,14 @@ mod tests {
 
     #[test]
     fn an_empty_table_has_nobody() {
-        assert_eq!(Maglev::new(&[], 7).pick(7), None);
+        assert_eq!(Maglev::new(&[], 7).pick(7, 0), None);
     }
 
     #[test]
     fn a_host_that_leaves_moves_few_keys_of_others() {
         let (four, three) = (Maglev::new(&hosts(90..94), 65_537), Maglev::new(&hosts(90..93), 65_537));
-        let kept = (0..65_537).filter(|&hash| four.pick(hash) != Some(3));
-        let moved = kept.filter(|&hash| four.pick(hash) != three.pick(hash)).count();
+        let kept = (0..65_537).filter(|&hash| four.pick(hash, 0) != Some(3));
+        let moved = kept.filter(|&hash| four.pick(hash, 0) != three.pick(hash, 0)).count();
         assert!(moved < 65_537 / 20, "{moved} entries");
     }
 

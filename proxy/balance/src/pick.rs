@@ -30,8 +30,8 @@ pub struct Wish<'a> {
     pub hash: Option<u64>,
     /// Endpoints of this set that were tried, in order.
     pub tried: &'a [EntryIndex],
-    /// Whether they are avoided: five new picks are made, then any is taken. Not with consistent hashing, as in Istio.
-    /// Source: `retryIgnorePreviousHosts`.
+    /// Whether they are avoided: five new picks are made, then any is taken. With consistent hashing each is the next one in
+    /// the table. Source: `retryIgnorePreviousHosts`, which Istio has off for hashed requests unless a rule sets it.
     pub avoid_tried: bool,
     /// Whether priorities that were tried are avoided after each second try. Not with consistent hashing, as in Envoy.
     /// Source: `retryRemoteLocalities`.
@@ -73,12 +73,12 @@ impl Picker {
         let excluded = if wish.avoid_tried_priorities { excluded_priorities(set, view, wish.tried) } else { 0 };
         let mut choice = Choice { view, turns, balancing: set.rules().balancing, excluded, draws };
         let avoided = if wish.avoid_tried { wish.tried } else { &[] };
-        let mut chosen = choice.pick(wish.hash)?;
-        for _ in 0..RESELECTIONS_MAX {
-            if !avoided.contains(&chosen) || choice.is_hashed() {
+        let mut chosen = choice.pick(wish.hash, 0)?;
+        for number in 1..=RESELECTIONS_MAX {
+            if !avoided.contains(&chosen) {
                 break;
             }
-            chosen = choice.pick(wish.hash)?;
+            chosen = choice.pick(wish.hash, number)?;
         }
         Some(chosen)
     }
@@ -120,11 +120,12 @@ impl<D: FnMut() -> u64> Choice<'_, D> {
         matches!(self.balancing, Balancing::RingHash { .. } | Balancing::Maglev { .. })
     }
 
-    fn pick(&mut self, hash: Option<u64>) -> Option<EntryIndex> {
+    /// `number` counts the picks of one try, from 0.
+    fn pick(&mut self, hash: Option<u64>, number: usize) -> Option<EntryIndex> {
         if self.is_hashed() {
             // A request without a key goes anywhere. The key decides on the priority too, so that it stays there.
             let key = hash.unwrap_or_else(&mut *self.draws);
-            return self.view.level(self.view.loads.pick(|| key))?.hashed.as_ref()?.pick(key);
+            return self.view.level(self.view.loads.pick(|| key))?.hashed.as_ref()?.pick(key, number);
         }
         let level = self.view.level(self.priority())?;
         let group = self.group(level)?;

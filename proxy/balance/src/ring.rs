@@ -47,14 +47,16 @@ impl Ring {
         Self { points, begins, shift }
     }
 
-    /// The position of the host of this key; `None` if there is none at all.
-    pub(crate) fn pick(&self, hash: u64) -> Option<u32> {
+    /// The position of the host of this key, or of the point so many `further` on; `None` if there is none at all.
+    pub(crate) fn pick(&self, hash: u64, further: usize) -> Option<u32> {
         let bucket = (hash >> self.shift) as usize;
         let bounds = self.begins.get(bucket..bucket + 2)?;
         let (from, to) = (*bounds.first()? as usize, *bounds.last()? as usize);
         let before = self.points.get(from..to)?.partition_point(|&(point, _)| point < hash);
         // Behind the last point comes the first one.
-        self.points.get(from + before).or(self.points.first()).map(|&(_, owner)| owner)
+        let place = from + before + further;
+        let place = if place < self.points.len() { place } else { place.checked_rem(self.points.len())? };
+        self.points.get(place).map(|&(_, owner)| owner)
     }
 }
 
@@ -119,7 +121,7 @@ mod tests {
             (3_551_244_743_356_806_948, 3),
             (16_117_243_373_044_804_880, 0),
         ] {
-            assert_eq!(ring.pick(hash), Some(owner), "{hash}");
+            assert_eq!(ring.pick(hash, 0), Some(owner), "{hash}");
         }
     }
 
@@ -148,7 +150,7 @@ mod tests {
 
     #[test]
     fn an_empty_ring_has_nobody() {
-        assert_eq!(Ring::new(&[], 1024).pick(7), None);
+        assert_eq!(Ring::new(&[], 1024).pick(7, 0), None);
     }
 
     proptest! {
@@ -158,7 +160,7 @@ mod tests {
             prop_assert!(ring.points.len() as u64 >= points_min.max(u64::from(count)));
             for hash in hashes.into_iter().chain(ring.points.iter().map(|&(point, _)| point)).chain([0, u64::MAX]) {
                 let next = ring.points.iter().position(|&(point, _)| point >= hash).unwrap_or(0);
-                prop_assert_eq!(ring.pick(hash), Some(ring.points[next].1));
+                prop_assert_eq!(ring.pick(hash, 0), Some(ring.points[next].1));
             }
         }
     }

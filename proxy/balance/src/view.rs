@@ -77,11 +77,11 @@ enum HashTable {
 }
 
 impl Hashed {
-    /// The endpoint of this key.
-    pub(crate) fn pick(&self, key: u64) -> Option<EntryIndex> {
+    /// The endpoint of this key; with a `number` above 0 another one, as far as the table has it there.
+    pub(crate) fn pick(&self, key: u64, number: usize) -> Option<EntryIndex> {
         let position = match &self.table {
-            HashTable::Ring(ring) => ring.pick(key),
-            HashTable::Maglev(maglev) => maglev.pick(key),
+            HashTable::Ring(ring) => ring.pick(key, number),
+            HashTable::Maglev(maglev) => maglev.pick(key, number as u64),
         };
         self.members.get(position? as usize).copied()
     }

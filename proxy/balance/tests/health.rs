@@ -221,8 +221,10 @@ fn with_a_key_what_was_tried_is_taken_again_and_without_one_anybody_is() {
         let mut picker = Picker::new(0);
         let first = with_hash(&mut picker, &set, 42);
         let tried = [EntryIndex(first)];
-        let wish = Wish { hash: Some(42), ..after(&tried) };
+        let wish = Wish { hash: Some(42), avoid_tried: false, ..after(&tried) };
         assert_eq!(picker.pick(&set, &mut || 0, wish), Some(EntryIndex(first)));
+        let elsewhere = picker.pick(&set, &mut || 0, Wish { avoid_tried: true, ..wish });
+        assert_ne!(elsewhere, Some(EntryIndex(first)), "{balancing:?}: unless a rule says otherwise");
         assert!(hits(&set, 4_000, &mut xorshift(9)).into_iter().all(|hits| hits > 300), "{balancing:?}");
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use config_model::name::Labels;
 use config_model::resolve::Role;
+use ipnet::IpNet;
 
 use super::value::{self, PortMapping};
 use super::{Failure, VERSION};
@@ -88,6 +89,9 @@ struct ProxyArguments {
     /// Serves HTTP/1.0 too, which gets 426 otherwise
     #[arg(long, env = "TIDEGATE_HTTP10")]
     http10: bool,
+    /// Clients whose x-envoy-... headers about time-outs and retries count: addresses or networks (repeatable)
+    #[arg(long, env = "TIDEGATE_TRUSTED_CLIENTS", value_name = "CIDR", value_delimiter = ',', value_parser = value::network)]
+    trusted_clients: Vec<IpNet>,
     /// How much memory there is: bytes as in 512Mi, off, or auto for the limit of the control group. Above 80 percent of it
     /// idle connections close, above 90 requests get 503, above 95 no connection is accepted
     #[arg(long, env = "TIDEGATE_MEMORY_LIMIT", value_name = "BYTES|auto|off", default_value = "auto", value_parser = value::memory_limit)]
@@ -162,6 +166,7 @@ impl ProxyArguments {
             workers: self.workers.map_or_else(cores, |workers| usize::from(workers.get())),
             access_log: Target::parse(&self.access_log),
             http10: self.http10,
+            trusted_clients: self.trusted_clients,
             memory_limit: self.memory_limit,
             port_map: PortMap::new(self.port_map.into_iter().map(|mapping| (mapping.from, mapping.to))),
             #[cfg(feature = "http3")]

@@ -1,9 +1,11 @@
 //! Values of flags: labels, port maps, durations, and how answers are written.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use config_model::name::Labels;
+use ipnet::IpNet;
 
 use crate::pressure::MemoryLimit;
 
@@ -49,6 +51,12 @@ pub(crate) fn port_mapping(text: &str) -> Result<PortMapping, String> {
         Some(PortMapping { from, to: to.parse().ok()? })
     });
     mapping.ok_or_else(|| "expected GATEWAY_PORT:BOUND_PORT, as in 80:8080".to_owned())
+}
+
+/// Reads `10.1.0.0/16`, or an address by itself.
+pub(crate) fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| address()).map_err(|_| "expected an address or a network, as in 10.1.0.0/16".to_owned())
 }
 
 /// Reads `istio=ingressgateway,app=web`; empty text is no label.

@@ -119,6 +119,7 @@ impl Control {
             http3: options.http3,
             is_edge: options.role == Role::Gateway,
             http10: options.http10,
+            trusted_clients: options.trusted_clients.as_slice().into(),
             connections_per_worker: means.connections_max.div_ceil(options.workers.max(1)).max(1),
         };
         let workers = Some(Workers::start(options.workers, &Arc::new(shared))?);

@@ -270,6 +270,7 @@ fn the_access_log_of_mesh_config_stands_before_that_of_the_command_line() {
         admin: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
         mesh_certificates: "/etc/certs".into(),
         http10: false,
+        trusted_clients: Vec::new(),
         memory_limit: crate::pressure::MemoryLimit::Off,
         workers: 1,
         access_log: Target::Stderr,

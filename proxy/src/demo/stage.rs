@@ -110,6 +110,7 @@ fn gateway_options(options: &Options, folder: &Path) -> GatewayOptions {
         admin: options.admin,
         mesh_certificates: "/etc/certs".into(),
         http10: false,
+        trusted_clients: Vec::new(),
         memory_limit: crate::pressure::MemoryLimit::Off,
         workers: 1,
         access_log: Target::Off,

@@ -10,6 +10,7 @@ use super::head::{Refusal, View, Wishes, sanitize, trust};
 use super::placement;
 use super::policy::admit;
 use super::record::Exchange;
+use super::steer;
 use super::target::Target;
 use crate::listener::Connection;
 use crate::pressure::Pressure;
@@ -74,11 +75,15 @@ fn read(exchange: &mut Exchange, connection: &Connection, pinned: &Pinned) -> Re
     }
     exchange.target = Target::read(head, pinned.snapshot.model.mesh.path_normalization)?;
     exchange.wishes = Wishes { connect: exchange.wishes.connect, ..Wishes::read(head, framing)? };
+    let steering = if connection.is_trusted { steer::fields(head) } else { Vec::new() };
     let id = u128::from(connection.local.draw()) << 64 | u128::from(connection.local.draw());
     if shared.is_edge {
         sanitize(head, exchange.wishes, framing, &connection.peer_text, connection.scheme(), id);
     } else {
         trust(head, exchange.wishes, framing, connection.scheme(), id);
+    }
+    for (name, value) in &steering {
+        head.append(name, value);
     }
     if let Some(field) = connection.tls().and_then(|tls| tls.client_certificate.as_deref()) {
         head.append(b"x-forwarded-client-cert", field);

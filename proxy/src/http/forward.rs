@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use balance::{
     AttemptError, AttemptOutcome, Entry, EntryIndex, Replay, ResponseFlag, RetryPermit, RetryState, Verdict, Wish,
 };
-use config_model::model::{Action, ClusterIndex, ClusterTarget, Fault, Forward, RetryConditions, RetryPolicy};
+use config_model::model::{Action, ClusterIndex, ClusterTarget, Fault, RetryConditions, RetryPolicy};
 use http1::{Framing, Message, Name, Version};
 use routing::headers::Mutation;
 use routing::{DestinationEntry, RouteEntry};
@@ -21,6 +21,7 @@ use super::head::Refusal;
 use super::policy::{self, Timer};
 use super::record::Exchange;
 use super::rewrite::rewrite_head;
+use super::steer::{self, Times};
 use super::{mirror, response};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::Flags;
@@ -72,6 +73,7 @@ pub(super) async fn forward<C: Client>(
         [] => None,
         sources => policy::hash(exchange, sources),
     };
+    let times = Times::take(exchange.request.head_mut());
     let target = rewrite_head(exchange, route, destination);
     let ClusterTarget::Known(index) = destination.target else {
         return Outcome::Answer(Answer::new(503, Flags::NO_CLUSTER_FOUND, "cluster_not_found"));
@@ -82,20 +84,23 @@ pub(super) async fn forward<C: Client>(
     exchange.record.cluster(index);
     let original = exchange.record.original(cluster);
     let cluster = original.as_ref().unwrap_or(cluster);
-    limit(exchange, action);
+    let steered = steer::retries(exchange.request.head_mut(), times, &action.retry);
+    let retry = steered.as_deref().unwrap_or(&action.retry);
+    limit(exchange, times.request.unwrap_or(action.timeout), retry);
     let mirrors = route.route.mirrors();
-    let keeps_body = may_repeat_what_was_sent(&action.retry, exchange.record.is_grpc()) || !mirrors.is_empty();
+    let is_http2 = !exchange.wishes.upgrade && cluster.definition.protocol.is_http2(exchange.record.speaks_http2());
+    let keeps_body = !mirrors.is_empty() || may_repeat_what_was_sent(retry, exchange.record.is_grpc(), is_http2);
     let mut tries = Tries {
         local: Rc::clone(exchange.record.local()),
         pinned,
         index,
         cluster,
         target: target.as_deref(),
-        policy: &action.retry,
+        policy: retry,
         fault: route.route.fault().filter(|fault| fault.per_attempt),
         hash,
         security: security(cluster, exchange),
-        state: RetryState::new(&action.retry),
+        state: RetryState::new(retry),
         retry: None,
         tried: SmallVec::new(),
         kept: Kept::up_to(if keeps_body { KEPT_MAX } else { 0 }),
@@ -122,8 +127,8 @@ fn received(mut relay: Relay, took: Duration, exchange: &mut Exchange, rules: &[
 }
 
 /// Begins the time that the request has.
-fn limit(exchange: &mut Exchange, action: &Forward) {
-    let limit = if exchange.record.is_grpc() { grpc_limit(exchange, action) } else { action.timeout };
+fn limit(exchange: &mut Exchange, timeout: Option<Duration>, retry: &RetryPolicy) {
+    let limit = if exchange.record.is_grpc() { grpc_limit(exchange, timeout, retry) } else { timeout };
     if let Some(limit) = limit {
         exchange.rare().timeout = Some(Timer::new(limit));
     }
@@ -138,11 +143,11 @@ fn security(cluster: &ClusterRuntime, exchange: &Exchange) -> Option<Box<Securit
 
 /// The time that a call has, of which the back end is told; less if a single try has less.
 /// Source: Envoy, `max_grpc_timeout`, which Istio sets to the route's time-out.
-fn grpc_limit(exchange: &mut Exchange, action: &Forward) -> Option<Duration> {
+fn grpc_limit(exchange: &mut Exchange, timeout: Option<Duration>, retry: &RetryPolicy) -> Option<Duration> {
     let head = exchange.request.head_mut();
     let of_client = head.value(b"grpc-timeout").and_then(routing::grpc::timeout);
-    let limit = routing::grpc::limit(of_client, action.timeout);
-    let of_try = action.retry.per_try_timeout;
+    let limit = routing::grpc::limit(of_client, timeout);
+    let of_try = retry.per_try_timeout;
     if let Some(told) = routing::grpc::limit(of_try, limit).filter(|_| limit != of_client || of_try.is_some()) {
         head.set(b"grpc-timeout", routing::grpc::timeout_text(told).as_bytes());
     }
@@ -150,16 +155,16 @@ fn grpc_limit(exchange: &mut Exchange, action: &Forward) -> Option<Duration> {
 }
 
 /// Whether the policy may want to send a request again that has gone out with its body.
-fn may_repeat_what_was_sent(policy: &RetryPolicy, is_grpc: bool) -> bool {
-    const UNSENT: RetryConditions = RetryConditions::CONNECT_FAILURE
-        .with(RetryConditions::REFUSED_STREAM)
-        .with(RetryConditions::RESET_BEFORE_REQUEST);
+fn may_repeat_what_was_sent(policy: &RetryPolicy, is_grpc: bool, is_http2: bool) -> bool {
+    const UNSENT: RetryConditions = RetryConditions::CONNECT_FAILURE.with(RetryConditions::RESET_BEFORE_REQUEST);
     const GRPC: RetryConditions = RetryConditions::CANCELLED
         .with(RetryConditions::DEADLINE_EXCEEDED)
         .with(RetryConditions::INTERNAL)
         .with(RetryConditions::RESOURCE_EXHAUSTED)
         .with(RetryConditions::UNAVAILABLE);
     let ignored = if is_grpc { UNSENT } else { UNSENT.with(GRPC) }.with(RetryConditions::STATUS_CODES);
+    // A stream may be refused when much of its body is on its way already.
+    let ignored = if is_http2 { ignored } else { ignored.with(RetryConditions::REFUSED_STREAM) };
     policy.attempts > 0 && (!policy.status_codes.is_empty() || !ignored.contains(policy.conditions))
 }
 
@@ -340,13 +345,20 @@ impl<'a> Tries<'a> {
         client: &mut C,
     ) -> Result<(Relay, Duration), AttemptEnd> {
         self.local.shard.borrow_mut().upstream_request(&self.cluster.metrics);
+        if self.policy.per_try_timeout.is_some() || exchange.rare.is_some() {
+            policy::tell_time(exchange, self.policy.per_try_timeout);
+        }
         let security = self.security.as_deref();
         // Boxed where it waits, as that is rare: the futures of idle connections would have to have room for it.
-        let mut attempt = if self.speaks_http2(exchange) {
-            let lease = match self.local.pool.http2.lease(&entry.state, security) {
-                Some(lease) => lease,
-                None => Box::pin(self.lease(entry, exchange)).await?,
-            };
+        let lease = match self.speaks_http2(exchange) {
+            true if exchange.wishes.upgrade => Box::pin(self.lease_tunnel(entry, exchange)).await?,
+            true => match self.local.pool.http2.lease(&entry.state, security) {
+                Some(lease) => Some(lease),
+                None => Some(Box::pin(self.lease(entry, exchange)).await?),
+            },
+            false => None,
+        };
+        let mut attempt = if let Some(lease) = lease {
             self.begin_http2(lease, exchange, client)?
         } else {
             let kept = if fresh { None } else { self.local.pool.reuse(&entry.state, security) };

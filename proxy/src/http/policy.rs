@@ -1,6 +1,7 @@
 //! What a route's policies do with a request before it has a back end, and what they keep for later: faults, CORS, what it is
 //! hashed by, time-outs. Rules are those of [`routing`] and [`balance`]; here they meet clocks and draws.
 
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub(super) struct Rare {
     pub(super) timeout: Option<Timer>,
     /// Of the try under way.
     pub(super) per_try: Option<Timer>,
+    /// Milliseconds that the back end of the try under way is told to have.
+    pub(super) expected: Option<NonZeroU64>,
     /// For the answer, whoever makes it.
     pub(super) cors: cors::Fields,
     /// For the answer: a cookie that the client will be hashed by.
@@ -58,6 +61,11 @@ impl Timer {
     /// Its length.
     pub(super) fn limit(&self) -> Duration {
         self.limit
+    }
+
+    /// What is left of it.
+    fn left(&self) -> Duration {
+        self.running.as_ref().map_or(self.limit, |running| running.end.saturating_duration_since(Instant::now()))
     }
 
     /// Whether it is over. It begins to run if `is_sent`. Who polls it does so again in the tick [`Timer::wakes_in`].
@@ -98,6 +106,16 @@ impl Rare {
     pub(super) fn wakes_in(&self, due: u32) -> u32 {
         let ticks = [&self.timeout, &self.per_try].into_iter().flatten().filter_map(Timer::wakes_in);
         ticks.fold(due, u32::min)
+    }
+}
+
+/// Notes what the back end of the next try has of time, of which it is told. `of_try` is the limit of a single one.
+/// Source: Envoy, `x-envoy-expected-rq-timeout-ms`.
+pub(super) fn tell_time(exchange: &mut Exchange, of_try: Option<Duration>) {
+    let of_request = exchange.rare.as_ref().and_then(|rare| rare.timeout.as_ref()).map(Timer::left);
+    if let Some(left) = [of_request, of_try].into_iter().flatten().min() {
+        let millis = u64::try_from(left.as_millis()).ok().and_then(NonZeroU64::new);
+        exchange.rare().expected = Some(millis.unwrap_or(NonZeroU64::MIN));
     }
 }
 

@@ -58,6 +58,11 @@ pub(super) fn write_request(exchange: &Exchange, target: Option<&[u8]>, attempt:
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     head.write_fields(out);
+    if let Some(expected) = exchange.rare.as_ref().and_then(|rare| rare.expected) {
+        out.extend_from_slice(b"x-envoy-expected-rq-timeout-ms: ");
+        push_number(out, expected.get());
+        out.extend_from_slice(b"\r\n");
+    }
     if attempt == 1 {
         out.extend_from_slice(b"x-envoy-attempt-count: 1\r\n\r\n");
     } else {

@@ -57,6 +57,8 @@ pub(crate) struct Connection {
     pub(crate) here: SocketAddr,
     /// Whether it was redirected to us, so that it can go where it was meant to.
     pub(crate) is_redirected: bool,
+    /// Whether its requests may say how they are tried, and for how long.
+    pub(crate) is_trusted: bool,
     /// For whatever its task waits for.
     pub(crate) deadline: Deadline,
     protocol: Cell<Protocol>,
@@ -75,7 +77,9 @@ impl Connection {
         if let Some(metrics) = &metrics {
             local.shard.borrow_mut().downstream_connection_opened(metrics);
         }
+        let client = peer.ip().to_canonical();
         Self {
+            is_trusted: local.shared.trusted_clients.iter().any(|network| network.contains(&client)),
             deadline: Deadline::new(&local.deadlines),
             peer_text: peer_text(peer.ip()),
             protocol: Cell::new(Protocol::Http1),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use config_model::diagnostic::Diagnostic;
 use config_model::name::Labels;
 use config_model::resolve::Role;
+use ipnet::IpNet;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -42,6 +43,8 @@ pub struct GatewayOptions {
     pub mesh_certificates: PathBuf,
     /// Whether HTTP/1.0 is served.
     pub http10: bool,
+    /// Clients whose `x-envoy-...` fields about time-outs and retries count.
+    pub trusted_clients: Vec<IpNet>,
     /// How much memory there is.
     pub memory_limit: MemoryLimit,
     /// Ports that are bound in place of the Gateways'.
@@ -323,6 +326,7 @@ mod tests {
             admin: ([127, 0, 0, 1], 0).into(),
             mesh_certificates: "/etc/certs".into(),
             http10: false,
+            trusted_clients: Vec::new(),
             memory_limit: MemoryLimit::Off,
             workers: 1,
             access_log: telemetry::Target::Off,

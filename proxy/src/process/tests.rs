@@ -14,6 +14,7 @@ use crate::control::{Applied, PortMap};
 use crate::telemetry::Target;
 
 mod http10;
+mod trusted;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -57,6 +58,7 @@ fn options(folder: &Path, ports: &[(u16, u16)]) -> GatewayOptions {
         admin: (Ipv4Addr::LOCALHOST, 0).into(),
         mesh_certificates: "/etc/certs".into(),
         http10: false,
+        trusted_clients: Vec::new(),
         memory_limit: crate::pressure::MemoryLimit::Off,
         workers: 2,
         access_log: Target::Off,

@@ -1,6 +1,6 @@
 //! One look at the folder: which files are new, changed, gone or unreadable since the look before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirEntry, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -140,9 +140,27 @@ impl Folder {
         }
         self.emptied = false;
         let mut changes = self.remove_all_but(&entries);
-        changes.extend(entries.into_iter().filter_map(|(name, entry)| self.look_at(name, &entry, now)));
+        changes.extend(entries.into_iter().filter_map(|(name, entry)| {
+            let found = metadata(&entry);
+            self.look_at(name, found, || entry.path(), now)
+        }));
         changes.sort_by(|left, right| left.name.cmp(&right.name));
         Ok(Scan::Changes(changes))
+    }
+
+    /// The same for these files alone, which the kernel says have changed: the others need not be asked for. `None` if one of them
+    /// is not there, and so only a look at all says what that means.
+    pub fn scan_files(&mut self, names: &BTreeSet<Arc<str>>, now: SystemTime) -> Option<Scan> {
+        if self.emptied {
+            return None;
+        }
+        let found = names.iter().map(|name| {
+            let path = self.path.join(&**name);
+            Some((Arc::clone(name), fs::metadata(&path).ok()?, path))
+        });
+        let found: Vec<_> = found.collect::<Option<_>>()?;
+        let look = |(name, metadata, path): (_, _, PathBuf)| self.look_at(name, Ok(metadata), || path, now);
+        Some(Scan::Changes(found.into_iter().filter_map(look).collect()))
     }
 
     fn remove_all_but(&mut self, entries: &BTreeMap<Arc<str>, DirEntry>) -> Vec<Change> {
@@ -157,9 +175,15 @@ impl Folder {
         gone
     }
 
-    fn look_at(&mut self, name: Arc<str>, entry: &DirEntry, now: SystemTime) -> Option<Change> {
+    fn look_at(
+        &mut self,
+        name: Arc<str>,
+        metadata: io::Result<Metadata>,
+        path: impl FnOnce() -> PathBuf,
+        now: SystemTime,
+    ) -> Option<Change> {
         let known = self.known.get_mut(&name);
-        let (stamp, content) = match metadata(entry) {
+        let (stamp, content) = match metadata {
             Ok(metadata) => {
                 let stamp = Stamp::of(&metadata);
                 if known.as_ref().is_some_and(|known| known.stamp == Some(stamp)) {
@@ -169,7 +193,7 @@ impl Folder {
                 if known.is_some() && metadata.len() == 0 && age.is_none_or(|age| age < EMPTY_SETTLES) {
                     return None;
                 }
-                (age.is_some_and(|age| age >= STAMP_SETTLES).then_some(stamp), read(&entry.path(), &metadata))
+                (age.is_some_and(|age| age >= STAMP_SETTLES).then_some(stamp), read(&path(), &metadata))
             }
             Err(error) => (None, Content::Unreadable(reason(&error))),
         };
@@ -376,6 +400,31 @@ mod tests {
         symlink("..two", root.join("..data_tmp")).unwrap();
         fs::rename(root.join("..data_tmp"), root.join("..data")).unwrap();
         assert_eq!(fixture.scan(), [text("a.yaml", "new")]);
+    }
+
+    #[test]
+    fn a_look_at_some_files_finds_what_a_look_at_all_would_find_of_them() {
+        let mut fixture = Fixture::new();
+        fixture.write("a.yaml", "one");
+        fixture.write("b.yaml", "one");
+        assert_eq!(fixture.scan().len(), 2);
+        for name in ["a.yaml", "b.yaml", "c.yaml"] {
+            fixture.write(name, "two");
+        }
+        let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
+        let change = |name: &str| Change { name: name.into(), content: Content::Text("two".into()) };
+        let now = SystemTime::now();
+        let found = fixture.folder.scan_files(&names(&["c.yaml", "a.yaml"]), now);
+        assert_eq!(found, Some(Scan::Changes(vec![change("a.yaml"), change("c.yaml")])));
+        assert_eq!(fixture.folder.scan_files(&names(&["a.yaml"]), now), Some(Scan::Changes(vec![])));
+        assert_eq!(fixture.scan(), [text("b.yaml", "two")], "what was not looked at is found later");
+        for name in ["a.yaml", "b.yaml", "c.yaml"] {
+            fs::remove_file(fixture.directory.path().join(name)).unwrap();
+        }
+        assert_eq!(fixture.folder.scan_files(&names(&["a.yaml"]), now), None, "perhaps all of them are gone");
+        assert_eq!(fixture.scan(), [("(emptied)".to_owned(), Content::Removed)]);
+        fixture.write("a.yaml", "three");
+        assert_eq!(fixture.folder.scan_files(&names(&["a.yaml"]), now), None, "now the others are gone");
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! When to look at the folder: at once when the kernel tells of a change, and each second whatever it tells.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -27,12 +30,12 @@ const QUIET_REMOVED: Duration = Duration::from_millis(100);
 /// A folder that never gets quiet is read all the same.
 const QUIET_MAX: Duration = Duration::from_millis(250);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Hint {
     /// A change is complete.
-    Settled,
+    Settled(Where),
     /// A change is under way.
-    Writing,
+    Writing(Where),
     /// A file is gone.
     Removed,
     /// Look now.
@@ -41,30 +44,56 @@ enum Hint {
     Stop,
 }
 
+/// What may have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Where {
+    /// Anything.
+    Folder,
+    /// These files.
+    Files(BTreeSet<Arc<str>>),
+}
+
+impl Where {
+    fn add(&mut self, other: Self) {
+        match (&mut *self, other) {
+            (Self::Files(names), Self::Files(more)) => names.extend(more),
+            _ => *self = Self::Folder,
+        }
+    }
+}
+
+/// Hints for the thread that looks.
+#[derive(Debug, Clone)]
+struct Hints {
+    queue: SyncSender<Hint>,
+    /// Whether a hint found the queue full, so that what it was about is not known.
+    is_any_lost: Arc<AtomicBool>,
+}
+
 /// Asks for a look at once; ends the watch when dropped.
 #[derive(Debug)]
 pub struct Rereader {
-    hints: SyncSender<Hint>,
+    hints: Hints,
 }
 
 impl Rereader {
     /// Looks at the folder now, as SIGHUP does.
     pub fn reread(&self) {
-        hint(&self.hints, Hint::Reread);
+        self.hints.give(Hint::Reread);
     }
 }
 
 impl Drop for Rereader {
     fn drop(&mut self) {
-        hint(&self.hints, Hint::Stop);
+        self.hints.give(Hint::Stop);
     }
 }
 
 /// Looks at `folder` on a thread of its own, whenever it may have changed, and tells `tell` what differs.
 /// Ends when `tell` answers false or the returned handle is dropped.
 pub fn watch(folder: Folder, tell: impl FnMut(Scan) -> bool + Send + 'static) -> io::Result<Rereader> {
-    // A hint that finds the queue full is not needed: the look that it asks for is about to happen.
-    let (hints, inbox) = sync_channel(64);
+    let (queue, inbox) = sync_channel(64);
+    let hints = Hints { queue, is_any_lost: Arc::default() };
     let watch = Watch { folder, hints: hints.clone(), inbox, kernel: None, identity: None, warned: false };
     thread::Builder::new().name("source".to_owned()).spawn(move || watch.run(tell))?;
     Ok(Rereader { hints })
@@ -72,7 +101,7 @@ pub fn watch(folder: Folder, tell: impl FnMut(Scan) -> bool + Send + 'static) ->
 
 struct Watch {
     folder: Folder,
-    hints: SyncSender<Hint>,
+    hints: Hints,
     inbox: Receiver<Hint>,
     kernel: Option<RecommendedWatcher>,
     /// Device and inode of the folder that is watched: another one may take its place.
@@ -83,10 +112,10 @@ struct Watch {
 impl Watch {
     fn run(mut self, mut tell: impl FnMut(Scan) -> bool) {
         self.subscribe();
+        // The first look comes before any hint: something may have changed before the kernel was asked to tell.
+        let mut place = Where::Folder;
         loop {
-            // The first look comes before any hint: something may have changed before the kernel was asked to tell.
-            let scan = self.folder.scan(SystemTime::now());
-            match scan {
+            match self.look(&place) {
                 Ok(Scan::Changes(changes)) if changes.is_empty() => {}
                 Ok(scan) => {
                     if !tell(scan) {
@@ -95,18 +124,27 @@ impl Watch {
                 }
                 Err(error) => tracing::warn!(target: "source", "{}: {error}", self.folder.path().display()),
             }
-            if !self.wait() {
-                return;
-            }
-            self.subscribe();
+            let Some(next) = self.wait() else { return };
+            let is_other = self.subscribe();
+            let is_any_lost = self.hints.is_any_lost.swap(false, SeqCst);
+            place = if is_other || is_any_lost { Where::Folder } else { next };
         }
     }
 
-    /// Watches the folder that stands at the path now, unless it does already.
-    fn subscribe(&mut self) {
+    fn look(&mut self, place: &Where) -> io::Result<Scan> {
+        let now = SystemTime::now();
+        let scan = match place {
+            Where::Folder => None,
+            Where::Files(names) => self.folder.scan_files(names, now),
+        };
+        scan.map_or_else(|| self.folder.scan(now), Ok)
+    }
+
+    /// Watches the folder that stands at the path now, unless it does already. Whether that is another one than before.
+    fn subscribe(&mut self) -> bool {
         let identity = fs::metadata(self.folder.path()).ok().map(|metadata| (metadata.dev(), metadata.ino()));
         if identity.is_none() || (self.kernel.is_some() && identity == self.identity) {
-            return;
+            return identity.is_none();
         }
         let first = self.identity != identity;
         self.identity = identity;
@@ -120,75 +158,82 @@ impl Watch {
                 None
             }
         };
+        true
     }
 
-    /// Returns when it is time to look; false to end.
-    fn wait(&self) -> bool {
+    /// Returns when it is time to look, and where; nothing to end.
+    fn wait(&self) -> Option<Where> {
         let poll = if self.kernel.is_some() { POLL } else { POLL_UNWATCHED };
         let mut last = match self.inbox.recv_timeout(poll) {
             Ok(hint) => hint,
-            Err(RecvTimeoutError::Timeout) => return true,
-            Err(RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Timeout) => return Some(Where::Folder),
+            Err(RecvTimeoutError::Disconnected) => return None,
         };
         let until = Instant::now() + QUIET_MAX;
         let mut removed = false;
+        let mut place = Where::Files(BTreeSet::new());
         loop {
             removed |= last == Hint::Removed;
-            let quiet = match last {
-                Hint::Stop => return false,
-                Hint::Reread => return true,
-                _ if removed => QUIET_REMOVED,
-                Hint::Writing => QUIET_WRITING,
-                Hint::Settled | Hint::Removed => QUIET_SETTLED,
+            let (quiet, changed) = match last {
+                Hint::Stop => return None,
+                Hint::Reread => return Some(Where::Folder),
+                Hint::Removed => (QUIET_REMOVED, Where::Folder),
+                Hint::Writing(changed) => (QUIET_WRITING, changed),
+                Hint::Settled(changed) => (QUIET_SETTLED, changed),
             };
+            place.add(changed);
+            let quiet = if removed { QUIET_REMOVED } else { quiet };
             let left = until.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(quiet.min(left)) {
                 Ok(hint) => last = hint,
-                Err(RecvTimeoutError::Timeout) => return true,
-                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Timeout) => return Some(place),
+                Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
     }
 }
 
-fn subscribe(folder: &Path, hints: SyncSender<Hint>) -> notify::Result<RecommendedWatcher> {
+fn subscribe(folder: &Path, hints: Hints) -> notify::Result<RecommendedWatcher> {
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // An error is a queue of the kernel's that overflowed: something did change.
-        if let Some(meaning) = event.map_or(Some(Hint::Settled), |event| meaning(&event)) {
-            hint(&hints, meaning);
+        if let Some(meaning) = event.map_or(Some(Hint::Settled(Where::Folder)), |event| meaning(&event)) {
+            hints.give(meaning);
         }
     })?;
     watcher.watch(folder, RecursiveMode::NonRecursive)?;
     Ok(watcher)
 }
 
-fn hint(hints: &SyncSender<Hint>, hint: Hint) {
-    match hints.try_send(hint) {
-        Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-        // The thread is busy with a look, and will find this one after 64 others: only an end must not get lost.
-        Err(TrySendError::Full(Hint::Stop)) => drop(hints.send(Hint::Stop)),
-        Err(TrySendError::Full(_)) => {}
+impl Hints {
+    fn give(&self, hint: Hint) {
+        match self.queue.try_send(hint) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(Hint::Stop)) => drop(self.queue.send(Hint::Stop)),
+            // The thread is busy with a look, and will find 64 hints after it: the next look is at everything.
+            Err(TrySendError::Full(_)) => self.is_any_lost.store(true, SeqCst),
+        }
     }
 }
 
 /// What an event of the kernel's asks for, if it concerns us.
 fn meaning(event: &notify::Event) -> Option<Hint> {
-    let concerns = |path: &Path| {
-        let name = path.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| is_configuration(name) || name == "..data")
-    };
     if event.need_rescan() {
-        return Some(Hint::Settled);
+        return Some(Hint::Settled(Where::Folder));
     }
-    if !event.paths.iter().any(|path| concerns(path)) {
+    let name = |path: &std::path::PathBuf| Some(Arc::from(path.file_name()?.to_str()?));
+    let mut names: BTreeSet<Arc<str>> = event.paths.iter().filter_map(name).collect();
+    let is_swap = names.contains("..data");
+    names.retain(|name| is_configuration(name));
+    if names.is_empty() && !is_swap {
         return None;
     }
+    let place = if is_swap { Where::Folder } else { Where::Files(names) };
     match event.kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Hint::Settled),
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Hint::Settled(place)),
         EventKind::Access(_) => None,
-        EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_)) => Some(Hint::Writing),
+        EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_)) => Some(Hint::Writing(place)),
         EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Some(Hint::Removed),
-        _ => Some(Hint::Settled),
+        _ => Some(Hint::Settled(place)),
     }
 }
 
@@ -295,11 +340,12 @@ mod tests {
         let rename = EventKind::Modify(ModifyKind::Name(RenameMode::To));
         let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
         let opened = EventKind::Access(AccessKind::Open(AccessMode::Any));
+        let file = |name: &str| Where::Files([name.into()].into());
         for (kind, name, want) in [
-            (create, "a.yaml", Some(Hint::Writing)),
-            (closed, "a.yml", Some(Hint::Settled)),
-            (rename, "a.yaml", Some(Hint::Settled)),
-            (rename, "..data", Some(Hint::Settled)),
+            (create, "a.yaml", Some(Hint::Writing(file("a.yaml")))),
+            (closed, "a.yml", Some(Hint::Settled(file("a.yml")))),
+            (rename, "a.yaml", Some(Hint::Settled(file("a.yaml")))),
+            (rename, "..data", Some(Hint::Settled(Where::Folder))),
             (EventKind::Modify(ModifyKind::Name(RenameMode::From)), "a.yaml", Some(Hint::Removed)),
             (EventKind::Remove(notify::event::RemoveKind::File), "a.yaml", Some(Hint::Removed)),
             (rename, "..data_tmp", None),

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use ipnet::IpNet;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::pressure::SharedPressure;
@@ -73,6 +74,8 @@ pub struct Shared {
     pub is_edge: bool,
     /// Whether HTTP/1.0 is served.
     pub http10: bool,
+    /// Clients whose requests may say how they are tried, and for how long.
+    pub trusted_clients: Box<[IpNet]>,
     /// How short memory is.
     pub pressure: SharedPressure,
     /// Connections that one worker holds open at once; further ones wait in the kernel's queue.

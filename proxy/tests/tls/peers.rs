@@ -42,6 +42,7 @@ impl Running {
             admin: (Ipv4Addr::LOCALHOST, 0).into(),
             mesh_certificates: folder.path().join("mesh"),
             http10: false,
+            trusted_clients: Vec::new(),
             memory_limit: tidegate::pressure::MemoryLimit::Off,
             workers: 2,
             access_log: Target::Off,
