@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use config_model::resolve::Role;
@@ -34,6 +34,8 @@ pub fn running() -> Running {
 }
 
 fn start() -> Running {
+    // A client that has gone must not end the process.
+    signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::default()).expect("a handler");
     let back_end = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = back_end.local_addr().expect("an address").port();
     std::thread::spawn(move || serve(&back_end));

@@ -430,7 +430,7 @@ mod tests {
                             shop}\nspec:\n  host: reviews.default.svc.cluster.local\n  trafficPolicy:\n    loadBalancer: \
                             {warmupDurationSecs: 30s, consistentHash: {useSourceIp: true}}\n    connectionPool: {tcp: \
                             {maxConnections: 9}, http: {http2MaxRequests: 8}}\n    outlierDetection: \
-                            {consecutiveGatewayErrors: 2}\n    retryBudget: {percent: 12.5}\n  subsets:\n  - {name: v1, labels: \
+                            {consecutiveGatewayErrors: 2}\n    retryBudget: {percent: 12.5, budgetInterval: 10s}\n  subsets:\n  - {name: v1, labels: \
                             {version: v1}, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN, warmupDurationSecs: \
                             30s, localityLbSetting: {failoverPriority: [app]}}}}\n  - {name: v2, labels: {version: v2}, \
                             trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: '*', to: {'*': 100}}]}}}}";
@@ -439,7 +439,7 @@ mod tests {
         let rows = clusters(&shop.model, &shop.endpoints, &Filter::default());
         let words: Vec<String> = rows.iter().map(|row| row.words.join("; ")).collect();
         let rest = "at most 8 requests, 9 connections; ejects after 5 errors or 2 gateway errors, up to 10%; retries up to \
-                    12.5%, at least 3";
+                    12.5% of the requests in 10s, at least 3";
         let first = format!("ROUND_ROBIN; warms up in 30s; nearest first by app; {rest}");
         assert_eq!(words, [first, format!("LEAST_REQUEST; shares by locality; {rest}")]);
         let places: Vec<String> =

@@ -4,6 +4,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use balance::AttemptError;
+use http::StatusCode;
 use http1::{BodyFault, Framing, Head, Message};
 
 use super::body::{Kept, Replayed};
@@ -255,7 +256,7 @@ impl Attempt {
         let connection = match &mut self.upstream {
             Upstream::Http1(connection) => connection,
             Upstream::Http2(stream) => {
-                self.response = Some(ready!(next_http2_head(cx, stream, client, to_head, &local.memory))?);
+                self.response = Some(ready!(next_http2_head(cx, stream, client, exchange, &local.memory))?);
                 return Poll::Ready(Ok(()));
             }
         };
@@ -329,17 +330,20 @@ fn next_http2_head<C: Client>(
     cx: &mut Context<'_>,
     stream: &mut Http2Stream,
     client: &mut C,
-    to_head: bool,
+    exchange: &Exchange,
     memory: &Memory,
 ) -> Poll<Result<Box<Message>, AttemptError>> {
     while let Poll::Ready(head) = stream.poll_informational(cx) {
-        // The client has had its leave from us.
-        if head.status() != http::StatusCode::CONTINUE {
+        // The client has had its leave from us, and HTTP/2 has no 101.
+        if !matches!(head.status(), StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS) {
             ready!(client.poll_inform(cx, &mut heads::informational(&head)));
         }
     }
-    let response = ready!(stream.poll_head(cx))?;
-    Poll::Ready(heads::response(&response, to_head, memory))
+    let mut response = ready!(stream.poll_head(cx))?;
+    if exchange.wishes.upgrade {
+        heads::agreement(&mut response);
+    }
+    Poll::Ready(heads::response(&response, exchange.is_head(), memory))
 }
 
 /// Whether a head is there that the exchange goes on with; the client is told of those before it.

@@ -8,18 +8,28 @@ use super::pump::Source;
 use super::record::Exchange;
 use super::rewrite::write_request;
 use super::{heads, policy};
-use crate::upstream::{Http2Stream, Lease, Upstream, UpstreamConnection, acquire, connect};
+use crate::upstream::{Http2Stream, Lease, Upstream, UpstreamConnection, acquire, acquire_tunnel, connect};
 
 impl Tries<'_> {
     /// Whether the cluster's back ends are spoken to in HTTP/2.
     pub(super) fn speaks_http2(&self, exchange: &Exchange) -> bool {
-        // An upgrade is HTTP/1.1's.
-        !exchange.wishes.upgrade && self.cluster.definition.protocol.is_http2(exchange.record.speaks_http2())
+        self.cluster.definition.protocol.is_http2(exchange.record.speaks_http2())
     }
 
     /// A place for a stream on a connection, which is opened if need be.
     pub(super) async fn lease(&self, entry: &Entry, exchange: &mut Exchange) -> Result<Lease, AttemptEnd> {
         let acquiring = acquire(&self.local, self.cluster, entry, self.security.as_deref());
+        let acquired = policy::in_time(exchange, acquiring).await;
+        acquired.unwrap_or_else(|| Err(timed_out(exchange))).map_err(AttemptEnd::Failed)
+    }
+
+    /// The same for a tunnel. Nothing if the back end has none in HTTP/2: it is asked for an upgrade of HTTP/1.1 then.
+    pub(super) async fn lease_tunnel(
+        &self,
+        entry: &Entry,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Lease>, AttemptEnd> {
+        let acquiring = acquire_tunnel(&self.local, self.cluster, entry, self.security.as_deref());
         let acquired = policy::in_time(exchange, acquiring).await;
         acquired.unwrap_or_else(|| Err(timed_out(exchange))).map_err(AttemptEnd::Failed)
     }
@@ -53,11 +63,12 @@ impl Tries<'_> {
         client: &mut C,
     ) -> Result<Attempt, AttemptEnd> {
         let scheme = exchange.record.scheme();
+        let opens_tunnel = exchange.wishes.upgrade;
         let head = heads::request(exchange, self.target, self.state.attempt(), scheme).map_err(AttemptEnd::Failed)?;
         let (framing, silence) = (exchange.request.framing(), exchange.record.silence_limit());
         let body = client.body(&mut exchange.request);
         let ends = self.kept.is_empty() && body.has_ended() && body.data().is_empty() && body.trailers().is_none();
-        let stream = Http2Stream::begin(lease, head, ends).map_err(AttemptEnd::Failed)?;
+        let stream = Http2Stream::begin(lease, head, ends && !opens_tunnel).map_err(AttemptEnd::Failed)?;
         let kept = std::mem::take(&mut self.kept);
         let out = self.local.memory.out();
         let upload = if ends { Upload::sent(out, kept) } else { Upload::new(out, framing, silence, kept) };

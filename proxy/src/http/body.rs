@@ -36,7 +36,7 @@ impl<'a> StreamBody<'a> {
     }
 
     /// Gives memory back while nothing comes.
-    fn rest(&mut self, memory: &Memory) {
+    pub(super) fn rest(&mut self, memory: &Memory) {
         if let Some(block) = self.message.take_block() {
             memory.give_back_block(block);
         } else if !self.keeps_head && self.message.capacity() > 0 {

@@ -16,6 +16,7 @@ use super::pump::{Nothing, Pump, Side, Source, SourceFault};
 use super::record::Exchange;
 use super::relay::relay;
 use super::response::{write_head, write_informational};
+use super::websocket;
 use crate::listener::Connection;
 use crate::net::Stream;
 use crate::upstream::Upstream;
@@ -241,6 +242,7 @@ impl Downstream {
         if is_tunnel {
             answered.response.head_mut().append(b"connection", b"upgrade");
             answered.response.head_mut().append(b"upgrade", b"websocket");
+            answer_key(&mut answered, exchange);
         }
         write_head(answered.response.head_mut(), framing, closes && !is_tunnel, http10, &mut out);
         relay(self, answered, exchange, out, closes).await
@@ -346,6 +348,17 @@ impl Downstream {
             self.informs.drain(..sent);
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Answers the key of an HTTP/1.1 client's handshake, which HTTP/2 has not.
+fn answer_key(answered: &mut Relay, exchange: &Exchange) {
+    let head = answered.response.head_mut();
+    if matches!(answered.upstream, Upstream::Http2(_))
+        && head.value(b"sec-websocket-accept").is_none()
+        && let Some(key) = exchange.request.head().value(b"sec-websocket-key")
+    {
+        head.append(b"sec-websocket-accept", websocket::accept(key).as_bytes());
     }
 }
 

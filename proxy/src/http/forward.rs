@@ -350,11 +350,15 @@ impl<'a> Tries<'a> {
         }
         let security = self.security.as_deref();
         // Boxed where it waits, as that is rare: the futures of idle connections would have to have room for it.
-        let mut attempt = if self.speaks_http2(exchange) {
-            let lease = match self.local.pool.http2.lease(&entry.state, security) {
-                Some(lease) => lease,
-                None => Box::pin(self.lease(entry, exchange)).await?,
-            };
+        let lease = match self.speaks_http2(exchange) {
+            true if exchange.wishes.upgrade => Box::pin(self.lease_tunnel(entry, exchange)).await?,
+            true => match self.local.pool.http2.lease(&entry.state, security) {
+                Some(lease) => Some(lease),
+                None => Some(Box::pin(self.lease(entry, exchange)).await?),
+            },
+            false => None,
+        };
+        let mut attempt = if let Some(lease) = lease {
             self.begin_http2(lease, exchange, client)?
         } else {
             let kept = if fresh { None } else { self.local.pool.reuse(&entry.state, security) };

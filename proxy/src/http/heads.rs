@@ -6,9 +6,10 @@ use std::borrow::Cow;
 
 use balance::AttemptError;
 use config_model::model::Scheme;
+use h2::ext::Protocol;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery};
-use http::{Method, Request, Response, Uri, Version, header};
+use http::{Method, Request, Response, StatusCode, Uri, Version, header};
 use http1::{Head, Message, Name, Names};
 
 use super::record::Exchange;
@@ -32,7 +33,12 @@ pub(super) fn request(
     let malformed = |what: &str| AttemptError::Malformed { reason: format!("HTTP/2 has no form for {what}").into() };
     let head = exchange.request.head();
     let mut request = Request::new(());
-    *request.method_mut() = Method::from_bytes(head.method()).map_err(|_| malformed("the method"))?;
+    if exchange.wishes.upgrade {
+        *request.method_mut() = Method::CONNECT;
+        request.extensions_mut().insert(Protocol::from_static("websocket"));
+    } else {
+        *request.method_mut() = Method::from_bytes(head.method()).map_err(|_| malformed("the method"))?;
+    }
     let path = match target {
         Some(target) => path(target),
         None => {
@@ -88,6 +94,13 @@ fn encoded(target: &[u8]) -> Vec<u8> {
         }
     }
     text
+}
+
+/// What a back end's agreement to a tunnel is in HTTP/1.1; other answers are as they were. Source: RFC 8441, 5.
+pub(super) fn agreement(response: &mut Response<()>) {
+    if response.status().is_success() {
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    }
 }
 
 /// Brings the head of an answer into a message.

@@ -26,6 +26,7 @@ mod response;
 mod rewrite;
 mod steer;
 mod target;
+mod websocket;
 
 pub(crate) use downstream::serve as serve_http1;
 pub(crate) use head::peer_text;

@@ -12,7 +12,7 @@ use super::downstream::{Downstream, Next, next_after_stall};
 use super::forward::{Relay, framing_of, framing_to_client};
 use super::pump::{Pump, PumpError, Side};
 use super::record::Exchange;
-use crate::upstream::{Upstream, UpstreamConnection};
+use crate::upstream::Upstream;
 use crate::worker::{Deadlines, Local};
 
 /// Sends `head` and the body of the answer. `closes` says that the client was told that its connection ends with it.
@@ -26,11 +26,9 @@ pub(super) async fn relay(
     let Relay { mut upstream, mut response, upload, keeps, .. } = answered;
     let framing = framing_to_client(framing_of(&upstream, &response), exchange.wishes.http10);
     let local = Rc::clone(&client.connection.local);
-    if response.head().status() == 101
-        && let Upstream::Http1(connection) = upstream
-    {
+    if response.head().status() == 101 {
         let pump = Pump::new(head, http1::Framing::UntilClose, Duration::MAX);
-        return tunnel(client, (connection, response), pump, exchange, &local).await;
+        return tunnel(client, (upstream, response), pump, exchange, &local).await;
     }
     let mut relaying = Relaying { download: Pump::new(head, framing, exchange.record.silence_limit()), upload };
     let ended =
@@ -164,7 +162,7 @@ impl Relaying {
 /// Passes bytes both ways until both sides have ended, in whatever protocol they have agreed on.
 async fn tunnel(
     client: &mut Downstream,
-    (mut upstream, mut response): (Box<UpstreamConnection>, Box<Message>),
+    (mut upstream, mut response): (Upstream, Box<Message>),
     mut down: Pump,
     exchange: &mut Exchange,
     local: &Rc<Local>,
@@ -179,15 +177,28 @@ async fn tunnel(
         let memory = (&local.memory, &*local.deadlines);
         if !up_ended {
             let mut body = StreamBody::of_request(&mut exchange.request, &mut client.stream);
-            match up.poll(cx, &mut body, &mut upstream.stream, memory) {
-                Poll::Ready(Ok(())) if upstream.stream.poll_shutdown(cx).is_ready() => up_ended = true,
+            let (sent, is_shut) = match &mut upstream {
+                Upstream::Http1(connection) => {
+                    let sent = up.poll(cx, &mut body, &mut connection.stream, memory);
+                    (sent, up.is_done() && connection.stream.poll_shutdown(cx).is_ready())
+                }
+                Upstream::Http2(stream) => (up.poll_http2(cx, &mut body, stream, memory), true),
+            };
+            match sent {
+                Poll::Ready(Ok(())) if is_shut => up_ended = true,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 _ => {}
             }
         }
         if !down_ended {
-            let mut body = StreamBody::of_response(&mut response, &mut upstream.stream);
-            match down.poll(cx, &mut body, &mut client.stream, memory) {
+            let moved = match &mut upstream {
+                Upstream::Http1(connection) => {
+                    let mut body = StreamBody::of_response(&mut response, &mut connection.stream);
+                    down.poll(cx, &mut body, &mut client.stream, memory)
+                }
+                Upstream::Http2(stream) => down.poll(cx, stream.as_mut(), &mut client.stream, memory),
+            };
+            match moved {
                 Poll::Ready(Ok(())) if client.stream.poll_shutdown(cx).is_ready() => down_ended = true,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 _ => {}

@@ -3,14 +3,23 @@
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SocketFlags, acceptfrom_with};
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 
 use crate::net::watched;
+
+/// When the system begins to ask a silent client whether it is still there: streams of gRPC and events, WebSockets and TCP may be
+/// silent for hours, and one who has vanished without a word must not hold them for ever.
+const PROBED_AFTER: Duration = Duration::from_mins(5);
+/// Between two such questions.
+const PROBED_EVERY: Duration = Duration::from_secs(30);
+/// Questions without an answer that end a connection.
+const PROBES: u32 = 4;
 
 /// A socket that takes connections.
 pub(crate) struct ListeningSocket {
@@ -25,8 +34,10 @@ impl ListeningSocket {
     /// # Errors
     /// If the runtime can't watch it.
     pub(crate) fn new(socket: TcpListener) -> io::Result<Self> {
-        // Connections inherit it. Without it small answers wait for an acknowledgement; they come all the same.
+        // Connections inherit both. Without the first small answers wait for an acknowledgement; they come all the same.
         let _ = SockRef::from(&socket).set_tcp_nodelay(true);
+        let probes = TcpKeepalive::new().with_time(PROBED_AFTER).with_interval(PROBED_EVERY).with_retries(PROBES);
+        let _ = SockRef::from(&socket).set_tcp_keepalive(&probes);
         let here = socket.local_addr().ok().filter(|bound| !bound.ip().is_unspecified());
         Ok(Self { socket: watched(socket.into())?, here })
     }
@@ -85,7 +96,10 @@ mod tests {
             for client in &clients {
                 let (accepted, peer) = socket.accept().await.unwrap();
                 assert_eq!(peer, client.local_addr().unwrap());
-                assert!(accepted.nodelay().unwrap());
+                let accepted = SockRef::from(&accepted);
+                assert!(accepted.tcp_nodelay().unwrap() && accepted.keepalive().unwrap());
+                assert_eq!(accepted.tcp_keepalive_time().unwrap(), PROBED_AFTER);
+                assert_eq!(accepted.tcp_keepalive_retries().unwrap(), PROBES);
             }
         }
     }

@@ -113,3 +113,31 @@ fn ejection(outliers: &OutlierDetection) -> String {
     let after = if counts.is_empty() { "nothing".to_owned() } else { counts.join(" or ") };
     format!("ejects after {after}, up to {}%", outliers.max_ejection_percent)
 }
+
+#[cfg(test)]
+mod tests {
+    use config_model::model::{Locality, Nearness, OwnService, ZoneAware};
+
+    use super::*;
+
+    #[test]
+    fn zones_are_told_with_the_proxies_that_they_are_balanced_by() {
+        let nearness = Some(Nearness { own: Locality::default(), next_region: None, by_region: true });
+        let failover = Failover { labels: vec![("app".into(), "web".into())], nearness };
+        let zones = |proxies| {
+            let failover = failover.clone();
+            locality(&LocalityPolicy::ZoneAware(ZoneAware {
+                failover,
+                own: Locality::default(),
+                proxies,
+                healthy_min: 6,
+            }))
+        };
+        let proxies = OwnService { host: "gw.example".into(), namespace: "default".into(), port: 80 };
+        assert_eq!(zones(None), "nearest first by app, region");
+        assert_eq!(
+            zones(Some(proxies)),
+            "nearest first by app, region, evenly over its zones by proxies of gw.example"
+        );
+    }
+}

@@ -30,13 +30,23 @@ use crate::worker::Memory;
 pub(in crate::http) enum BodyError {
     /// The back end broke it off.
     #[error(transparent)]
-    Source(#[from] SourceFault),
+    Source(SourceFault),
+    /// The same, with a word for the client, which hyper finds here.
+    #[error("the back end has reset the stream")]
+    Reset(#[source] h2::Error),
     /// The route's time is up.
     #[error("the answer took longer than the route allows")]
     TimedOut,
     /// Nothing came for too long.
     #[error("no byte of the body came for too long")]
     Silent,
+}
+
+impl From<SourceFault> for BodyError {
+    fn from(fault: SourceFault) -> Self {
+        let told = if let SourceFault::BackEnd(fault) = &fault { fault.for_client() } else { None };
+        told.map_or(Self::Source(fault), Self::Reset)
+    }
 }
 
 /// The body of an answer on its way to the client. When it ends, or is dropped, the exchange is over and recorded.
@@ -234,6 +244,10 @@ impl<B: Streamed> Download<B> {
         body.consume(part.len());
         // So that the end is known with the last part.
         self.response.decode()?;
+        if self.response.data().is_empty() && !self.response.has_ended() {
+            // A client that opens no window holds one part, and not the buffer that it came in as well.
+            StreamBody::of_response(&mut self.response, &mut connection.stream).rest(memory);
+        }
         Poll::Ready(Ok(Some(part)))
     }
 

@@ -11,7 +11,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame};
 use http1::BodyFault;
 
-use super::transport::Receiver;
+use super::streams::Receiver;
 
 /// A body as it comes.
 pub(super) struct RequestBody {

@@ -13,6 +13,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 use super::request::{self, End};
+use super::streams::number;
 use super::transport::{Shared, Transport};
 use crate::http::http2::{IDLE_LIMIT, State, Verdict};
 use crate::listener::Connection;
@@ -70,33 +71,39 @@ pub(crate) async fn serve(connection: Rc<Connection>, quic: quinn::Connection, m
         is_leaving: false,
         sent: 0,
     };
-    let code = loop {
-        match served.next(&mut http, &mut leaving).await {
-            Event::Stream(resolver) => served.begin(*resolver),
-            Event::Ended(end) => {
-                served.end(end);
-                if served.early > EARLY_MAX + served.streams / 10 {
-                    break Code::H3_EXCESSIVE_LOAD;
-                }
-            }
-            Event::Leave => {
-                served.is_leaving = true;
-                served.shared.refuses.set(true);
-                // Says which requests were not looked at, so that clients can send them elsewhere.
-                let _ = timeout(CONTROL_LIMIT, http.shutdown(1)).await;
-            }
-            Event::Over => break Code::H3_NO_ERROR,
-        }
-    };
+    let code = served.run(&mut http, &mut leaving).await;
     if served.is_leaving && quic.close_reason().is_none() {
         // For requests that were on their way when we said goodbye: they are refused by name, not cut.
         let refusing = async { while let Ok(Some(_)) = http.accept().await {} };
         let _ = timeout(CONTROL_LIMIT.min(quic.rtt() * 3), refusing).await;
     }
-    quic.close(quinn::VarInt::from_u64(code.value()).unwrap_or_default(), b"");
+    quic.close(number(code.value()), b"");
+    served.requests.shutdown().await;
 }
 
 impl Served {
+    /// Runs until nothing more is to be done; yields the reason to close with.
+    async fn run(&mut self, http: &mut Http, leaving: &mut watch::Receiver<()>) -> Code {
+        loop {
+            match self.next(http, leaving).await {
+                Event::Stream(resolver) => self.begin(*resolver),
+                Event::Ended(end) => {
+                    self.end(end);
+                    if self.early > EARLY_MAX + self.streams / 10 {
+                        return Code::H3_EXCESSIVE_LOAD;
+                    }
+                }
+                Event::Leave => {
+                    self.is_leaving = true;
+                    self.shared.refuses.set(true);
+                    // Says which requests were not looked at, so that clients can send them elsewhere.
+                    let _ = timeout(CONTROL_LIMIT, http.shutdown(1)).await;
+                }
+                Event::Over => return Code::H3_NO_ERROR,
+            }
+        }
+    }
+
     async fn next(&mut self, http: &mut Http, leaving: &mut watch::Receiver<()>) -> Event {
         let mut accepting = pin!(http.accept());
         let mut left = pin!(leaving.changed());

@@ -5,6 +5,7 @@ mod body;
 mod connection;
 mod frames;
 mod request;
+mod streams;
 mod transport;
 
 pub(crate) use connection::serve;

@@ -12,7 +12,8 @@ use http::header::{self, HeaderMap, HeaderName};
 use http_body::Body;
 
 use super::body::RequestBody;
-use super::transport::{Aside, Sender, Transport};
+use super::streams::Sender;
+use super::transport::{Aside, Transport};
 use crate::http::http2::{Busy, ResponseBody, State, exchange};
 
 /// To the end of a head. Source: PROMISES.md, section 2.

@@ -16,7 +16,7 @@ use h2::client::{Builder, Connection, SendRequest};
 use super::io::BackEndIo;
 use super::pings::Pings;
 use super::pool::Slot;
-use super::{STREAM_WINDOW, STREAMS_MAX};
+use super::{STREAM_WINDOW, STREAMS_BEFORE_SETTINGS, STREAMS_MAX};
 use crate::net::Stream;
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::ClusterId;
@@ -76,6 +76,7 @@ impl Http2Connection {
         let local_address = stream.local_address();
         let begun = Builder::new()
             .enable_push(false)
+            .initial_max_send_streams(STREAMS_BEFORE_SETTINGS)
             .initial_window_size(STREAM_WINDOW)
             // Room for what all its streams may hold: one that stalls must not stall the others.
             .initial_connection_window_size(STREAM_WINDOW.saturating_mul(streams_max).min((1 << 31) - 1))
@@ -118,6 +119,14 @@ impl Http2Connection {
         }
         let streams = self.streams.get();
         streams < self.streams_max && (streams as usize) < requests.current_max_send_streams()
+    }
+
+    /// Whether the back end takes a CONNECT with a protocol; nothing as long as it has not said. Source: RFC 8441, 3.
+    pub(super) fn takes_tunnels(&self) -> Option<bool> {
+        let requests = self.requests.borrow();
+        let offers = requests.is_extended_connect_protocol_enabled();
+        let has_said = offers || self.is_over.get() || requests.current_max_send_streams() != STREAMS_BEFORE_SETTINGS;
+        has_said.then_some(offers)
     }
 
     /// A place on it, if there is one.
@@ -203,12 +212,18 @@ async fn drive(
     owner: Weak<Http2Connection>,
     slot: Weak<Slot>,
 ) {
+    let mut is_settled = false;
     std::future::poll_fn(|cx| {
         if pings.as_mut().is_some_and(|pings| pings.poll_dead(cx).is_ready()) {
             return Poll::Ready(());
         }
         // Its streams are told what has ended it.
-        Pin::new(&mut connection).poll(cx).map(|_| ())
+        let ended = Pin::new(&mut connection).poll(cx).map(|_| ());
+        if !is_settled && owner.upgrade().is_some_and(|owner| owner.takes_tunnels().is_some()) {
+            is_settled = true;
+            slot.upgrade().inspect(|slot| slot.changed.notify_waiters());
+        }
+        ended
     })
     .await;
     if let Some(owner) = owner.upgrade() {

@@ -36,6 +36,15 @@ impl From<h2::Error> for StreamFault {
 }
 
 impl StreamFault {
+    /// The word of the back end that a client of HTTP/2 is told when it has cut an answer: those that say something of the call
+    /// itself. All others are between us and the back end.
+    pub(crate) fn for_client(self) -> Option<h2::Error> {
+        match self {
+            Self::Reset(reason @ (Reason::CANCEL | Reason::ENHANCE_YOUR_CALM)) => Some(reason.into()),
+            _ => None,
+        }
+    }
+
     /// What it is for retries, if no head has come. `was_idle` says that the connection had nothing to do before.
     pub(super) fn before_head(self, was_idle: bool) -> AttemptError {
         match self {

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use balance::{AttemptError, ConnectionPermit, Entry};
 
+use super::SETTINGS_LIMIT;
 use super::connection::{Http2Connection, Lease};
 use super::pool::{Opening, Slot};
 use crate::snapshot::ClusterRuntime;
@@ -58,6 +59,32 @@ pub(crate) async fn acquire(
             }
         }
     }
+}
+
+/// A place for a tunnel, as [`acquire`] has one for a stream. Nothing if the back end doesn't take tunnels.
+///
+/// # Errors
+/// If a connection can't be opened.
+pub(crate) async fn acquire_tunnel(
+    local: &Rc<Local>,
+    cluster: &ClusterRuntime,
+    entry: &Entry,
+    security: Option<&Security>,
+) -> Result<Option<Lease>, AttemptError> {
+    let lease = acquire(local, cluster, entry, security).await?;
+    let slot = local.pool.http2.slot(&entry.state);
+    let settled = async {
+        loop {
+            // Asked for before it is looked, so that nothing is missed.
+            let changed = slot.changed.notified();
+            match lease.connection().takes_tunnels() {
+                Some(takes) => return takes,
+                None => changed.await,
+            }
+        }
+    };
+    let takes = tokio::time::timeout(SETTINGS_LIMIT, settled).await.unwrap_or(false);
+    Ok(takes.then_some(lease))
 }
 
 /// The right to open a connection, if the cluster limits their number.
