@@ -252,6 +252,17 @@ impl Head {
         self.push_added(start, N - 2, kind);
     }
 
+    /// Appends a field of our own making, as the whole line that it is, of which the first `name_length` bytes are its name.
+    pub fn append_line<const N: usize>(&mut self, kind: Name, name_length: usize, line: &[u8; N]) {
+        let (name, value) = line.split_at(name_length);
+        debug_assert!(Name::of(name) == kind && value.starts_with(b": ") && value.ends_with(b"\r\n"));
+        debug_assert_eq!(scan::value_end(line, 0), N - 2);
+        let start = self.added.len();
+        self.added.extend_from_slice(line);
+        self.names.add(kind);
+        self.push_added(start, name_length, kind);
+    }
+
     /// Makes a value of what stands from `start` on.
     fn make_fit(&mut self, start: usize) {
         if scan::value_end(&self.added, start) < self.added.len() {

@@ -147,8 +147,8 @@ pub(super) fn sanitize(head: &mut Head, wishes: Wishes, framing: Framing, peer: 
     } else {
         head.append_own(Name::ForwardedFor, b"x-forwarded-for: ", peer);
     }
-    head.append_own(Name::ForwardedProto, b"x-forwarded-proto: ", scheme.as_str().as_bytes());
-    head.append_own(Name::RequestId, b"x-request-id: ", &uuid(id));
+    say_scheme(head, scheme);
+    say_id(head, id);
     restore(head, wishes, framing);
 }
 
@@ -160,12 +160,27 @@ pub(super) fn trust(head: &mut Head, wishes: Wishes, framing: Framing, scheme: S
         head.remove_all(STEERING);
     }
     if !head.names().has(Name::ForwardedProto) {
-        head.append_own(Name::ForwardedProto, b"x-forwarded-proto: ", scheme.as_str().as_bytes());
+        say_scheme(head, scheme);
     }
     if !head.names().has(Name::RequestId) {
-        head.append_own(Name::RequestId, b"x-request-id: ", &uuid(id));
+        say_id(head, id);
     }
     restore(head, wishes, framing);
+}
+
+fn say_scheme(head: &mut Head, scheme: Scheme) {
+    const NAME: usize = b"x-forwarded-proto".len();
+    match scheme {
+        Scheme::Http => head.append_line(Name::ForwardedProto, NAME, b"x-forwarded-proto: http\r\n"),
+        Scheme::Https => head.append_line(Name::ForwardedProto, NAME, b"x-forwarded-proto: https\r\n"),
+    }
+}
+
+fn say_id(head: &mut Head, id: u128) {
+    const NAME: usize = b"x-request-id".len();
+    let mut line = *b"x-request-id: 00000000-0000-0000-0000-000000000000\r\n";
+    line[NAME + 2..][..36].copy_from_slice(&uuid(id));
+    head.append_line(Name::RequestId, NAME, &line);
 }
 
 /// Says again of this hop what was said of the one before.

@@ -335,7 +335,9 @@ impl Record {
         if self.grpc {
             self.note_grpc_status(head.value(b"grpc-status"));
         }
-        self.open_ended = self.grpc || content_type(head).is_some_and(brings_events);
+        // What has a length ends.
+        self.open_ended =
+            self.grpc || !head.names().has(Name::ContentLength) && content_type(head).is_some_and(brings_events);
         if let Some(words) = &mut self.words {
             words.response_headers = self.pinned.snapshot.line_format.capture_response(head);
         }

@@ -9,11 +9,6 @@ use routing::headers::{self, Mutation};
 use super::head::drop_connection_options;
 use super::record::Exchange;
 
-/// What Istio's gateway writes as `server`, whatever the back end says.
-const SERVER: &[u8] = b"istio-envoy";
-/// What its sidecars write to the workload beside them.
-const SIDECAR: &[u8] = b"envoy";
-
 /// Appends `number` in decimal digits.
 pub(super) fn push_number(out: &mut Vec<u8>, number: u64) {
     let mut buffer = itoa::Buffer::new();
@@ -48,7 +43,7 @@ pub(super) fn finish(head: &mut Head, framing: Framing, exchange: &mut Exchange,
     }
     head.remove_all(Name::Server.alone());
     let is_edge = exchange.record.local().shared.is_edge;
-    head.append_own(Name::Server, b"server: ", if is_edge { SERVER } else { SIDECAR });
+    say_server(head, is_edge);
     if !head.has(Name::Date) {
         head.append_own(Name::Date, b"date: ", &exchange.record.local().date.get());
     }
@@ -57,6 +52,16 @@ pub(super) fn finish(head: &mut Head, framing: Framing, exchange: &mut Exchange,
         head.append(b"alt-svc", format!("h3=\":{port}\"; ma=86400").as_bytes());
     }
     exchange.record.response_head(head);
+}
+
+/// Says what Istio's gateway and its sidecars say, whatever the back end has said.
+fn say_server(head: &mut Head, is_edge: bool) {
+    const NAME: usize = b"server".len();
+    if is_edge {
+        head.append_line(Name::Server, NAME, b"server: istio-envoy\r\n");
+    } else {
+        head.append_line(Name::Server, NAME, b"server: envoy\r\n");
+    }
 }
 
 /// Takes back what rules have said of the length of a body.

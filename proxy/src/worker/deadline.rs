@@ -88,6 +88,7 @@ impl Deadlines {
     }
 
     /// The tick in which a time of `limit` from now has surely passed.
+    #[inline]
     pub(crate) fn after(&self, limit: Duration) -> u32 {
         let millis = limit.as_secs().saturating_mul(1000).saturating_add(u64::from(limit.subsec_millis()));
         let ticks = (millis >> self.halvings.get()).div_ceil(TICK.as_millis() as u64);
@@ -122,6 +123,7 @@ impl Deadline {
     }
 
     /// Arms it anew: it passes `limit` from now.
+    #[inline]
     pub(crate) fn set(&self, limit: Duration) {
         self.set_at(self.deadlines.after(limit));
     }
