@@ -53,6 +53,7 @@ fn start() -> Running {
         access_log: Target::Off,
         mesh_certificates: "/nowhere".into(),
         http10: false,
+        trusted_clients: Vec::new(),
         memory_limit: MemoryLimit::Off,
         port_map: PortMap::new([(80, 0)]),
         drain: Duration::from_secs(1),
