@@ -3,19 +3,13 @@
 
     python3 calls.py --target PATH [--only NAME]
 """
-import argparse
 import concurrent.futures
-import pathlib
-import re
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-import urllib.request
 
 import grpc
+
+from blackbox import Checks, Gateway, need
 
 CONFIG = """
 apiVersion: networking.istio.io/v1
@@ -46,23 +40,7 @@ spec:
   - {{match: [{{uri: {{prefix: /test.Calls/Nowhere}}}}], fault: {{abort: {{percentage: {{value: 100}}, httpStatus: 503}}}}, route: [{{destination: {{host: s.internal}}}}]}}
   - {{route: [{{destination: {{host: s.internal}}}}]}}
 """
-CHECKS = []
-
-
-def check(function):
-    CHECKS.append(function)
-    return function
-
-
-def need(condition, message):
-    if not condition:
-        raise AssertionError(message)
-
-
-def free():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+check = Checks()
 
 
 class Server(grpc.GenericRpcHandler):
@@ -200,71 +178,21 @@ def a_cancelled_call_is_cancelled_at_the_server(run):
     need(run.server.left.wait(5), "the server hasn't heard of it")
 
 
-class Run:
+class Run(Gateway):
     """A gateway, the server behind it, and a client."""
 
-    def __init__(self, target, folder):
-        self.server, self.file = Server(), pathlib.Path(folder, "config.yaml")
-        self.text = CONFIG.format(port=self.server.port)
-        self.file.write_text(self.text)
-        port, self.admin = free(), free()
-        self.process = subprocess.Popen([target, "gateway", "--config", folder, "--workers", "1", "--access-log", "off", "--port-map", f"80:{port}", "--admin", f"127.0.0.1:{self.admin}"],
-                                        stderr=subprocess.DEVNULL)
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.enable_retries", 0), ("grpc.max_receive_message_length", -1)])
-        self.until_version_is_not("")
-
-    def version(self):
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/config_dump", timeout=5) as answer:
-                found = re.search(rb'"version(?:_info)?": ?"([^"]*)"', answer.read())
-                return found[1].decode() if found else ""
-        except OSError:
-            return ""
-
-    def until_version_is_not(self, old):
-        end = time.monotonic() + 20
-        while self.version() in ("", old):
-            need(time.monotonic() < end, "the configuration is not in force")
-            need(self.process.poll() is None, "the gateway has ended")
-            time.sleep(0.02)
-
-    def reload(self):
-        old = self.version()
-        self.text = re.sub(r"  # .*", "", self.text).rstrip() + f"  # {time.monotonic()}\n"
-        self.file.write_text(self.text)
-        self.until_version_is_not(old)
+    def __init__(self, target):
+        self.server = Server()
+        super().__init__(target, {"main.yaml": CONFIG.format(port=self.server.port)}, 80)
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.ports[80]}", options=[("grpc.enable_retries", 0), ("grpc.max_receive_message_length", -1)])
 
     def end(self):
         self.server.ended.set()
-        self.channel.close()
+        if hasattr(self, "channel"):
+            self.channel.close()
         self.server.server.stop(0).wait(5)
-        self.process.kill()
-        self.process.wait()
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target", required=True)
-    parser.add_argument("--only", default="")
-    arguments = parser.parse_args()
-    counts = {"passed": 0, "failed": 0}
-    for function in CHECKS:
-        if arguments.only not in function.__name__:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            run = Run(arguments.target, folder)
-            try:
-                function(run)
-                verdict, why = "passed", ""
-            except (AssertionError, OSError, grpc.RpcError) as problem:
-                verdict, why = "failed", repr(problem)
-            finally:
-                run.end()
-        counts[verdict] += 1
-        print(f"{verdict:8}{function.__name__.replace('_', ' ')} {why}".rstrip(), flush=True)
-    print(f"{counts['passed']} passed, {counts['failed']} failed, 0 skipped")
-    sys.exit(counts["failed"] > 0)
+        super().end()
 
 
 if __name__ == "__main__":
-    main()
+    check.run(__doc__, Run)

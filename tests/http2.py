@@ -5,19 +5,15 @@
 
 h2spec is taken from H2SPEC or PATH, or else built by Go in a temporary folder; without either its check is skipped.
 """
-import argparse
 import http.server
 import os
-import pathlib
 import re
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-import urllib.request
 
 import h2.config
 import h2.connection
@@ -25,6 +21,8 @@ import h2.events
 import h2.exceptions
 import h2.settings
 import hyperframe.frame
+
+from blackbox import Checks, Gateway, Skip, listen, need
 
 CONFIG = """
 apiVersion: networking.istio.io/v1
@@ -71,29 +69,7 @@ spec:
   - {{match: [{{uri: {{prefix: /few}}}}], route: [{{destination: {{host: s.internal, port: {{number: 82}}}}}}]}}
   - {{route: [{{destination: {{host: s.internal, port: {{number: 80}}}}}}]}}
 """
-CHECKS = []
-
-
-def check(function):
-    CHECKS.append(function)
-    return function
-
-
-class Skip(Exception):
-    pass
-
-
-def need(condition, message):
-    if not condition:
-        raise AssertionError(message)
-
-
-def listen():
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(64)
-    return listener
+check = Checks()
 
 
 class BackEnd:
@@ -483,80 +459,25 @@ def connect_is_refused_unless_a_rule_asks_for_it(run):
     need(not run.back_end.requests, run.back_end.requests)
 
 
-class Run:
+class Run(Gateway):
     """A gateway and what is behind it."""
 
-    def __init__(self, target, folder):
+    def __init__(self, target):
         self.back_end, http1 = BackEnd(), listen()
         threading.Thread(target=chat, args=(http1,), daemon=True).start()
         plain = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Plain)
         threading.Thread(target=plain.serve_forever, daemon=True).start()
-        self.file = pathlib.Path(folder, "config.yaml")
-        keys = pathlib.Path(folder, "keys")
-        keys.mkdir()
+        self.keys = tempfile.TemporaryDirectory()
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=a.example",
-                        "-addext", "subjectAltName=DNS:a.example,IP:127.0.0.1", "-keyout", keys / "k.pem", "-out", keys / "c.pem"], check=True, capture_output=True)
-        self.text = CONFIG.format(keys=keys, plain=plain.server_port, http2=self.back_end.port, http1=http1.getsockname()[1])
-        self.file.write_text(self.text)
-        self.port, self.tls_port, self.admin = (self.free() for _ in range(3))
-        self.process = subprocess.Popen([target, "gateway", "--config", folder, "--workers", "1", "--access-log", "off", "--port-map", f"80:{self.port}", "--port-map", f"443:{self.tls_port}",
-                                         "--admin", f"127.0.0.1:{self.admin}"], stderr=subprocess.DEVNULL)
-        self.until_version_is_not("")
+                        "-addext", "subjectAltName=DNS:a.example,IP:127.0.0.1", "-keyout", f"{self.keys.name}/k.pem", "-out", f"{self.keys.name}/c.pem"], check=True, capture_output=True)
+        text = CONFIG.format(keys=self.keys.name, plain=plain.server_port, http2=self.back_end.port, http1=http1.getsockname()[1])
+        super().__init__(target, {"main.yaml": text}, 80, 443)
+        self.port, self.tls_port = self.ports[80], self.ports[443]
 
-    def free(self):
-        with listen() as listener:
-            return listener.getsockname()[1]
-
-    def version(self):
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/config_dump", timeout=5) as answer:
-                found = re.search(rb'"version(?:_info)?": ?"([^"]*)"', answer.read())
-                return found[1].decode() if found else ""
-        except OSError:
-            return ""
-
-    def until_version_is_not(self, old):
-        end = time.monotonic() + 20
-        while self.version() in ("", old):
-            need(time.monotonic() < end, "the configuration is not in force")
-            need(self.process.poll() is None, "the gateway has ended")
-            time.sleep(0.02)
-
-    def reload(self):
-        old = self.version()
-        self.text = re.sub(r"  # .*", "", self.text).rstrip() + f"  # {time.monotonic()}\n"
-        self.file.write_text(self.text)
-        self.until_version_is_not(old)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target", required=True)
-    parser.add_argument("--only", default="")
-    arguments = parser.parse_args()
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
-    for function in CHECKS:
-        if arguments.only not in function.__name__:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            run = None
-            try:
-                run = Run(arguments.target, folder)
-                function(run)
-                verdict, why = "passed", ""
-            except Skip as reason:
-                verdict, why = "skipped", str(reason)
-            except (AssertionError, OSError, KeyError, h2.exceptions.H2Error) as problem:
-                verdict, why = "failed", repr(problem)
-            finally:
-                if run:
-                    run.process.kill()
-                    run.process.wait()
-        counts[verdict] += 1
-        print(f"{verdict:8}{function.__name__.replace('_', ' ')} {why}".rstrip(), flush=True)
-    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
-    sys.exit(counts["failed"] > 0)
+    def end(self):
+        super().end()
+        self.keys.cleanup()
 
 
 if __name__ == "__main__":
-    main()
+    check.run(__doc__, Run)

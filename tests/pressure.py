@@ -3,21 +3,17 @@
 
     python3 pressure.py --target PATH
 """
-import argparse
 import contextlib
 import http.client
-import pathlib
 import re
 import socket
-import subprocess
-import sys
-import tempfile
 import time
-import urllib.error
 import urllib.request
 
 import h2.connection
 import hpack
+
+from blackbox import Checks, Gateway, wait
 
 CONFIG = """
 apiVersion: networking.istio.io/v1
@@ -35,46 +31,15 @@ spec:
   gateways: [web]
   http: [{directResponse: {status: 200, body: {string: served}}}]
 """
-CASES = []
+check = Checks()
 # Types of frames.
 HEADERS, GOAWAY = 1, 7
 
 
-def case(function):
-    CASES.append(function)
-    return function
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait(condition, what, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.05)
-    return result
-
-
-class Proxy:
+class Proxy(Gateway):
     def __init__(self, target, limit):
-        self.port, self.admin = free_port(), free_port()
-        self.folder = tempfile.TemporaryDirectory()
-        (pathlib.Path(self.folder.name) / "main.yaml").write_text(CONFIG)
-        self.log = tempfile.TemporaryFile()
-        self.process = subprocess.Popen(
-            [target, "gateway", "--config", self.folder.name, "--admin", f"127.0.0.1:{self.admin}", "--workers", "1",
-             "--port-map", f"80:{self.port}", "--access-log", "off", "--memory-limit", str(limit)],
-            stderr=self.log)
-        wait(self.is_ready, "ready")
-
-    def is_ready(self):
-        with contextlib.suppress(OSError):
-            return self.get_admin("/ready")[0] == 200
+        super().__init__(target, {"main.yaml": CONFIG}, 80, flags=["--memory-limit", str(limit)])
+        self.port = self.ports[80]
 
     def get_admin(self, path):
         started = time.monotonic()
@@ -91,31 +56,19 @@ class Proxy:
         client.connect()
         return client
 
-    def logged(self):
-        self.log.seek(0)
-        return self.log.read().decode()
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait()
-        self.folder.cleanup()
-
 
 @contextlib.contextmanager
 def under(target, percent, step):
     """A gateway that is on `step`, since it uses `percent` of its limit."""
     limit = 1 << 30
     for _ in range(10):
-        proxy = Proxy(target, limit)
-        try:
+        with Proxy(target, limit) as proxy:
             used = wait(lambda: proxy.metric("tidegate_memory_used_bytes"), "a metric of the memory in use")
             time.sleep(0.5)
             if proxy.metric("tidegate_memory_pressure") == step:
                 yield proxy
                 return
             limit = int(proxy.metric("tidegate_memory_used_bytes") * 100 / percent)
-        finally:
-            proxy.stop()
     raise AssertionError(f"step {step} was not met, {used} bytes are in use")
 
 
@@ -142,7 +95,7 @@ def gone_away(proxy):
     return told, status
 
 
-@case
+@check
 def with_memory_to_spare_nothing_is_given_up(target):
     with under(target, 50, 0) as proxy:
         client = proxy.connect()
@@ -151,7 +104,7 @@ def with_memory_to_spare_nothing_is_given_up(target):
         assert proxy.metric("tidegate_memory_limit_bytes") > proxy.metric("tidegate_memory_used_bytes")
 
 
-@case
+@check
 def above_80_percent_idle_connections_close(target):
     with under(target, 85, 1) as proxy:
         idle = proxy.connect()
@@ -162,7 +115,7 @@ def above_80_percent_idle_connections_close(target):
         assert "idle connections close" in proxy.logged()
 
 
-@case
+@check
 def above_90_percent_requests_are_refused(target):
     with under(target, 92.5, 2) as proxy:
         assert get(proxy.connect()) == (503, "envoy overloaded", "close")
@@ -171,7 +124,7 @@ def above_90_percent_requests_are_refused(target):
         assert re.search(r'istio_requests_total\{.*response_code="503".*response_flags="OM"', metrics)
 
 
-@case
+@check
 def above_95_percent_nobody_is_let_in_and_the_admin_answers(target):
     with under(target, 200, 3) as proxy:
         # One may have been waited for already.
@@ -189,22 +142,5 @@ def above_95_percent_nobody_is_let_in_and_the_admin_answers(target):
         assert status == 200 and seconds < 0.5
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--target", required=True)
-    target = parser.parse_args().target
-    failed = 0
-    for function in CASES:
-        name = function.__name__.replace("_", "-")
-        try:
-            function(target)
-            print(f"PASS {name}")
-        except Exception as error:
-            failed += 1
-            print(f"FAIL {name}: {type(error).__name__}: {error}")
-    print(f"{len(CASES) - failed} passed, {failed} failed, 0 skipped")
-    sys.exit(failed > 0)
-
-
 if __name__ == "__main__":
-    main()
+    check.run(__doc__, contextlib.nullcontext)

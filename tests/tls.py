@@ -5,19 +5,15 @@
 
 Needs the openssl command.
 """
-import argparse
 import base64
-import contextlib
 import pathlib
 import shutil
-import socket
 import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
 
-CASES = []
+from blackbox import Checks, Gateway, wait
+
+check = Checks()
 GATEWAY = """
 apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -37,27 +33,8 @@ spec: {hosts: ["*"], gateways: [web], http: [{directResponse: {status: 204}}]}
 """
 
 
-def case(function):
-    CASES.append(function)
-    return function
-
-
 def openssl(*words, **more):
     return subprocess.run(["openssl", *map(str, words)], capture_output=True, check=True, **more).stdout
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait(condition, what):
-    end = time.monotonic() + 10
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"waited for 10 s in vain until {what}")
-        time.sleep(0.05)
 
 
 class Authority:
@@ -82,49 +59,37 @@ class Authority:
         return (self.folder / "answer").read_bytes()
 
 
-class Proxy:
+class Proxy(Gateway):
     """A gateway that runs, with a certificate in a Secret and one in a file."""
 
-    def __init__(self, target, folder):
-        self.folder, self.authority = folder, Authority(folder)
-        self.config = folder / "config"
-        self.config.mkdir()
-        shutil.copy(folder / "leaf.crt", folder / "file.crt")
-        (self.config / "gateway.yaml").write_text(GATEWAY.replace("FOLDER", str(folder)))
-        self.secret(None)
-        self.port, admin = free_port(), free_port()
-        command = [target, "gateway", "--config", self.config, "--labels", "app=test", "--port-map", f"443:{self.port}"]
-        self.log = open(folder / "log", "wb")
-        self.process = subprocess.Popen([*command, "--admin", f"127.0.0.1:{admin}"], stdout=self.log, stderr=self.log)
-        wait(lambda: self.is_ready(admin), "it is ready")
+    def __init__(self, target):
+        self.pairs = tempfile.TemporaryDirectory()
+        self.keys = pathlib.Path(self.pairs.name)
+        self.authority = Authority(self.keys)
+        shutil.copy(self.keys / "leaf.crt", self.keys / "file.crt")
+        files = {"gateway.yaml": GATEWAY.replace("FOLDER", str(self.keys)), "secret.yaml": self.secret(None)}
+        super().__init__(target, files, 443, flags=["--labels", "app=test"])
 
-    @staticmethod
-    def is_ready(admin):
-        with contextlib.suppress(OSError):
-            return urllib.request.urlopen(f"http://127.0.0.1:{admin}/ready", timeout=2).status == 200
+    def end(self):
+        super().end()
+        self.pairs.cleanup()
 
     def secret(self, staple):
-        """Replaces the Secret by one with this staple, or none."""
-        data = {"tls.crt": (self.folder / "leaf.crt").read_bytes(), "tls.key": (self.folder / "leaf.key").read_bytes()}
+        """The Secret with this staple, or none."""
+        data = {"tls.crt": (self.keys / "leaf.crt").read_bytes(), "tls.key": (self.keys / "leaf.key").read_bytes()}
         if staple is not None:
             data["tls.ocsp-staple"] = staple
         lines = "".join(f"  {key}: {base64.b64encode(value).decode()}\n" for key, value in data.items())
-        text = f"apiVersion: v1\nkind: Secret\nmetadata: {{name: pair}}\ntype: kubernetes.io/tls\ndata:\n{lines}"
-        put(self.config / "secret.yaml", text.encode())
+        return f"apiVersion: v1\nkind: Secret\nmetadata: {{name: pair}}\ntype: kubernetes.io/tls\ndata:\n{lines}"
 
     def status(self, name, version="-tls1_3"):
         """What OpenSSL's client is told of the certificate's state: its status, or nothing."""
-        words = ["s_client", "-connect", f"127.0.0.1:{self.port}", "-servername", name, "-status", version]
-        said = openssl(*words, "-CAfile", self.folder / "ca.crt", "-verify_return_error", input=b"").decode()
+        words = ["s_client", "-connect", f"127.0.0.1:{self.ports[443]}", "-servername", name, "-status", version]
+        said = openssl(*words, "-CAfile", self.keys / "ca.crt", "-verify_return_error", input=b"").decode()
         if "OCSP response: no response sent" in said:
             return None
         assert "OCSP Response Status: successful" in said, said
         return next(line.split(":")[1].strip() for line in said.splitlines() if "Cert Status:" in line)
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(15)
-        self.log.close()
 
 
 def put(path, content):
@@ -141,38 +106,16 @@ def rotate(proxy, name, replace):
             wait(lambda: proxy.status(name, version) == told, f"the client is told {told} by {version}")
 
 
-@case
+@check
 def a_staple_in_a_secret_reaches_the_client_and_is_renewed(proxy):
-    rotate(proxy, "secret.example", proxy.secret)
+    rotate(proxy, "secret.example", lambda staple: put(proxy.folder / "secret.yaml", proxy.secret(staple).encode()))
 
 
-@case
+@check
 def a_staple_beside_a_file_reaches_the_client_and_is_renewed(proxy):
-    path = proxy.folder / "file.crt.ocsp"
+    path = proxy.keys / "file.crt.ocsp"
     rotate(proxy, "file.example", lambda staple: path.unlink(missing_ok=True) if staple is None else put(path, staple))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target", required=True, help="the program")
-    target = pathlib.Path(parser.parse_args().target).resolve()
-    failed = 0
-    with tempfile.TemporaryDirectory(prefix="tidegate-tls-") as folder:
-        proxy = Proxy(target, pathlib.Path(folder))
-        for function in CASES:
-            name = function.__name__.replace("_", "-")
-            try:
-                function(proxy)
-                print(f"PASS {name}")
-            except (AssertionError, OSError, subprocess.CalledProcessError) as error:
-                failed += 1
-                print(f"FAIL {name}\n     {error}\n     {getattr(error, 'stderr', b'').decode()}")
-        proxy.stop()
-        if failed:
-            print((proxy.folder / "log").read_text()[-3000:])
-    print(f"{len(CASES) - failed} passed, {failed} failed, 0 skipped")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    check.run(__doc__, Proxy)
