@@ -1,6 +1,6 @@
 //! The beginning of a try: a connection of its own, or a stream on one that stands or is opened, and the head that goes first.
 
-use balance::Entry;
+use balance::{AttemptError, Entry};
 
 use super::attempt::{Attempt, AttemptEnd, Client, Upload};
 use super::forward::{Tries, timed_out};
@@ -9,6 +9,15 @@ use super::record::Exchange;
 use super::rewrite::write_request;
 use super::{heads, policy};
 use crate::upstream::{Http2Stream, Lease, Upstream, UpstreamConnection, acquire, acquire_tunnel, connect};
+
+/// Waits for `opening`, but no longer than the route allows.
+async fn in_time<T>(
+    exchange: &mut Exchange,
+    opening: impl Future<Output = Result<T, AttemptError>>,
+) -> Result<T, AttemptEnd> {
+    let opened = policy::in_time(exchange, opening).await;
+    opened.unwrap_or_else(|| Err(timed_out(exchange))).map_err(AttemptEnd::Failed)
+}
 
 impl Tries<'_> {
     /// Whether the cluster's back ends are spoken to in HTTP/2.
@@ -19,8 +28,7 @@ impl Tries<'_> {
     /// A place for a stream on a connection, which is opened if need be.
     pub(super) async fn lease(&self, entry: &Entry, exchange: &mut Exchange) -> Result<Lease, AttemptEnd> {
         let acquiring = acquire(&self.local, self.cluster, entry, self.security.as_deref());
-        let acquired = policy::in_time(exchange, acquiring).await;
-        acquired.unwrap_or_else(|| Err(timed_out(exchange))).map_err(AttemptEnd::Failed)
+        in_time(exchange, acquiring).await
     }
 
     /// The same for a tunnel. Nothing if the back end has none in HTTP/2: it is asked for an upgrade of HTTP/1.1 then.
@@ -30,8 +38,7 @@ impl Tries<'_> {
         exchange: &mut Exchange,
     ) -> Result<Option<Lease>, AttemptEnd> {
         let acquiring = acquire_tunnel(&self.local, self.cluster, entry, self.security.as_deref());
-        let acquired = policy::in_time(exchange, acquiring).await;
-        acquired.unwrap_or_else(|| Err(timed_out(exchange))).map_err(AttemptEnd::Failed)
+        in_time(exchange, acquiring).await
     }
 
     /// A new connection for one request at a time.
@@ -42,8 +49,7 @@ impl Tries<'_> {
     ) -> Result<Box<UpstreamConnection>, AttemptEnd> {
         let ends = Some(exchange.record.ends());
         let connecting = connect(&self.local, self.cluster, entry, self.security.as_deref(), ends);
-        let connected = policy::in_time(exchange, connecting).await;
-        connected.unwrap_or_else(|| Err(timed_out(exchange))).map_err(AttemptEnd::Failed)
+        in_time(exchange, connecting).await
     }
 
     /// Begins a try over a connection of its own.

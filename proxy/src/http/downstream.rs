@@ -452,7 +452,7 @@ impl Client for Downstream {
             if ready!(self.stream.poll_read_ready(cx)).is_err() {
                 return Poll::Ready(());
             }
-            match ready!(self.stream.poll_read(cx, space)) {
+            match ready!(self.stream.poll_read_told(cx, space)) {
                 Ok(0) => (self.half_closed, self.watching) = (true, false),
                 Ok(count) => request.filled(count),
                 Err(_broken) => return Poll::Ready(()),

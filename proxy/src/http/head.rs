@@ -279,10 +279,10 @@ impl RequestHead for View<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn head(fields: &[(&str, &str)]) -> Head {
+    pub(in crate::http) fn head(fields: &[(&str, &str)]) -> Head {
         let mut head = Head::default();
         fields.iter().for_each(|(name, value)| head.append(name.as_bytes(), value.as_bytes()));
         head

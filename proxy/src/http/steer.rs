@@ -106,12 +106,7 @@ fn number(head: &Head, name: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn head(fields: &[(&str, &str)]) -> Head {
-        let mut head = Head::default();
-        fields.iter().for_each(|(name, value)| head.append(name.as_bytes(), value.as_bytes()));
-        head
-    }
+    use crate::http::head::tests::head;
 
     /// Retries and conditions that come of a route's policy of `attempts` and these fields.
     fn retried(attempts: u32, fields: &[(&str, &str)]) -> Option<(u32, RetryConditions, Vec<u16>)> {

@@ -136,6 +136,16 @@ fn exchange(address: SocketAddr, request: &str) -> String {
     answer
 }
 
+/// The head of a request, as far as it comes.
+fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+        head.extend_from_slice(&byte);
+    }
+    String::from_utf8(head).unwrap()
+}
+
 fn start_error(folder: &Path, ports: &[(u16, u16)]) -> String {
     match Gateway::start(options(folder, ports), None) {
         Ok(_) => panic!("it started"),

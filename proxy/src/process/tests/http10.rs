@@ -9,12 +9,7 @@ fn back_end() -> u16 {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let mut head = Vec::new();
-            let mut byte = [0];
-            while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
-                head.extend_from_slice(&byte);
-            }
-            let head = String::from_utf8(head).unwrap();
+            let head = read_head(&mut stream);
             assert!(head.is_empty() || head.contains(" HTTP/1.1\r\n") && !head.contains("keep-alive"), "{head}");
             let answer: &[u8] = match head.split(' ').nth(1) {
                 Some("/length") => b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc",

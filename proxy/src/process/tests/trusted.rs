@@ -15,13 +15,8 @@ fn back_end() -> (u16, Arc<AtomicU32>) {
         let mut silent = Vec::new();
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let mut head = Vec::new();
-            let mut byte = [0];
-            while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
-                head.extend_from_slice(&byte);
-            }
             count.fetch_add(1, Ordering::Relaxed);
-            let head = String::from_utf8(head).unwrap();
+            let head = read_head(&mut stream);
             assert!(!head.contains("x-envoy-retry-on") && !head.contains("x-envoy-internal"), "{head}");
             if head.starts_with("GET /silent") {
                 assert!(head.contains("x-envoy-expected-rq-timeout-ms: 50\r\n"), "{head}");
@@ -35,15 +30,10 @@ fn back_end() -> (u16, Arc<AtomicU32>) {
 }
 
 fn status(address: SocketAddr, path: &str, fields: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\nx-envoy-internal: true\r\n{fields}\r\n"
     );
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.split(' ').nth(1).unwrap().to_owned()
+    exchange(address, &request).split(' ').nth(1).unwrap().to_owned()
 }
 
 #[test]
