@@ -73,7 +73,8 @@ pub struct Workload {
     pub version: Arc<str>,
     /// `destination_canonical_service`: label `service.istio.io/canonical-name`, else `app.kubernetes.io/name`, `app`, workload.
     pub canonical_service: Arc<str>,
-    /// `destination_canonical_revision`: label `service.istio.io/canonical-revision`, else `app.kubernetes.io/version`, `version`, `latest`.
+    /// `destination_canonical_revision`: label `service.istio.io/canonical-revision`, else `app.kubernetes.io/version`,
+    /// `version`, `latest`.
     pub canonical_revision: Arc<str>,
     /// `destination_principal`: from the service account.
     pub principal: Arc<str>,

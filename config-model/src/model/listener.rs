@@ -40,7 +40,8 @@ pub enum Binding {
     Redirected,
     /// The same, and what comes keeps its addresses: the client's wish is the connection's own. Envoy: `transparent`.
     Transparent,
-    /// By [`Binding::Redirected`] or [`Binding::Transparent`] only. `0.0.0.0` stands for every address of the port. Envoy: `bind_to_port: false`.
+    /// By [`Binding::Redirected`] or [`Binding::Transparent`] only. `0.0.0.0` stands for every address of the port. Envoy:
+    /// `bind_to_port: false`.
     Unbound,
 }
 

@@ -65,7 +65,8 @@ struct Destinations {
     hash: Vec<HashSource>,
 }
 
-/// The destinations that get requests, and in their order whatever each has them hashed by. One alone gets all, whatever its weight; of several, those without weight get none.
+/// The destinations that get requests, and in their order whatever each has them hashed by. One alone gets all, whatever its
+/// weight; of several, those without weight get none.
 fn destinations<'a>(rule: &Rule<'a>, port: u16, rewrite: &Rewrite, clusters: &mut Clusters<'a>) -> Destinations {
     let written = &rule.own.rule.route;
     let alone = written.len() == 1;

@@ -2,8 +2,9 @@
 //!
 //! Members of a set never change. When a pod comes or goes a new set is built from the old one: entries that are still there
 //! are taken over with their state, so that counters, ejections and the load seen by least request survive; so does the
-//! cluster's own [`ClusterState`]. Lists of endpoints that are the same in memory are not gone through again ([`crate::gather`]). What does change in a set is who of them may be picked, and with what weight: that is in a
-//! [`View`], which is built beside the requests and swapped.
+//! cluster's own [`ClusterState`]. Lists of endpoints that are the same in memory are not gone through again
+//! ([`crate::gather`]). What does change in a set is who of them may be picked, and with what weight: that is in a [`View`],
+//! which is built beside the requests and swapped.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};

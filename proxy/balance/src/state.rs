@@ -1,5 +1,6 @@
 //! What is counted for an endpoint, by all workers together. Counters are statistics and hints for the choice, not locks, so
-//! every access is relaxed; its record for outlier detection is exact, and kept by [`crate::outlier`]. Names follow Envoy's host statistics: `rq_active`, `rq_total`, `rq_error`.
+//! every access is relaxed; its record for outlier detection is exact, and kept by [`crate::outlier`]. Names follow Envoy's
+//! host statistics: `rq_active`, `rq_total`, `rq_error`.
 
 use std::ops::Deref;
 use std::sync::Arc;

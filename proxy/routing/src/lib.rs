@@ -4,7 +4,8 @@
 //!
 //! Around the table stand the pure parts of an exchange: [`normalize`] makes paths comparable, [`authority`] reads a Host,
 //! [`split`] turns a draw into a destination, [`redirect`] and [`rewrite`] work out the new URL, [`headers`] changes a head,
-//! [`tcp`] is the table's answer for connections, [`fault`], [`cors`] and [`mirror`] say what a route's policies ask for, and [`grpc`] has the words for clients that speak it.
+//! [`tcp`] is the table's answer for connections, [`fault`], [`cors`] and [`mirror`] say what a route's policies ask for, and
+//! [`grpc`] has the words for clients that speak it.
 
 pub mod authority;
 pub mod conditions;
