@@ -10,6 +10,7 @@ mod client;
 #[path = "../tls/peers.rs"]
 #[expect(dead_code, reason = "shared with the tests of TLS")]
 mod peers;
+mod stage;
 
 use std::net::UdpSocket;
 use std::sync::atomic::Ordering;
@@ -19,79 +20,12 @@ use bytes::Bytes;
 use h3::error::Code;
 use http::{Method, Request};
 use tidegate::process::Order;
-use tidegate::telemetry::Target;
 
 use back_end::{BackEnd, LARGE};
-use certificates::{Authority, Pair, secret, secret_of};
+use certificates::secret_of;
 use client::{Client, PATIENCE, dial, read};
 use peers::Running;
-
-/// A gateway of one host, whose requests go to a back end.
-struct Stage {
-    running: Running,
-    authority: Authority,
-    own: Pair,
-    back_end: BackEnd,
-}
-
-/// `tls` are the settings of the server besides its mode's name.
-fn configuration(back_end: &BackEnd, tls: &str) -> String {
-    let port = back_end.address.port();
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: web, namespace: default}}\nspec:\n  selector: {{istio: \
-         ingressgateway}}\n  servers:\n  - {{port: {{number: 443, name: https, protocol: HTTPS}}, hosts: [a.example, c.example], tls: {{{tls}}}}}\n\
-         ---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: s, namespace: default}}\nspec:\n  hosts: \
-         [s.internal]\n  location: MESH_INTERNAL\n  resolution: STATIC\n  ports: [{{number: 80, name: http, protocol: HTTP}}]\n  \
-         endpoints: [{{address: 127.0.0.1, ports: {{http: {port}}}}}]\n---\napiVersion: networking.istio.io/v1\nkind: \
-         VirtualService\nmetadata: {{name: v, namespace: default}}\nspec:\n  hosts: [a.example]\n  gateways: [web]\n  http: [{{route: \
-         [{{destination: {{host: s.internal}}}}]}}]\n"
-    )
-}
-
-const SIMPLE: &str = "mode: SIMPLE, credentialName: a";
-
-impl Stage {
-    fn start(tls: &str) -> Self {
-        let authority = Authority::new("ca");
-        let own = authority.issue("own", &["a.example"]);
-        let back_end = BackEnd::start();
-        let credential = secret_of("a", &own, &own);
-        let of_clients = secret("a-cacert", &[("ca.crt", &authority.pem())]);
-        let web = configuration(&back_end, tls);
-        let files = [("web.yaml", &*web), ("secret.yaml", &*credential), ("clients.yaml", &*of_clients)];
-        let running = Running::start_with(&files, |options| {
-            options.access_log = Target::File(options.config.join("access.log"));
-        });
-        Self { running, authority, own, back_end }
-    }
-
-    async fn connect(&self) -> Client {
-        Client::connect(self.running.bound(443), "a.example", &self.authority).await
-    }
-
-    fn replace(&self, name: &str, text: &str) {
-        std::thread::scope(|scope| scope.spawn(|| self.running.replace(name, text)).join().unwrap());
-    }
-
-    /// A line of the access log that has all of these.
-    async fn logged(&self, parts: &[&str]) {
-        let path = self.running.folder.path().join("access.log");
-        let found = async {
-            loop {
-                let text = std::fs::read_to_string(&path).unwrap_or_default();
-                if text.lines().any(|line| parts.iter().all(|part| line.contains(part))) {
-                    return;
-                }
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, found).await.unwrap();
-    }
-}
-
-fn request(method: Method, path: &str) -> Request<()> {
-    Request::builder().method(method).uri(format!("https://a.example{path}")).body(()).unwrap()
-}
+use stage::{SIMPLE, Stage, configuration, request};
 
 #[tokio::test]
 async fn requests_go_the_way_of_all_others() {

@@ -17,6 +17,8 @@ use super::streams::number;
 use super::transport::{Shared, Transport};
 use crate::http::http2::{IDLE_LIMIT, State, Verdict};
 use crate::listener::Connection;
+use crate::pressure::Pressure;
+use crate::worker::Local;
 
 /// For a client to take our goodbye, and the settings before it.
 const CONTROL_LIMIT: Duration = Duration::from_secs(1);
@@ -41,6 +43,7 @@ enum Event {
 
 /// A connection as it is served.
 struct Served {
+    local: Rc<Local>,
     state: Rc<State>,
     quic: quinn::Connection,
     shared: Rc<Shared>,
@@ -60,8 +63,10 @@ pub(crate) async fn serve(connection: Rc<Connection>, quic: quinn::Connection, m
     builder.max_field_section_size(FIELDS_MAX).send_grease(false);
     let beginning = builder.build(Transport::new(quic.clone(), Rc::clone(&shared)));
     let Ok(Ok(mut http)) = timeout(CONTROL_LIMIT, beginning).await else { return };
+    let local = Rc::clone(&connection.local);
     let state = Rc::new(State::new(connection));
     let mut served = Served {
+        local,
         state,
         quic: quic.clone(),
         shared,
@@ -117,7 +122,7 @@ impl Served {
             if let Poll::Ready(event) = self.poll_time(cx) {
                 return Poll::Ready(event);
             }
-            if !self.is_leaving && left.as_mut().poll(cx).is_ready() {
+            if !self.is_leaving && (self.is_in_the_way() || left.as_mut().poll(cx).is_ready()) {
                 return Poll::Ready(Event::Leave);
             }
             accepting.as_mut().poll(cx).map(|accepted| match accepted {
@@ -126,6 +131,11 @@ impl Served {
             })
         })
         .await
+    }
+
+    /// Whether memory is so short that no connection is worth it, or none that is idle. Who asks is woken by the deadlines.
+    fn is_in_the_way(&self) -> bool {
+        self.local.hurrying.get() && (self.requests.is_empty() || self.local.pressure.get() >= Pressure::Severe)
     }
 
     fn poll_time(&mut self, cx: &Context<'_>) -> Poll<Event> {
