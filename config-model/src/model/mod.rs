@@ -34,7 +34,7 @@ pub use route_policy::{
     AbortStatus, CorsPolicy, Fault, FaultAbort, FaultDelay, Fraction, GRPC_STATUS_NAMES, HashSource, Mirror,
     RetryConditions, RetryOn, RetryPolicy, RoutePolicy, SplitPolicy,
 };
-pub use tcp::{TcpProxy, TcpProxyIndex, TcpRoute, WeightedCluster};
+pub use tcp::{TcpProxy, TcpProxyIndex, TcpRoute, Tunnel, TunnelMethod, WeightedCluster};
 pub use tls::{
     AuthoritySource, CertificateSource, CipherSuite, ClientCertificates, Credential, DownstreamTls, PeerValidation,
     SecretName, TlsVersion, TlsVersions, UpstreamTls,

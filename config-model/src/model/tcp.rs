@@ -38,6 +38,39 @@ pub struct TcpRoute {
     pub destinations: Vec<WeightedCluster>,
     /// Whether a client always comes to the same endpoint, by its address. Source: `consistentHash.useSourceIp`.
     pub hashes_source_ip: bool,
+    /// How endpoints are asked to pass the bytes on, if they are proxies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Arc<Tunnel>>,
+}
+
+/// A request by which an endpoint is asked to pass all that follows on to another place. Source: `trafficPolicy.tunnel`; Envoy:
+/// `TunnelingConfig`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Tunnel {
+    /// The method.
+    pub method: TunnelMethod,
+    /// Where the tunnel ends: `shop.example:443`, `[2001:db8::7]:443`.
+    pub target: Arc<str>,
+}
+
+/// How a tunnel is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TunnelMethod {
+    /// As RFC 9110 has it, 9.3.6.
+    Connect,
+    /// As the bodies of a POST and of its answer.
+    Post,
+}
+
+impl TunnelMethod {
+    /// As it goes out.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "CONNECT",
+            Self::Post => "POST",
+        }
+    }
 }
 
 /// A destination and its share.

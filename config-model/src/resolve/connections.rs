@@ -115,6 +115,7 @@ fn automatic_chain<'a>(
         destination_subnets: Vec::new(),
         destinations: vec![WeightedCluster { cluster, weight: 1, origin }],
         hashes_source_ip: false,
+        tunnel: None,
     };
     let proxy = build.tcp_proxy(format!("tls.{}.{asked}", server.port), server.port, vec![route]);
     let transport = TransportSocket::Raw(NetworkFilter::Tcp(proxy));
@@ -161,6 +162,7 @@ impl<'a> Build<'a> {
             destinations.push(WeightedCluster { cluster: resolved.target, weight, origin: item.origin(to.position) });
         }
         let origin = item.origin(position);
-        TcpRoute { id: id.into(), origin, destination_subnets: Vec::new(), destinations, hashes_source_ip }
+        let tunnel = self.tunnel(written, item.namespace());
+        TcpRoute { id: id.into(), origin, destination_subnets: Vec::new(), destinations, hashes_source_ip, tunnel }
     }
 }

@@ -29,6 +29,7 @@ mod rule;
 pub(crate) mod services;
 pub(crate) mod set;
 mod sidecar;
+mod tunnels;
 mod upstream_tls;
 mod virtual_hosts;
 pub(crate) mod visibility;

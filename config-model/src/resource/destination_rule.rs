@@ -54,7 +54,7 @@ object! {
         /// Replaces all this for single ports.
         port_level_settings: Vec<PortTrafficPolicy> = "portLevelSettings",
         /// Tunnels of TCP through HTTP.
-        tunnel: Option<TunnelSettings> = "tunnel" later,
+        tunnel: Option<TunnelSettings> = "tunnel",
         /// PROXY protocol towards the service.
         proxy_protocol: Option<ProxyProtocol> = "proxyProtocol",
         /// Limit of retries as a share of requests.

@@ -47,6 +47,12 @@ pub enum AttemptError {
         /// What the system said.
         reason: io::ErrorKind,
     },
+    /// A proxy was asked to pass a connection on to another place, and did not agree.
+    #[error("the proxy refused the tunnel with status {status}")]
+    TunnelRefused {
+        /// What it answered.
+        status: u16,
+    },
     /// The connection was gone before a byte of the request went out, so nobody has acted on it.
     #[error("the connection was closed before the request was sent")]
     ClosedUnsent,
@@ -201,6 +207,7 @@ impl AttemptError {
             Self::ConnectTimeout { .. }
             | Self::HandshakeFailed { .. }
             | Self::ConnectFailed { .. }
+            | Self::TunnelRefused { .. }
             | Self::ClosedUnsent
             | Self::Overflow => Phase::Connect,
             Self::CutBody => Phase::Body,
@@ -216,9 +223,10 @@ impl AttemptError {
     /// Envoy's response flag.
     pub fn flag(&self) -> ResponseFlag {
         match self {
-            Self::ConnectTimeout { .. } | Self::HandshakeFailed { .. } | Self::ConnectFailed { .. } => {
-                ResponseFlag::UpstreamConnectionFailure
-            }
+            Self::ConnectTimeout { .. }
+            | Self::HandshakeFailed { .. }
+            | Self::ConnectFailed { .. }
+            | Self::TunnelRefused { .. } => ResponseFlag::UpstreamConnectionFailure,
             Self::ClosedUnsent | Self::ClosedReused | Self::ClosedBeforeHead | Self::CutBody => {
                 ResponseFlag::UpstreamConnectionTermination
             }
@@ -243,7 +251,9 @@ impl AttemptError {
     pub fn reset_reason(&self) -> &'static str {
         match self {
             Self::ConnectTimeout { .. } => "connection timeout",
-            Self::HandshakeFailed { .. } | Self::ConnectFailed { .. } => "remote connection failure",
+            Self::HandshakeFailed { .. } | Self::ConnectFailed { .. } | Self::TunnelRefused { .. } => {
+                "remote connection failure"
+            }
             Self::ClosedUnsent | Self::ClosedReused | Self::ClosedBeforeHead | Self::CutBody => {
                 "connection termination"
             }

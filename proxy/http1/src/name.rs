@@ -18,6 +18,8 @@ pub enum Name {
     Date,
     /// `expect`
     Expect,
+    /// `grpc-status`
+    GrpcStatus,
     /// `host`
     Host,
     /// `keep-alive`, `proxy-connection`, `http2-settings`: for one hop only.
@@ -65,6 +67,7 @@ impl Name {
                 b"connection" => Self::Connection,
                 _ => is(b"keep-alive", Self::OneHop),
             },
+            11 => is(b"grpc-status", Self::GrpcStatus),
             12 => match name {
                 b"content-type" => Self::ContentType,
                 _ => is(b"x-request-id", Self::RequestId),
@@ -147,6 +150,7 @@ mod tests {
             ("cookie", Name::Cookie),
             ("date", Name::Date),
             ("expect", Name::Expect),
+            ("grpc-status", Name::GrpcStatus),
             ("host", Name::Host),
             ("keep-alive", Name::OneHop),
             ("proxy-connection", Name::OneHop),

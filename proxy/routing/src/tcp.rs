@@ -97,6 +97,7 @@ mod tests {
             destination_subnets: subnets.iter().map(|subnet| subnet.parse().unwrap()).collect(),
             destinations: weights.iter().map(destination).collect(),
             hashes_source_ip: false,
+            tunnel: None,
         }
     }
 

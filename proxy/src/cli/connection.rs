@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use config_model::model::{ClusterName, Endpoint, Listener, Model};
+use config_model::model::{ClusterName, Endpoint, Listener, Model, Tunnel};
 use config_model::origin::Origin;
 use http::Uri;
 use routing::Table;
@@ -18,6 +18,9 @@ pub(crate) struct Answer<'m> {
     listener: String,
     /// Those that were looked at, in order; the last one is taken, if any is.
     routes: Vec<Looked>,
+    /// What endpoints are asked for, if they are proxies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tunnel: Option<&'m Tunnel>,
     destinations: Vec<Share<'m>>,
 }
 
@@ -93,8 +96,9 @@ pub(crate) fn explain<'m>(
         let share = f64::from(to.weight) / total.max(1) as f64;
         Some(Share { cluster, exists, share, chosen: place == chosen, endpoints: of_cluster.map_or(&[], |all| all) })
     });
+    let tunnel = destinations.and_then(|route| route.tunnel.as_deref());
     let (destinations, listener) = (shares.collect(), listener.address.to_string());
-    Ok(Answer { connection: url.to_string(), listener, routes: looked, destinations })
+    Ok(Answer { connection: url.to_string(), listener, routes: looked, tunnel, destinations })
 }
 
 fn model_route<'m>(model: &'m Model, id: &str, proxy: u32) -> Option<&'m config_model::model::TcpRoute> {
@@ -111,6 +115,9 @@ impl Answer<'_> {
         }
         if self.destinations.is_empty() {
             text += &format!("\n{}\n", paint(ERROR, "no route takes it: the connection is closed"));
+        }
+        if let Some(Tunnel { method, target }) = self.tunnel {
+            text += &format!("\nendpoints are asked for a tunnel: {} {target}\n", method.as_str());
         }
         for share in &self.destinations {
             let percent = (share.share * 1e4).round() / 1e2;

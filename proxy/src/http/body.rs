@@ -186,9 +186,14 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Keeps up to `limit` bytes.
-    pub(super) fn up_to(limit: usize) -> Self {
-        Self { bytes: Vec::new(), limit, is_whole: true }
+    /// Keeps up to `limit` bytes in `memory`, which is empty.
+    pub(super) fn up_to(limit: usize, memory: Vec<u8>) -> Self {
+        Self { bytes: memory, limit, is_whole: true }
+    }
+
+    /// The memory.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// All of it, unless something is missing.

@@ -86,12 +86,16 @@ pub(super) async fn forward<C: Client>(
     let cluster = original.as_ref().unwrap_or(cluster);
     let steered = steer::retries(exchange.request.head_mut(), times, &action.retry);
     let retry = steered.as_deref().unwrap_or(&action.retry);
-    limit(exchange, times.request.unwrap_or(action.timeout), retry);
+    limit(exchange, times.request.unwrap_or(action.timeout));
     let mirrors = route.route.mirrors();
     let is_http2 = !exchange.wishes.upgrade && cluster.definition.protocol.is_http2(exchange.record.speaks_http2());
-    let keeps_body = !mirrors.is_empty() || may_repeat_what_was_sent(retry, exchange.record.is_grpc(), is_http2);
+    // What is known not to fit needn't be tried.
+    let fits = exchange.request.remaining() <= KEPT_MAX as u64;
+    let keeps_body = !mirrors.is_empty() || may_repeat_what_was_sent(retry, fits, is_http2);
+    let local = Rc::clone(exchange.record.local());
+    let memory = if keeps_body && !exchange.request.is_complete() { local.memory.out() } else { Vec::new() };
     let mut tries = Tries {
-        local: Rc::clone(exchange.record.local()),
+        local,
         pinned,
         index,
         cluster,
@@ -103,7 +107,7 @@ pub(super) async fn forward<C: Client>(
         state: RetryState::new(retry),
         retry: None,
         tried: SmallVec::new(),
-        kept: Kept::up_to(if keeps_body { KEPT_MAX } else { 0 }),
+        kept: Kept::up_to(if keeps_body { KEPT_MAX } else { 0 }, memory),
     };
     if let Err(error) = tries.admit(exchange) {
         return Outcome::Answer(tries.failure(&error, Verdict::Final, exchange));
@@ -112,6 +116,7 @@ pub(super) async fn forward<C: Client>(
     if let Some(body) = tries.kept.whole().filter(|_| !mirrors.is_empty()) {
         mirror::send_copies(mirrors, exchange, tries.target, body);
     }
+    tries.local.memory.give_back_out(tries.kept.into_bytes());
     outcome.map_or_else(|outcome| outcome, |(relay, took)| received(relay, took, exchange, rules))
 }
 
@@ -127,8 +132,10 @@ fn received(mut relay: Relay, took: Duration, exchange: &mut Exchange, rules: &[
 }
 
 /// Begins the time that the request has.
-fn limit(exchange: &mut Exchange, timeout: Option<Duration>, retry: &RetryPolicy) {
-    let limit = if exchange.record.is_grpc() { grpc_limit(exchange, timeout, retry) } else { timeout };
+fn limit(exchange: &mut Exchange, timeout: Option<Duration>) {
+    let of_client = exchange.record.is_grpc().then(|| exchange.request.head().value(b"grpc-timeout")).flatten();
+    // Source: Envoy, `max_grpc_timeout`, which Istio sets to the route's time-out.
+    let limit = routing::grpc::limit(of_client.and_then(routing::grpc::timeout), timeout);
     if let Some(limit) = limit {
         exchange.rare().timeout = Some(Timer::new(limit));
     }
@@ -141,28 +148,16 @@ fn security(cluster: &ClusterRuntime, exchange: &Exchange) -> Option<Box<Securit
     Security::of(cluster, host).map(Box::new)
 }
 
-/// The time that a call has, of which the back end is told; less if a single try has less.
-/// Source: Envoy, `max_grpc_timeout`, which Istio sets to the route's time-out.
-fn grpc_limit(exchange: &mut Exchange, timeout: Option<Duration>, retry: &RetryPolicy) -> Option<Duration> {
-    let head = exchange.request.head_mut();
-    let of_client = head.value(b"grpc-timeout").and_then(routing::grpc::timeout);
-    let limit = routing::grpc::limit(of_client, timeout);
-    let of_try = retry.per_try_timeout;
-    if let Some(told) = routing::grpc::limit(of_try, limit).filter(|_| limit != of_client || of_try.is_some()) {
-        head.set(b"grpc-timeout", routing::grpc::timeout_text(told).as_bytes());
-    }
-    limit
-}
-
-/// Whether the policy may want to send a request again that has gone out with its body.
-fn may_repeat_what_was_sent(policy: &RetryPolicy, is_grpc: bool, is_http2: bool) -> bool {
+/// Whether the policy may want to send a request again that has gone out with its body. A body that is too long to be kept, unless
+/// it `fits`, is kept as far as it goes for failures that may come before its end; a gRPC status comes behind it.
+fn may_repeat_what_was_sent(policy: &RetryPolicy, fits: bool, is_http2: bool) -> bool {
     const UNSENT: RetryConditions = RetryConditions::CONNECT_FAILURE.with(RetryConditions::RESET_BEFORE_REQUEST);
     const GRPC: RetryConditions = RetryConditions::CANCELLED
         .with(RetryConditions::DEADLINE_EXCEEDED)
         .with(RetryConditions::INTERNAL)
         .with(RetryConditions::RESOURCE_EXHAUSTED)
         .with(RetryConditions::UNAVAILABLE);
-    let ignored = if is_grpc { UNSENT } else { UNSENT.with(GRPC) }.with(RetryConditions::STATUS_CODES);
+    let ignored = if fits { UNSENT } else { UNSENT.with(GRPC) }.with(RetryConditions::STATUS_CODES);
     // A stream may be refused when much of its body is on its way already.
     let ignored = if is_http2 { ignored } else { ignored.with(RetryConditions::REFUSED_STREAM) };
     policy.attempts > 0 && (!policy.status_codes.is_empty() || !ignored.contains(policy.conditions))
@@ -222,9 +217,9 @@ impl<'a> Tries<'a> {
             exchange.record.attempt(pick, entry, self.state.attempt());
             let outcome = match self.attempt(entry, fresh, exchange, client).await {
                 Ok((relay, took)) => {
-                    let outcome = self.outcome_of(&relay.response, exchange);
+                    let outcome = self.outcome_of(&relay.response);
                     let Some(outcome) = outcome else { return Ok((relay, took)) };
-                    self.report(pick, &outcome);
+                    self.report(pick, &outcome, exchange);
                     match self.judge(&outcome, exchange).await? {
                         Next::Over(_) => return Ok((relay, took)),
                         Next::Again(is_fresh) => fresh = is_fresh,
@@ -239,7 +234,7 @@ impl<'a> Tries<'a> {
                 // A stale connection says nothing of the endpoint.
                 Next::Again(true) => fresh = true,
                 next => {
-                    self.report(pick, &outcome);
+                    self.report(pick, &outcome, exchange);
                     fresh = false;
                     if let (Next::Over(verdict), AttemptOutcome::Failed(error)) = (next, &outcome) {
                         return Err(Outcome::Answer(self.failure(error, verdict, exchange)));
@@ -274,23 +269,33 @@ impl<'a> Tries<'a> {
     }
 
     /// What an answer means to retries and outlier detection; nothing if neither could care.
-    fn outcome_of(&self, response: &Message, exchange: &Exchange) -> Option<AttemptOutcome> {
+    fn outcome_of(&self, response: &Message) -> Option<AttemptOutcome> {
         let head = response.head();
         let is_watched = self.cluster.definition.policy().outliers.is_some();
-        if head.status() < 400 && !exchange.record.is_grpc() && self.policy.status_codes.is_empty() && !is_watched {
+        let has_grpc_status = head.names().has(Name::GrpcStatus);
+        if head.status() < 400 && !has_grpc_status && self.policy.status_codes.is_empty() && !is_watched {
             return None;
         }
-        let grpc = head.value(b"grpc-status").filter(|_| exchange.record.is_grpc());
+        // Of whatever the request is: so Envoy's retries have it.
+        let grpc = if has_grpc_status { head.value(b"grpc-status") } else { None }.filter(|status| !status.is_empty());
+        let number = |status| std::str::from_utf8(status).ok()?.parse().ok();
         Some(AttemptOutcome::Answered {
             status: head.status(),
-            grpc_status: grpc.and_then(|status| std::str::from_utf8(status).ok()?.parse().ok()),
+            // What is no number is none that is known.
+            grpc_status: grpc.map(|status| number(status).unwrap_or(u32::MAX)),
             rate_limited: head.names().has(Name::Envoy) && head.value(b"x-envoy-ratelimited").is_some(),
         })
     }
 
-    /// Tells outlier detection.
-    fn report(&self, pick: EntryIndex, outcome: &AttemptOutcome) {
-        report(&self.local, self.cluster, pick, outcome);
+    /// Tells outlier detection, to which a gRPC status means something if the request was gRPC.
+    fn report(&self, pick: EntryIndex, outcome: &AttemptOutcome, exchange: &Exchange) {
+        match *outcome {
+            AttemptOutcome::Answered { status, rate_limited, .. } if !exchange.record.is_grpc() => {
+                let plain = AttemptOutcome::Answered { status, grpc_status: None, rate_limited };
+                report(&self.local, self.cluster, pick, &plain);
+            }
+            _ => report(&self.local, self.cluster, pick, outcome),
+        }
     }
 
     /// Whether another try follows; waits until it is due.

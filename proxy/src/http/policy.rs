@@ -110,12 +110,16 @@ impl Rare {
 }
 
 /// Notes what the back end of the next try has of time, of which it is told. `of_try` is the limit of a single one.
-/// Source: Envoy, `x-envoy-expected-rq-timeout-ms`.
+/// Source: Envoy, `x-envoy-expected-rq-timeout-ms`, and `grpc-timeout` of calls.
 pub(super) fn tell_time(exchange: &mut Exchange, of_try: Option<Duration>) {
     let of_request = exchange.rare.as_ref().and_then(|rare| rare.timeout.as_ref()).map(Timer::left);
     if let Some(left) = [of_request, of_try].into_iter().flatten().min() {
-        let millis = u64::try_from(left.as_millis()).ok().and_then(NonZeroU64::new);
-        exchange.rare().expected = Some(millis.unwrap_or(NonZeroU64::MIN));
+        let millis = u64::try_from(left.as_millis()).ok().and_then(NonZeroU64::new).unwrap_or(NonZeroU64::MIN);
+        exchange.rare().expected = Some(millis);
+        if exchange.record.is_grpc() {
+            let text = routing::grpc::timeout_text(Duration::from_millis(millis.get()));
+            exchange.request.head_mut().set(b"grpc-timeout", text.as_bytes());
+        }
     }
 }
 

@@ -129,7 +129,7 @@ async fn detect(connection: Rc<Connection>, mut stream: Stream, other: TcpProxyI
             prepared = Some(ready);
             preparing = None;
         }
-        if prepared.as_ref().is_some_and(|prepared| prepared.poll_speaks(cx).is_ready()) {
+        if prepared.as_mut().is_some_and(|prepared| prepared.poll_speaks(cx).is_ready()) {
             return Poll::Ready(Found::ServerFirst);
         }
         if connection.deadline.has_passed(cx) { Poll::Ready(Found::Nothing) } else { Poll::Pending }

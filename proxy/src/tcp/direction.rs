@@ -1,10 +1,11 @@
 //! Bytes from one socket to another, as they come. Nothing is read before what was read has been written, so that a slow side
 //! slows the other down; memory is borrowed only while bytes are in it. Once many have gone the kernel moves them by itself.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::task::{Context, Poll, ready};
 
-use crate::net::{Pipe, Stream};
+use super::side::Side;
+use crate::net::Pipe;
 use crate::worker::Memory;
 
 /// From here on the kernel moves the bytes of a direction.
@@ -62,8 +63,8 @@ impl Direction {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut Stream,
-        sink: &mut Stream,
+        source: &mut impl Side,
+        sink: &mut impl Side,
         memory: &Memory,
     ) -> Poll<Result<(), Fault>> {
         for _ in 0..STEPS_MAX {
@@ -83,13 +84,13 @@ impl Direction {
     fn step(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut Stream,
-        sink: &mut Stream,
+        source: &mut impl Side,
+        sink: &mut impl Side,
         memory: &Memory,
     ) -> Poll<Result<(), Fault>> {
         if self.prefix_sent < self.prefix.len() {
             let rest = self.prefix.get(self.prefix_sent..).unwrap_or_default();
-            self.prefix_sent += ready!(written(sink.poll_write(cx, &[IoSlice::new(rest)]))).map_err(|_| Fault::Sink)?;
+            self.prefix_sent += ready!(written(sink.poll_write(cx, rest))).map_err(|_| Fault::Sink)?;
             if self.prefix_sent == self.prefix.len() {
                 self.prefix = Vec::new();
                 self.prefix_sent = 0;
@@ -98,7 +99,7 @@ impl Direction {
         }
         if self.start < self.end {
             let bytes = self.block.as_deref().and_then(|block| block.get(self.start..self.end)).unwrap_or_default();
-            let sent = ready!(written(sink.poll_write(cx, &[IoSlice::new(bytes)]))).map_err(|_| Fault::Sink)?;
+            let sent = ready!(written(sink.poll_write(cx, bytes))).map_err(|_| Fault::Sink)?;
             self.start += sent;
             self.moved += sent as u64;
             return Poll::Ready(Ok(()));
@@ -112,7 +113,7 @@ impl Direction {
         self.read(cx, source, memory)
     }
 
-    fn read(&mut self, cx: &mut Context<'_>, source: &mut Stream, memory: &Memory) -> Poll<Result<(), Fault>> {
+    fn read(&mut self, cx: &mut Context<'_>, source: &mut impl Side, memory: &Memory) -> Poll<Result<(), Fault>> {
         if self.block.is_none() {
             ready!(source.poll_read_ready(cx)).map_err(|_| Fault::Source)?;
         }

@@ -5,5 +5,6 @@ mod direction;
 mod relay;
 mod serve;
 mod session;
+mod side;
 
 pub(crate) use serve::{Opening, Prepared, prepare};

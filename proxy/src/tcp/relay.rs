@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::direction::{Direction, Fault};
 use super::session::{End, Session};
+use super::side::BackEnd;
 use crate::listener::Connection;
 use crate::net::Stream;
-use crate::upstream::UpstreamConnection;
 
 /// A connection on which nothing moves, unless a DestinationRule says otherwise. Source: Envoy, `idle_timeout` of `TcpProxy`.
 const IDLE_LIMIT: Duration = Duration::from_hours(1);
@@ -19,7 +19,7 @@ const REPORT_PERIOD: Duration = Duration::from_secs(10);
 pub(super) struct Relay {
     connection: Rc<Connection>,
     client: Stream,
-    upstream: Box<UpstreamConnection>,
+    upstream: BackEnd,
     up: Direction,
     down: Direction,
     idle_limit: Option<Duration>,
@@ -35,7 +35,7 @@ impl Relay {
     pub(super) fn new(
         connection: &Rc<Connection>,
         client: Stream,
-        upstream: Box<UpstreamConnection>,
+        upstream: BackEnd,
         prefix: Vec<u8>,
         session: &Session,
     ) -> Self {
@@ -66,7 +66,7 @@ impl Relay {
         if end != End::Closed {
             // What was cut must not look whole.
             self.client.reset_on_close();
-            self.upstream.stream.reset_on_close();
+            self.upstream.reset_on_close();
         }
         session.ended(end);
     }
@@ -74,8 +74,8 @@ impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>, session: &mut Session) -> Poll<End> {
         let moved = (self.up.moved, self.down.moved);
         let local = Rc::clone(&self.connection.local);
-        let up = self.up.poll(cx, &mut self.client, &mut self.upstream.stream, &local.memory);
-        let down = self.down.poll(cx, &mut self.upstream.stream, &mut self.client, &local.memory);
+        let up = self.up.poll(cx, &mut self.client, &mut self.upstream, &local.memory);
+        let down = self.down.poll(cx, &mut self.upstream, &mut self.client, &local.memory);
         session.count(self.up.moved, self.down.moved);
         match (up, down) {
             (Poll::Ready(Err(Fault::Source)), _) | (_, Poll::Ready(Err(Fault::Sink))) => {

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use balance::{AttemptError, AttemptOutcome, Entry, EntryIndex, Wish, source_ip_hash};
-use config_model::model::{ClusterTarget, TcpProxyIndex};
+use config_model::model::{self, ClusterTarget, TcpProxyIndex};
 
 use super::relay::Relay;
 use super::session::Session;
+use super::side::{BackEnd, Side};
 use crate::listener::Connection;
 use crate::net::Stream;
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::Flags;
-use crate::upstream::{Security, UpstreamConnection, connect_or_refuse, report};
+use crate::upstream::{Security, Tunnel, connect_or_refuse, report};
 
 /// What is known of a connection before it goes on.
 #[derive(Default)]
@@ -29,7 +30,7 @@ pub(crate) struct Opening {
 pub(crate) struct Prepared {
     connection: Rc<Connection>,
     session: Session,
-    upstream: Option<Box<UpstreamConnection>>,
+    upstream: Option<BackEnd>,
 }
 
 /// Decides by the routes of `proxy` where a connection goes, and connects to it.
@@ -44,9 +45,9 @@ pub(crate) async fn prepare(connection: &Rc<Connection>, proxy: TcpProxyIndex) -
 
 impl Prepared {
     /// Ready when the back end has said something, or has closed the connection.
-    pub(crate) fn poll_speaks(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match &self.upstream {
-            Some(upstream) => upstream.stream.poll_read_ready(cx).map(|_| ()),
+    pub(crate) fn poll_speaks(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.upstream {
+            Some(upstream) => upstream.poll_read_ready(cx).map(|_| ()),
             None => Poll::Pending,
         }
     }
@@ -73,6 +74,7 @@ impl Prepared {
 struct Attempt {
     cluster: Arc<ClusterRuntime>,
     pick: EntryIndex,
+    tunnel: Option<Arc<model::Tunnel>>,
 }
 
 impl Attempt {
@@ -105,18 +107,30 @@ impl Attempt {
         let pick = local.pick(&pinned, index, cluster, wish).ok_or(Flags::NO_HEALTHY_UPSTREAM)?;
         let entry = cluster.endpoints.get(pick).ok_or(Flags::NO_HEALTHY_UPSTREAM)?;
         session.endpoint(pick, entry);
-        Ok(Self { cluster: Arc::clone(cluster), pick })
+        Ok(Self { cluster: Arc::clone(cluster), pick, tunnel: route.route.tunnel.clone() })
     }
 
-    async fn connect(self, connection: &Connection, session: &mut Session) -> Option<Box<UpstreamConnection>> {
+    /// Connects to the endpoint, and through it where it is a proxy.
+    async fn reach(&self, connection: &Connection, entry: &Entry) -> Result<BackEnd, AttemptError> {
+        let (local, cluster, ends) = (&connection.local, &self.cluster, connection.ends());
+        let security = Security::of(cluster, b"");
+        let Some(wanted) = &self.tunnel else {
+            let connected = connect_or_refuse(local, cluster, entry, security.as_ref(), Some(ends));
+            return connected.await.map(BackEnd::Direct);
+        };
+        // Boxed, as it is rare.
+        let opened = Box::pin(Tunnel::open(local, cluster, entry, (security.as_ref(), ends), wanted)).await?;
+        Ok(BackEnd::Tunnel(Box::new(opened)))
+    }
+
+    async fn connect(self, connection: &Connection, session: &mut Session) -> Option<BackEnd> {
         let cluster = &self.cluster;
         let entry: &Entry = cluster.endpoints.get(self.pick)?;
-        let security = Security::of(cluster, b"");
-        match connect_or_refuse(&connection.local, cluster, entry, security.as_ref(), Some(connection.ends())).await {
+        match self.reach(connection, entry).await {
             Ok(upstream) => {
                 let connected = AttemptOutcome::Answered { status: 200, grpc_status: None, rate_limited: false };
                 report(&connection.local, cluster, self.pick, &connected);
-                session.connected(upstream.local_address);
+                session.connected(upstream.local_address());
                 Some(upstream)
             }
             Err(AttemptError::Overflow) => {
@@ -125,7 +139,10 @@ impl Attempt {
                 None
             }
             Err(error) => {
-                session.transport_failure(format!("delayed connect error: {error}"));
+                session.transport_failure(match error {
+                    AttemptError::TunnelRefused { status } => format!("tunnel_response:{status}"),
+                    ref error => format!("delayed connect error: {error}"),
+                });
                 session.refuse(Flags::UPSTREAM_CONNECTION_FAILURE | Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
                 report(&connection.local, cluster, self.pick, &AttemptOutcome::Failed(error));
                 None

@@ -92,7 +92,7 @@ async fn permit(local: &Local, cluster: &ClusterRuntime) -> Result<Option<Connec
 }
 
 /// Writes all of `header`.
-async fn tell(stream: &mut Stream, header: &[u8]) -> io::Result<()> {
+pub(super) async fn tell(stream: &mut Stream, header: &[u8]) -> io::Result<()> {
     let mut rest = header;
     while !rest.is_empty() {
         let sent = std::future::poll_fn(|cx| stream.poll_write(cx, &[io::IoSlice::new(rest)])).await?;

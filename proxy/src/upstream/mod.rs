@@ -1,5 +1,5 @@
 //! Connections to back ends: one pool per worker, connections kept by endpoint. Start at [`Pool::reuse`] and [`connect`] for
-//! HTTP/1.1, and at [`http2`] for HTTP/2.
+//! HTTP/1.1, at [`http2`] for HTTP/2, and at [`Tunnel::open`] for what another proxy passes on.
 
 mod connect;
 mod connection;
@@ -7,6 +7,7 @@ mod handshake;
 mod http2;
 mod outliers;
 mod pool;
+mod tunnel;
 mod r#yield;
 
 pub(crate) use connect::{connect, connect_or_refuse};
@@ -14,6 +15,7 @@ pub(crate) use connection::{Security, UpstreamConnection};
 pub(crate) use http2::{Http2Pool, Http2Stream, Lease, StreamFault, acquire, acquire_tunnel};
 pub(crate) use outliers::report;
 pub(crate) use pool::Pool;
+pub(crate) use tunnel::Tunnel;
 
 /// What a request has of a connection to a back end.
 pub(crate) enum Upstream {

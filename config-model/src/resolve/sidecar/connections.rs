@@ -72,6 +72,7 @@ fn own_route<'a>(serving: &mut Serving<'a>, known: &Known<'a>, number: u16, subn
         destination_subnets: subnets.to_vec(),
         destinations: vec![WeightedCluster { cluster, weight: 1, origin }],
         hashes_source_ip: hash == Some(HashSource::SourceIp),
+        tunnel: serving.build.clusters.default_tunnel(known.service, &known.host),
     }
 }
 

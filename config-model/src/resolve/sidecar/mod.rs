@@ -155,6 +155,7 @@ impl<'a> Serving<'a> {
             destination_subnets: Vec::new(),
             destinations: vec![destination],
             hashes_source_ip: false,
+            tunnel: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::resolved;
-use crate::model::{ClusterTarget, FilterChains, Model, TcpProxyIndex, TransportSocket};
+use crate::model::{ClusterTarget, FilterChains, Model, TcpProxyIndex, TransportSocket, TunnelMethod};
 
 /// Services a and b on port 7000, and a Gateway with `servers`; `routes` is the spec of a VirtualService.
 fn text(servers: &str, routes: &str) -> String {
@@ -138,4 +138,24 @@ fn a_gateway_serves_nothing_of_the_mesh() {
     let text =
         text(TCP, "hosts: [a.example], tcp: [{route: [{destination: {host: a.example}}]}]").replace("[web]", "[mesh]");
     assert!(resolved(&text).model.listeners.is_empty());
+}
+
+#[test]
+fn a_tunnel_is_that_of_the_rule_or_of_the_subset_that_is_the_only_destination() {
+    let rule = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec: {host: a.example, \
+                trafficPolicy: {tunnel: {targetHost: top.example, targetPort: 1}}, subsets: [{name: own, trafficPolicy: {tunnel: \
+                {protocol: POST, targetHost: '2001:db8::7', targetPort: 443}}}, {name: none}]}\n";
+    let (top, own) = (Some((TunnelMethod::Connect, "top.example:1")), Some((TunnelMethod::Post, "[2001:db8::7]:443")));
+    for (destinations, want) in [
+        ("{destination: {host: a.example}}", top),
+        ("{destination: {host: a.example, subset: own}}", own),
+        ("{destination: {host: a.example, subset: none}}", None),
+        ("{destination: {host: a.example, subset: own}, weight: 1}, {destination: {host: b.example}, weight: 1}", top),
+        ("{destination: {host: b.example}, weight: 1}, {destination: {host: a.example}, weight: 1}", None),
+    ] {
+        let routes = format!("hosts: ['*'], tcp: [{{route: [{destinations}]}}]");
+        let model = resolved(&format!("{}{rule}", text(TCP, &routes))).model;
+        let tunnel = model.tcp_proxies[0].routes[0].tunnel.as_deref();
+        assert_eq!(tunnel.map(|tunnel| (tunnel.method, &*tunnel.target)), want, "{destinations}");
+    }
 }

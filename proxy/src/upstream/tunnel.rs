@@ -1,0 +1,340 @@
+//! Tunnels through HTTP: a back end that is a proxy is asked to pass all that follows on to another place. Bytes go both ways
+//! then as they are (CONNECT), or as the bodies of a request and its answer (POST, HTTP/2).
+//! Source: RFC 9110, 9.3.6; Envoy, `TunnelingConfig` and its `HttpUpstream`. Start at [`Tunnel::open`].
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use balance::{AttemptError, Entry};
+use config_model::model::{self, TunnelMethod};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Method, Request, StatusCode, Uri};
+use http1::{ChunkFrame, Message};
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+
+use super::connect::{connect_or_refuse, tell};
+use super::{Http2Stream, Security, UpstreamConnection, acquire};
+use crate::net::Ends;
+use crate::snapshot::ClusterRuntime;
+use crate::worker::{Local, Memory};
+
+/// A tunnel that its proxy has agreed to.
+pub(crate) enum Tunnel {
+    /// Over a connection of its own.
+    Http1 {
+        connection: Box<UpstreamConnection>,
+        /// The answer, as long as its body has to be decoded, or some of it has come with the head.
+        answer: Option<Box<Message>>,
+        /// How the request's body is framed; nothing if the bytes go as they are.
+        chunks: Option<Chunks>,
+    },
+    /// A stream of a connection that others share.
+    Http2(Box<Http2Stream>),
+}
+
+/// The body of a request on its way out.
+#[derive(Default)]
+pub(crate) struct Chunks {
+    frame: ChunkFrame,
+    /// Data of the chunk under way that has gone.
+    gone: usize,
+    has_ended: bool,
+}
+
+impl Tunnel {
+    /// Asks the endpoint for a tunnel. The cluster's limit for connecting holds for the connection, and again for the answer.
+    ///
+    /// # Errors
+    /// If it can't be reached, doesn't answer in time, or refuses.
+    pub(crate) async fn open(
+        local: &Rc<Local>,
+        cluster: &ClusterRuntime,
+        entry: &Entry,
+        (security, ends): (Option<&Security>, Ends),
+        wanted: &model::Tunnel,
+    ) -> Result<Self, AttemptError> {
+        let limit = cluster.definition.connect_timeout;
+        // As in Envoy a cluster that follows its clients speaks HTTP/2 for those of whom nothing is known.
+        if cluster.definition.protocol.is_http2(true) {
+            let lease = acquire(local, cluster, entry, security).await?;
+            let mut stream = Http2Stream::begin(lease, request(wanted, security.is_some())?, false)?;
+            in_time(limit, std::future::poll_fn(|cx| poll_agreed(cx, &mut stream))).await?;
+            return Ok(Self::Http2(stream));
+        }
+        let mut connection = connect_or_refuse(local, cluster, entry, security, Some(ends)).await?;
+        let answer = in_time(limit, ask(&mut connection, wanted, &local.memory)).await?;
+        let chunks = (wanted.method == TunnelMethod::Post).then(Chunks::default);
+        Ok(Self::Http1 { connection, answer, chunks })
+    }
+
+    /// Our end of the connection.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Http1 { connection, .. } => connection.local_address,
+            Self::Http2(stream) => stream.local_address(),
+        }
+    }
+
+    /// Waits until there is something to be read.
+    pub(crate) fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Http1 { connection, answer, .. } => {
+                // A fault is met again by whoever reads.
+                let has_some =
+                    |answer: &mut Message| answer.decode().is_err() || !answer.data().is_empty() || answer.has_ended();
+                match answer.as_mut().is_some_and(|answer| has_some(answer)) {
+                    true => Poll::Ready(Ok(())),
+                    false => connection.stream.poll_read_ready(cx),
+                }
+            }
+            Self::Http2(stream) => stream.poll_fill(cx).map_err(io::Error::from),
+        }
+    }
+
+    /// Reads; zero at the end of what comes.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Http1 { connection, answer, chunks } => {
+                let Some(body) = answer else { return connection.stream.poll_read(cx, buffer) };
+                ready!(poll_body(cx, connection, body))?;
+                let count = copy(body.data(), buffer);
+                body.consume(count);
+                if chunks.is_none() && body.data().is_empty() && body.leftover().is_empty() {
+                    *answer = None;
+                }
+                Poll::Ready(Ok(count))
+            }
+            Self::Http2(stream) => {
+                ready!(stream.poll_fill(cx))?;
+                let count = copy(stream.data(), buffer);
+                stream.consume(count);
+                Poll::Ready(Ok(count))
+            }
+        }
+    }
+
+    /// Writes what there is room for. Who is told to wait comes again with the same bytes, perhaps with more behind them.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Http1 { connection, chunks: None, .. } => connection.stream.poll_write(cx, &[IoSlice::new(bytes)]),
+            Self::Http1 { connection, chunks: Some(chunks), .. } => {
+                if chunks.frame.is_done() {
+                    chunks.frame = ChunkFrame::new(bytes.len());
+                }
+                chunks.poll(cx, connection, bytes)
+            }
+            Self::Http2(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
+        }
+    }
+
+    /// Says that nothing more will be written: the end of the request's body, or of the bytes if they go as they are.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Http1 { connection, chunks: None, .. } => connection.stream.poll_shutdown(cx),
+            Self::Http1 { connection, chunks: Some(chunks), .. } => {
+                if !std::mem::replace(&mut chunks.has_ended, true) {
+                    chunks.frame = ChunkFrame::new(0);
+                }
+                if !chunks.frame.is_done() {
+                    ready!(chunks.poll(cx, connection, b""))?;
+                }
+                connection.stream.poll_flush(cx)
+            }
+            Self::Http2(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+        }
+    }
+
+    /// The socket, if the bytes go over it as they are.
+    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Http1 { connection, answer: None, chunks: None } => connection.stream.tcp(),
+            Self::Http1 { .. } | Self::Http2(_) => None,
+        }
+    }
+
+    /// Makes the close that follows a reset. A stream is reset anyway if it is dropped before its end.
+    pub(crate) fn reset_on_close(&self) {
+        if let Self::Http1 { connection, .. } = self {
+            connection.stream.reset_on_close();
+        }
+    }
+}
+
+impl Chunks {
+    /// Sends what is left of the chunk under way, whose data `bytes` begin with. Yields how long the data was.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut UpstreamConnection,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let data = bytes.get(self.gone..self.gone + self.frame.data()).unwrap_or_default();
+            let slices = [self.frame.head(), data, self.frame.tail()].map(IoSlice::new);
+            let sent = ready!(connection.stream.poll_write(cx, &slices))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.gone += self.frame.advance(sent);
+            if self.frame.is_done() {
+                return Poll::Ready(Ok(std::mem::take(&mut self.gone)));
+            }
+        }
+    }
+}
+
+/// Waits until some of the answer's body is there, or its end is known.
+fn poll_body(cx: &mut Context<'_>, connection: &mut UpstreamConnection, answer: &mut Message) -> Poll<io::Result<()>> {
+    let malformed = |fault| io::Error::new(io::ErrorKind::InvalidData, fault);
+    loop {
+        answer.decode().map_err(malformed)?;
+        if !answer.data().is_empty() || answer.has_ended() {
+            return Poll::Ready(Ok(()));
+        }
+        answer.rewind();
+        match ready!(connection.stream.poll_read(cx, answer.space()))? {
+            0 => answer.closed().map_err(malformed)?,
+            count => answer.filled(count),
+        }
+    }
+}
+
+fn copy(from: &[u8], to: &mut [u8]) -> usize {
+    let count = from.len().min(to.len());
+    if let (Some(from), Some(to)) = (from.get(..count), to.get_mut(..count)) {
+        to.copy_from_slice(from);
+    }
+    count
+}
+
+async fn in_time<T>(
+    limit: Duration,
+    answered: impl Future<Output = Result<T, AttemptError>>,
+) -> Result<T, AttemptError> {
+    let answered = tokio::time::timeout(limit, answered).await;
+    answered.unwrap_or(Err(AttemptError::ConnectTimeout { limit }))
+}
+
+/// Sends the request over HTTP/1.1 and waits for an answer that agrees, which is yielded if there is something to read in it.
+async fn ask(
+    connection: &mut UpstreamConnection,
+    wanted: &model::Tunnel,
+    memory: &Memory,
+) -> Result<Option<Box<Message>>, AttemptError> {
+    let failed = |error: io::Error| AttemptError::ConnectFailed { reason: error.kind() };
+    tell(&mut connection.stream, &head(wanted)).await.map_err(failed)?;
+    std::future::poll_fn(|cx| connection.stream.poll_flush(cx)).await.map_err(failed)?;
+    let is_connect = wanted.method == TunnelMethod::Connect;
+    let mut answer = memory.message();
+    let agreed = agreed(connection, &mut answer, is_connect, memory).await;
+    if agreed.is_err() || is_connect && answer.leftover().is_empty() {
+        memory.give_back(answer);
+        return agreed.map(|()| None);
+    }
+    if is_connect {
+        answer.become_tunnel();
+    }
+    Ok(Some(answer))
+}
+
+/// Waits for the head of an answer with status 2xx. What an answer to CONNECT says of its length means nothing: it is read as
+/// one to HEAD. Source: RFC 9110, 9.3.6.
+async fn agreed(
+    connection: &mut UpstreamConnection,
+    answer: &mut Message,
+    is_connect: bool,
+    memory: &Memory,
+) -> Result<(), AttemptError> {
+    loop {
+        let read = answer.parse_response(is_connect);
+        match read.map_err(|fault| AttemptError::Malformed { reason: fault.to_string().into() })? {
+            true if matches!(answer.head().status(), 100 | 102..=199) => {
+                answer.skip_informational();
+                continue;
+            }
+            true if (200..300).contains(&answer.head().status()) => return Ok(()),
+            true => return Err(AttemptError::TunnelRefused { status: answer.head().status() }),
+            false => {}
+        }
+        if answer.space().is_empty() {
+            memory.enlarge(answer);
+        }
+        match std::future::poll_fn(|cx| connection.stream.poll_read(cx, answer.space())).await {
+            Ok(count @ 1..) => answer.filled(count),
+            _ => return Err(AttemptError::ClosedBeforeHead),
+        }
+    }
+}
+
+/// The request in HTTP/1.1.
+fn head(wanted: &model::Tunnel) -> Vec<u8> {
+    let (method, target) = (wanted.method.as_str(), &wanted.target);
+    let head = match wanted.method {
+        TunnelMethod::Connect => format!("{method} {target} HTTP/1.1\r\nhost: {target}\r\n\r\n"),
+        TunnelMethod::Post => {
+            format!("{method} / HTTP/1.1\r\nhost: {target}\r\ntransfer-encoding: chunked\r\n\r\n")
+        }
+    };
+    head.into_bytes()
+}
+
+/// The request in HTTP/2.
+fn request(wanted: &model::Tunnel, is_secure: bool) -> Result<Request<()>, AttemptError> {
+    let malformed = |_| AttemptError::Malformed { reason: "HTTP/2 has no form for the tunnel's target".into() };
+    let authority = Authority::try_from(&*wanted.target).map_err(|_| ()).map_err(malformed)?;
+    let mut parts = http::uri::Parts::default();
+    parts.authority = Some(authority);
+    let mut request = Request::new(());
+    *request.version_mut() = http::Version::HTTP_2;
+    if wanted.method == TunnelMethod::Post {
+        parts.scheme = Some(if is_secure { Scheme::HTTPS } else { Scheme::HTTP });
+        parts.path_and_query = Some(PathAndQuery::from_static("/"));
+        *request.method_mut() = Method::POST;
+    } else {
+        *request.method_mut() = Method::CONNECT;
+    }
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| ()).map_err(malformed)?;
+    Ok(request)
+}
+
+/// Waits for an answer with status 200: as Envoy has it, nothing else agrees in HTTP/2.
+fn poll_agreed(cx: &mut Context<'_>, stream: &mut Http2Stream) -> Poll<Result<(), AttemptError>> {
+    while stream.poll_informational(cx).is_ready() {}
+    match ready!(stream.poll_head(cx))?.status() {
+        StatusCode::OK => Poll::Ready(Ok(())),
+        status => Poll::Ready(Err(AttemptError::TunnelRefused { status: status.as_u16() })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_those_of_envoy() {
+        for (method, target, http1, http2) in [
+            (
+                TunnelMethod::Connect,
+                "shop.example:443",
+                "CONNECT shop.example:443 HTTP/1.1\r\nhost: shop.example:443\r\n\r\n",
+                "CONNECT shop.example:443",
+            ),
+            (
+                TunnelMethod::Post,
+                "[2001:db8::7]:443",
+                "POST / HTTP/1.1\r\nhost: [2001:db8::7]:443\r\ntransfer-encoding: chunked\r\n\r\n",
+                "POST https://[2001:db8::7]:443/",
+            ),
+        ] {
+            let wanted = model::Tunnel { method, target: target.into() };
+            assert_eq!(String::from_utf8(head(&wanted)).unwrap(), http1);
+            let request = request(&wanted, true).unwrap();
+            assert_eq!(format!("{} {}", request.method(), request.uri()), http2);
+        }
+    }
+}
