@@ -62,7 +62,11 @@ impl State {
     /// Has what was written sent, and notes whether the client takes it. Ready when the connection is broken.
     fn poll_send(&self, socket: &Gathered, cx: &mut Context<'_>) -> Poll<()> {
         let sent = socket.poll_send(cx);
-        if socket.is_blocked() { self.stall.set_once(WRITE_LIMIT) } else { self.stall.clear() }
+        if socket.is_blocked() {
+            self.stall.set_once(WRITE_LIMIT)
+        } else {
+            self.stall.clear()
+        }
         if let Poll::Ready(Err(_)) = sent { Poll::Ready(()) } else { Poll::Pending }
     }
 

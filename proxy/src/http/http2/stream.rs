@@ -24,7 +24,8 @@ pub(super) async fn serve(busy: Busy, request: Request<RecvStream>, response: Se
     let informer = Informer::new(response);
     let (parts, received) = request.into_parts();
     // What follows a CONNECT is no body.
-    let (body, received) = if parts.method == Method::CONNECT { (None, Some(received)) } else { (Some(received), None) };
+    let (body, received) =
+        if parts.method == Method::CONNECT { (None, Some(received)) } else { (Some(received), None) };
     let request = Request::from_parts(parts, RequestBody(body));
     let extras = Extras { upgrade, informer: informer.clone() };
     let Some(response) = unless_reset(&informer, exchange(busy, request, Some(extras))).await else { return };
