@@ -6,11 +6,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use config_model::resolve::Role;
 use tidegate::control::PortMap;
-use tidegate::pressure::MemoryLimit;
 use tidegate::process::{Gateway, GatewayOptions};
-use tidegate::telemetry::Target;
 
 use crate::strict::{self, Stop};
 
@@ -44,20 +41,11 @@ fn start() -> Running {
     let text = include_str!("gateway.yaml").replace("PORT", &port.to_string());
     std::fs::write(folder.join("main.yaml"), text).expect("a file");
     let options = GatewayOptions {
-        role: Role::Gateway,
-        config: folder,
-        namespace: "default".to_owned(),
         labels: [("app".into(), "fuzz".into())].into(),
-        admin: ([127, 0, 0, 1], 0).into(),
-        workers: 1,
-        access_log: Target::Off,
         mesh_certificates: "/nowhere".into(),
-        http10: false,
-        trusted_clients: Vec::new(),
-        memory_limit: MemoryLimit::Off,
         port_map: PortMap::new([(80, 0)]),
         drain: Duration::from_secs(1),
-        version: "fuzz".to_owned(),
+        ..GatewayOptions::new(folder)
     };
     let gateway = Gateway::start(options, None).expect("a gateway");
     let bound = gateway.status().applied().listeners.iter().find_map(|listener| listener.bound).expect("a listener");

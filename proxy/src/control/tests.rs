@@ -262,24 +262,7 @@ async fn the_next_priority_is_used_when_the_first_one_has_failed() {
 #[test]
 fn the_access_log_of_mesh_config_stands_before_that_of_the_command_line() {
     use config_model::model::{AccessLog as Log, AccessLogFormat, Format, Mesh, PathNormalization};
-    let options = GatewayOptions {
-        role: config_model::resolve::Role::Gateway,
-        config: "/".into(),
-        namespace: String::new(),
-        labels: [].into(),
-        admin: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
-        mesh_certificates: "/etc/certs".into(),
-        http10: false,
-        trusted_clients: Vec::new(),
-        memory_limit: crate::pressure::MemoryLimit::Off,
-        workers: 1,
-        access_log: Target::Stderr,
-        port_map: PortMap::default(),
-        #[cfg(feature = "http3")]
-        http3: false,
-        drain: Duration::ZERO,
-        version: String::new(),
-    };
+    let options = GatewayOptions { access_log: Target::Stderr, ..GatewayOptions::new("/") };
     let log = |file: &str| Log {
         file: (!file.is_empty()).then(|| file.to_owned()),
         format: AccessLogFormat::Text(Format::istio_default()),

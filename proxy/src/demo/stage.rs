@@ -16,7 +16,6 @@ use crate::cli::request::Request;
 use crate::cli::terminal::{DIM, HEADING, paint};
 use crate::control::PortMap;
 use crate::process::{Gateway, GatewayOptions};
-use crate::telemetry::Target;
 
 /// How long the requests of others may take once the demo ends.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -103,22 +102,11 @@ impl Stage {
 /// The gateway of a pod with Istio's usual label. One data thread is more than the demo needs.
 fn gateway_options(options: &Options, folder: &Path) -> GatewayOptions {
     GatewayOptions {
-        role: config_model::resolve::Role::Gateway,
-        config: folder.to_owned(),
-        namespace: "default".to_owned(),
-        labels: [("istio".into(), "ingressgateway".into())].into(),
         admin: options.admin,
-        mesh_certificates: "/etc/certs".into(),
-        http10: false,
-        trusted_clients: Vec::new(),
-        memory_limit: crate::pressure::MemoryLimit::Off,
-        workers: 1,
-        access_log: Target::Off,
         port_map: PortMap::new(options.port_map.iter().copied()),
-        #[cfg(feature = "http3")]
-        http3: false,
         drain: DRAIN,
         version: VERSION.to_owned(),
+        ..GatewayOptions::new(folder)
     }
 }
 

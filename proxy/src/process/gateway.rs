@@ -6,57 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use config_model::diagnostic::Diagnostic;
-use config_model::name::Labels;
-use config_model::resolve::Role;
-use ipnet::IpNet;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
-use super::{Levels, limits};
+use super::{GatewayOptions, Levels, limits};
 use crate::admin::{self, Admin, Identity};
-use crate::control::{BindError, Control, Handles, Means, PortMap, Status};
-use crate::pressure::MemoryLimit;
-use crate::telemetry::{self, Metrics};
-
-/// Everything that the command line says.
-#[derive(Debug, Clone)]
-pub struct GatewayOptions {
-    /// Which resources apply.
-    pub role: Role,
-    /// The configuration folder.
-    pub config: PathBuf,
-    /// Our namespace.
-    pub namespace: String,
-    /// Our labels, which Gateways select.
-    pub labels: Labels,
-    /// Where the admin listens; port 0 for any that is free.
-    pub admin: SocketAddr,
-    /// Data threads, at least 1.
-    pub workers: usize,
-    /// Where the access log goes, unless MeshConfig says otherwise.
-    pub access_log: telemetry::Target,
-    /// The folder of the workload's own certificate in the mesh: `cert-chain.pem`, `key.pem` and `root-cert.pem`.
-    pub mesh_certificates: PathBuf,
-    /// Whether HTTP/1.0 is served.
-    pub http10: bool,
-    /// Clients whose `x-envoy-...` fields about time-outs and retries count.
-    pub trusted_clients: Vec<IpNet>,
-    /// How much memory there is.
-    pub memory_limit: MemoryLimit,
-    /// Ports that are bound in place of the Gateways'.
-    pub port_map: PortMap,
-    /// Whether HTTP/3 is served where HTTPS is.
-    #[cfg(feature = "http3")]
-    pub http3: bool,
-    /// How long requests may take to end once we drain.
-    pub drain: Duration,
-    /// Version and commit, for `/server_info` and the metric `istio_build`.
-    pub version: String,
-}
+use crate::control::{BindError, Control, Handles, Means, Status};
+use crate::telemetry::Metrics;
 
 /// What a gateway can be told while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -318,24 +278,8 @@ mod tests {
 
     #[test]
     fn our_own_workload_is_what_our_labels_say() {
-        let mut options = GatewayOptions {
-            role: Role::Gateway,
-            config: "/etc/c".into(),
-            namespace: "edge".to_owned(),
-            labels: [("istio".into(), "ingressgateway".into())].into(),
-            admin: ([127, 0, 0, 1], 0).into(),
-            mesh_certificates: "/etc/certs".into(),
-            http10: false,
-            trusted_clients: Vec::new(),
-            memory_limit: MemoryLimit::Off,
-            workers: 1,
-            access_log: telemetry::Target::Off,
-            port_map: PortMap::default(),
-            #[cfg(feature = "http3")]
-            http3: false,
-            drain: Duration::ZERO,
-            version: "test".to_owned(),
-        };
+        let mut options = GatewayOptions::new("/etc/c");
+        "edge".clone_into(&mut options.namespace);
         let workload = own_workload(&options);
         assert_eq!((&*workload.name, &*workload.namespace, &*workload.app), ("ingressgateway", "edge", "unknown"));
         assert_eq!((&*workload.canonical_service, &*workload.canonical_revision), ("ingressgateway", "latest"));

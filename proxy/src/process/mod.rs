@@ -7,12 +7,14 @@ mod activation;
 mod gateway;
 mod limits;
 mod log;
+mod options;
 mod replace;
 mod run;
 mod summary;
 #[cfg(test)]
 mod tests;
 
-pub use gateway::{Gateway, GatewayOptions, Order, StartError};
+pub use gateway::{Gateway, Order, StartError};
 pub use log::{Levels, Log};
+pub use options::GatewayOptions;
 pub use run::run;

@@ -9,8 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tracing::level_filters::LevelFilter;
 
-use super::gateway::{Gateway, GatewayOptions, Order, StartError};
+use super::gateway::{Gateway, Order, StartError};
 use super::log::Log;
+use super::options::GatewayOptions;
 use super::replace::{Inheritance, Program, replace};
 use super::{activation, limits, summary};
 

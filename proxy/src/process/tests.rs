@@ -50,24 +50,7 @@ fn forward(resolution: &str, endpoints: &[(&str, u16)]) -> String {
 }
 
 fn options(folder: &Path, ports: &[(u16, u16)]) -> GatewayOptions {
-    GatewayOptions {
-        role: config_model::resolve::Role::Gateway,
-        config: folder.to_owned(),
-        namespace: "default".to_owned(),
-        labels: [("istio".into(), "ingressgateway".into())].into(),
-        admin: (Ipv4Addr::LOCALHOST, 0).into(),
-        mesh_certificates: "/etc/certs".into(),
-        http10: false,
-        trusted_clients: Vec::new(),
-        memory_limit: crate::pressure::MemoryLimit::Off,
-        workers: 2,
-        access_log: Target::Off,
-        port_map: PortMap::new(ports.iter().copied()),
-        #[cfg(feature = "http3")]
-        http3: false,
-        drain: Duration::from_secs(10),
-        version: "test".to_owned(),
-    }
+    GatewayOptions { workers: 2, port_map: PortMap::new(ports.iter().copied()), ..GatewayOptions::new(folder) }
 }
 
 fn folder(files: &[(&str, &str)]) -> TempDir {

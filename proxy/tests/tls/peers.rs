@@ -13,7 +13,6 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Server
 use tempfile::TempDir;
 use tidegate::control::PortMap;
 use tidegate::process::{Gateway, GatewayOptions};
-use tidegate::telemetry::Target;
 
 use super::certificates::{Authority, Pair};
 
@@ -35,22 +34,12 @@ impl Running {
         let folder = tempfile::tempdir().unwrap();
         files.iter().for_each(|(name, text)| std::fs::write(folder.path().join(name), text).unwrap());
         let mut options = GatewayOptions {
-            role: config_model::resolve::Role::Gateway,
-            config: folder.path().to_owned(),
-            namespace: "default".to_owned(),
-            labels: [("istio".into(), "ingressgateway".into())].into(),
-            admin: (Ipv4Addr::LOCALHOST, 0).into(),
             mesh_certificates: folder.path().join("mesh"),
-            http10: false,
-            trusted_clients: Vec::new(),
-            memory_limit: tidegate::pressure::MemoryLimit::Off,
             workers: 2,
-            access_log: Target::Off,
             port_map: PortMap::new([(443, 0), (80, 0)]),
             #[cfg(feature = "http3")]
             http3: true,
-            drain: Duration::from_secs(10),
-            version: "test".to_owned(),
+            ..GatewayOptions::new(folder.path())
         };
         change(&mut options);
         let gateway = Gateway::start(options, None).unwrap();
