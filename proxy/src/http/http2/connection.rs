@@ -63,9 +63,9 @@ impl State {
     fn poll_send(&self, socket: &Gathered, cx: &mut Context<'_>) -> Poll<()> {
         let sent = socket.poll_send(cx);
         if socket.is_blocked() {
-            self.stall.set_once(WRITE_LIMIT)
+            self.stall.set_once(WRITE_LIMIT);
         } else {
-            self.stall.clear()
+            self.stall.clear();
         }
         if let Poll::Ready(Err(_)) = sent { Poll::Ready(()) } else { Poll::Pending }
     }
