@@ -10,6 +10,8 @@ another file in the place of the one that it is in. What the threads do without 
     one       the same in one file
     services  1,000 Services of 10 endpoints, each with its slice in a file of its own
     pods      as files, with all 10,000 Pods in 100 files
+
+`--armed` has least request, outlier detection and warmup by a DestinationRule.
 """
 
 import argparse
@@ -33,6 +35,17 @@ spec:
   hosts: ["*"]
   gateways: [web]
   http:
+"""
+
+
+ARMED = """apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web}
+spec:
+  host: web
+  trafficPolicy:
+    loadBalancer: {simple: LEAST_REQUEST, warmup: {duration: 60s}}
+    outlierDetection: {consecutive5xxErrors: 5, maxEjectionPercent: 50}
 """
 
 
@@ -150,12 +163,15 @@ def main():
     parser.add_argument("program")
     parser.add_argument("case", choices=["files", "one", "services", "pods"])
     parser.add_argument("--change", choices=["address", "ready", "add"], default="address")
+    parser.add_argument("--armed", action="store_true")
     parser.add_argument("--changes", type=int, default=40)
     parser.add_argument("--admin", type=int, default=15900, help="a free port")
     parser.add_argument("--port", type=int, default=15980, help="another one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as path:
         files, name, text = folder(options.case, options.change)
+        if options.armed:
+            files["rule.yaml"] = ARMED
         for file, content in files.items():
             with open(os.path.join(path, file), "w") as opened:
                 opened.write(content)

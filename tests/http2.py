@@ -60,7 +60,7 @@ spec:
   hosts: ["*"]
   gateways: [web]
   http:
-  - {{match: [{{uri: {{prefix: /h2spec}}}}], route: [{{destination: {{host: s.internal, port: {{number: 83}}}}}}]}}
+  - {{match: [{{uri: {{prefix: /h2spec}}}}, {{uri: {{prefix: /old/hints}}}}], route: [{{destination: {{host: s.internal, port: {{number: 83}}}}}}]}}
   - {{match: [{{uri: {{prefix: /chat}}, method: {{exact: CONNECT}}}}], route: [{{destination: {{host: s.internal, port: {{number: 81}}}}}}]}}
   - {{match: [{{uri: {{prefix: /tunnel}}, method: {{exact: CONNECT}}}}, {{uri: {{prefix: /tunnel}}, method: {{exact: GET}}}}], route: [{{destination: {{host: s.internal, port: {{number: 80}}}}}}]}}
   - {{match: [{{uri: {{prefix: /old}}, method: {{exact: CONNECT}}}}], route: [{{destination: {{host: s.internal, port: {{number: 84}}}}}}]}}
@@ -166,6 +166,11 @@ class BackEnd:
             http.send_headers(stream, [(":status", "200"), ("content-length", "1000")])
             http.send_data(stream, b"half")
             http.reset_stream(stream, int(path.removeprefix("/broken/")))
+        elif path == "/hints":
+            http.send_headers(stream, [(":status", "100")])
+            http.send_headers(stream, [(":status", "103"), ("link", "</a.css>; rel=preload")])
+            http.send_headers(stream, [(":status", "103"), ("link", "</b.css>; rel=preload")])
+            http.send_headers(stream, [(":status", "200")], end_stream=True)
         elif path.startswith("/tunnel"):
             http.send_headers(stream, [(":status", "403" if path.endswith("/refused") else "200")], end_stream=path.endswith("/refused"))
         elif not path.endswith("/silent"):
@@ -194,6 +199,9 @@ class Plain(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
+        if self.path == "/old/hints":
+            for name in ("a", "b"):
+                self.wfile.write(f"HTTP/1.1 103 Early Hints\r\nlink: </{name}.css>; rel=preload\r\nconnection: close\r\n\r\n".encode())
         if self.headers.get("transfer-encoding"):
             while (size := int(self.rfile.readline() or b"0", 16)) > 0:
                 self.rfile.read(size + 2)
@@ -324,6 +332,29 @@ def no_request_is_lost_or_sent_twice_while_back_ends_say_goodbye(run):
             need(client.wait(h2.events.DataReceived, stream).data == b"whole", "a part of an answer")
             client.wait(h2.events.StreamEnded, stream)
     need(len(run.back_end.answered) == len(set(run.back_end.answered)) == 240, f"{len(run.back_end.answered)} answers to 240 requests")
+
+
+@check
+def informational_answers_reach_a_client_of_http2(run):
+    client = Client(run)
+    for path in ("/hints", "/old/hints"):
+        stream = client.begin(path)
+        for name in ("a", "b"):
+            told = client.wait(h2.events.InformationalResponseReceived, stream)
+            need(told.headers == [(":status", "103"), ("link", f"</{name}.css>; rel=preload")], f"{path}: {told.headers}")
+        need(client.head(stream)[":status"] == "200", "no answer")
+        need(not any(isinstance(event, h2.events.InformationalResponseReceived) for event in client.events), "more than was told")
+
+
+@check
+def a_client_of_http2_that_asks_for_leave_gets_it(run):
+    client = Client(run)
+    stream = client.begin("/h2spec", ("expect", "100-continue"), ("content-length", "3"), method="POST", ends=False)
+    told = client.wait(h2.events.InformationalResponseReceived, stream)
+    need(told.headers == [(":status", "100")], told.headers)
+    client.http.send_data(stream, b"abc", end_stream=True)
+    client.flush()
+    need(client.head(stream)[":status"] == "200", "no answer")
 
 
 @check

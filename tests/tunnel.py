@@ -4,8 +4,12 @@ expected was seen at Envoy 1.40, but for half-closed connections over HTTP/1.1, 
 
     python3 tunnel.py --target PATH [--only NAME]
 """
+import pathlib
 import re
 import socket
+import ssl
+import subprocess
+import tempfile
 import threading
 
 import h2.config
@@ -46,6 +50,7 @@ spec:
   trafficPolicy:
     connectionPool: {{tcp: {{connectTimeout: 1s}}}}
     tunnel: {{protocol: {method}, targetHost: target.example, targetPort: 443}}
+    {more}
 """
 REQUESTS = {
     "connect": b"CONNECT target.example:443 HTTP/1.1\r\nhost: target.example:443\r\n\r\n",
@@ -65,14 +70,15 @@ class Run(Gateway):
         numbers = {name: 9001 + place for place, name in enumerate(KINDS)}
         text = "".join(self.service(name, number, self.proxies[name].getsockname()[1]) for name, number in numbers.items())
         text += self.service("dead", 9005, free_port()) + self.service("subset", 9006, self.proxies["connect"].getsockname()[1])
-        super().__init__(target, {"main.yaml": text}, *numbers.values(), 9005, 9006)
-        self.numbers = {**numbers, "dead": 9005, "subset": 9006}
+        text += self.service("tls", 9007, self.proxies["connect"].getsockname()[1], "tls: {mode: SIMPLE, sni: proxy.example, insecureSkipVerify: true}")
+        super().__init__(target, {"main.yaml": text}, *numbers.values(), 9005, 9006, 9007)
+        self.numbers = {**numbers, "dead": 9005, "subset": 9006, "tls": 9007}
 
     @staticmethod
-    def service(name, number, port):
+    def service(name, number, port, more=""):
         protocol, method = KINDS.get(name, KINDS["connect"])
         subset = ", subset: own" if name == "subset" else ""
-        return SERVICE.format(name=name, number=number, port=port, protocol=protocol, method=method, subset=subset)
+        return SERVICE.format(name=name, number=number, port=port, protocol=protocol, method=method, subset=subset, more=more)
 
     def end(self):
         super().end()
@@ -194,6 +200,25 @@ def a_subset_has_its_own_tunnel_or_none(run):
     client, proxy = run.connect("subset")
     with client, proxy:
         need(read(proxy, 4) == b"ping", "as it is")
+
+
+@check
+def the_proxy_may_be_spoken_to_in_tls(run):
+    with tempfile.TemporaryDirectory() as folder:
+        key, certificate = pathlib.Path(folder, "key"), pathlib.Path(folder, "certificate")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out",
+                        certificate, "-subj", "/CN=proxy", "-days", "2"], capture_output=True, check=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+    names = []
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+    client, proxy = run.connect("tls")
+    with client, context.wrap_socket(proxy, server_side=True) as proxy:
+        need(names == ["proxy.example"], names)
+        need(read(proxy, len(REQUESTS["connect"])) == REQUESTS["connect"], "the request")
+        proxy.sendall(b"HTTP/1.1 200 OK\r\n\r\nearly")
+        need(read(proxy, 4) == b"ping", "up")
+        need(read(client, 5) == b"early", "down")
 
 
 class Proxy2:

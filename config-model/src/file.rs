@@ -22,6 +22,26 @@ pub struct ParsedFile {
     sections: Box<[ParsedSection]>,
 }
 
+/// Where the documents of a text are, and what tells each from any other: whoever reads the text again need not go through all of
+/// it. Made of that very text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline(Arc<[Outlined]>);
+
+/// The line that a document begins in, and what tells its text from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Outlined {
+    line: u32,
+    fingerprint: Fingerprint,
+}
+
+impl Outline {
+    /// That of `text`.
+    pub fn of(text: &str) -> Self {
+        let outlined = |section: Section<'_>| Outlined { line: section.line, fingerprint: fingerprint(section.text) };
+        Self(sections(text).into_iter().map(outlined).collect())
+    }
+}
+
 /// A document's place with what was made of it, to be used again while the same text stands there.
 #[derive(Debug, Clone)]
 struct ParsedSection {
@@ -34,8 +54,8 @@ struct ParsedSection {
 
 impl ParsedSection {
     /// Whether `section` is this one.
-    fn is(&self, section: Section<'_>, fingerprint: Fingerprint, ordinal: u32) -> bool {
-        self.line == section.line && self.ordinal == ordinal && self.fingerprint == fingerprint
+    fn is(&self, outlined: Outlined, ordinal: u32) -> bool {
+        self.line == outlined.line && self.ordinal == ordinal && self.fingerprint == outlined.fingerprint
     }
 }
 
@@ -57,22 +77,28 @@ impl ParsedFile {
     /// Reads `text`, the contents of the file called `name`. Documents that `previous`, the same file as it was
     /// before, has in the same place are not read again, and their resources are the same `Arc`s.
     pub fn parse(name: &str, text: &str, previous: Option<&Self>) -> Self {
+        Self::parse_outlined(name, (text, &Outline::of(text)), previous)
+    }
+
+    /// The same for a text whose outline is known.
+    pub fn parse_outlined(name: &str, (text, outline): (&str, &Outline), previous: Option<&Self>) -> Self {
         let empty = Self::default();
         let previous = previous.filter(|file| *file.name == *name).unwrap_or(&empty);
         let mut known = previous.sections.iter().peekable();
         let mut file = Self { name: Arc::from(name), ..Self::default() };
-        let (mut parsed, mut texts) = (Vec::new(), Texts::default());
-        for section in sections(text) {
+        let (mut parsed, mut texts, mut rest) = (Vec::with_capacity(outline.0.len()), Texts::default(), text);
+        for &outlined @ Outlined { line, fingerprint } in &*outline.0 {
+            let (text, behind) = rest.split_at_checked(fingerprint.0).unwrap_or((rest, ""));
+            rest = behind;
             let ordinal = u32::try_from(file.resources.len()).unwrap_or(u32::MAX);
-            let fingerprint = fingerprint(section.text);
-            while known.next_if(|known| known.line < section.line).is_some() {}
+            while known.next_if(|known| known.line < line).is_some() {}
             let found = match known.peek() {
-                Some(known) if known.is(section, fingerprint, ordinal) => Arc::clone(&known.found),
-                _ => Arc::new(read_section(&file.name, section, ordinal, &mut texts)),
+                Some(known) if known.is(outlined, ordinal) => Arc::clone(&known.found),
+                _ => Arc::new(read_section(&file.name, Section { text, line }, ordinal, &mut texts)),
             };
             file.resources.extend(found.resources.iter().cloned());
             file.diagnostics.extend(found.diagnostics.iter().cloned());
-            parsed.push(ParsedSection { fingerprint, line: section.line, ordinal, found });
+            parsed.push(ParsedSection { fingerprint, line, ordinal, found });
         }
         file.sections = parsed.into();
         file.resources.shrink_to_fit();

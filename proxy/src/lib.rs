@@ -4,6 +4,7 @@ mod admin;
 pub mod cli;
 pub mod control;
 mod demo;
+mod explain;
 mod http;
 mod listener;
 mod net;

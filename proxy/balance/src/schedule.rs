@@ -61,23 +61,26 @@ impl Schedule {
             return Self::Equal { count: weights.len() };
         }
         let mut divisor = u64::from(first);
-        for &weight in weights {
+        // Most are as the one before.
+        for (&before, &weight) in weights.iter().zip(weights.iter().skip(1)) {
+            if weight != before {
+                divisor = greatest_common_divisor(divisor, weight.into());
+            }
             if divisor == 1 {
                 break;
             }
-            divisor = greatest_common_divisor(divisor, weight.into());
         }
-        let weights: Vec<u64> = weights.iter().map(|&weight| u64::from(weight) / divisor.max(1)).collect();
+        let weights = weights.iter().map(|&weight| u64::from(weight) / divisor.max(1));
         let mut sum = 0;
         let upper_bounds: Vec<u64> = weights
-            .iter()
+            .clone()
             .map(|weight| {
                 sum += weight;
                 sum
             })
             .collect();
         let turns = if sum <= WRITTEN_CYCLE_MAX {
-            Turns::Written(write_cycle(&weights))
+            Turns::Written(write_cycle(&weights.collect::<Vec<_>>()))
         } else {
             Turns::Strided { stride: stride(sum) }
         };

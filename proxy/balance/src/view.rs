@@ -257,8 +257,11 @@ impl Builder<'_> {
     }
 
     fn healthy_group(&self, group: &GroupLayout) -> Group {
-        if self.is_any_ejected || self.warmup.is_some() {
+        if self.is_any_ejected {
             return self.group(group.members.iter().copied().filter(|&index| self.is_healthy(index)).collect());
+        }
+        if self.warmup.is_some() {
+            return self.group(Arc::clone(&group.members));
         }
         Group { number: 0, schedule: Schedule::new(&group.weights), members: Arc::clone(&group.members) }
     }
@@ -266,25 +269,36 @@ impl Builder<'_> {
     fn group(&self, members: Arc<[EntryIndex]>) -> Group {
         let entries = members.iter().filter_map(|&index| self.blocks.get(index));
         let weights: Vec<u32> = match self.warmup {
-            Some(_) => warmup::scaled(&entries.map(|entry| (entry.weight, self.warmth(entry))).collect::<Vec<_>>()),
+            Some(_) => {
+                let (mut warmth, mut weights) = (self.warmth(), Vec::with_capacity(members.len()));
+                weights.extend(entries.map(|entry| (entry.weight, warmth(entry))));
+                warmup::scaled(&weights)
+            }
             None => entries.map(|entry| entry.weight).collect(),
         };
         Group { number: 0, schedule: Schedule::new(&weights), members }
     }
 
-    /// Share of its weight that the endpoint has already.
-    fn warmth(&self, entry: &Entry) -> f64 {
-        match (self.warmup, entry.ready_since) {
-            (Some(warmup), Some(since)) => warmup::share(&warmup, self.now.saturating_duration_since(since)),
-            _ => 1.0,
+    /// What tells the share of its weight that an endpoint has already: for those that became ready together, as most do, once.
+    fn warmth(&self) -> impl FnMut(&Entry) -> f64 {
+        let mut known = (None, 1.0);
+        move |entry| {
+            if known.0 != entry.ready_since {
+                let share = match (self.warmup, entry.ready_since) {
+                    (Some(warmup), Some(since)) => warmup::share(&warmup, self.now.saturating_duration_since(since)),
+                    _ => 1.0,
+                };
+                known = (entry.ready_since, share);
+            }
+            known.1
         }
     }
 
     fn refresh_at(&self) -> Option<Instant> {
         let warmup = self.warmup?;
-        let warms = |entry: &Entry| self.warmth(entry) < 1.0;
+        let mut warmth = self.warmth();
         let step = (warmup.duration / WARMUP_STEPS).clamp(WARMUP_STEP_MIN, WARMUP_STEP_MAX);
-        self.blocks.iter().any(|(_, entry)| warms(entry)).then(|| self.now + step)
+        self.blocks.iter().any(|(_, entry)| warmth(entry) < 1.0).then(|| self.now + step)
     }
 
     fn hashed(&self, priority: &PriorityLayout, panic: bool) -> Hashed {

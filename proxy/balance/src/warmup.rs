@@ -27,7 +27,7 @@ pub(crate) fn scaled(weights: &[(u32, f64)]) -> Vec<u32> {
     let parts = (u64::from(u32::MAX) / heaviest).clamp(1, PARTS);
     let scale = |&(weight, share): &(u32, f64)| {
         let whole = u64::from(weight) * parts;
-        u32::try_from(((whole as f64 * share).round() as u64).clamp(1, whole.max(1))).unwrap_or(u32::MAX)
+        u32::try_from(((whole as f64 * share + 0.5) as u64).clamp(1, whole.max(1))).unwrap_or(u32::MAX)
     };
     weights.iter().map(scale).collect()
 }

@@ -1,10 +1,10 @@
-//! `/explain`: where a request would go, and why, by the same function that decides for traffic.
+//! `/explain`: where a request or a connection would go, and why, by the same function that decides for traffic.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use config_model::model::{ClusterTarget, Listener, Scheme};
+use config_model::model::{ClusterIndex, ClusterTarget, Endpoint, Listener, Scheme};
 use http::{Request, StatusCode, Uri};
 use routing::RequestHead;
 use routing::explain::{ClusterRules, Explanation, Inquiry, Outcome};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::answer::{self, Answer};
 use super::clusters::host_status;
 use super::{Context, parameter, wants_json};
+use crate::explain as connection;
 use crate::snapshot::Snapshot;
 
 /// What is asked. As JSON in the body, or as parameters of the query: `?method=GET&url=...&header=end-user:jason`.
@@ -23,7 +24,7 @@ use crate::snapshot::Snapshot;
 struct Question {
     #[serde(default = "get")]
     method: String,
-    /// Whole, or a path if there is a header `host`.
+    /// Whole, or a path if there is a header `host`; `tcp://` or `tls://` for a connection that is not read as HTTP.
     url: String,
     #[serde(default)]
     headers: BTreeMap<String, Values>,
@@ -48,12 +49,37 @@ pub(super) fn explain(request: &Request<Bytes>, context: &Context) -> Answer {
     let Some(snapshot) = context.status.snapshot() else {
         return answer::text(StatusCode::SERVICE_UNAVAILABLE, "no configuration is in force yet\n");
     };
-    match question(request).and_then(|question| explanation(&question, &snapshot)) {
+    let question = match question(request).and_then(|question| Ok((question.url()?, question))) {
+        Err(reason) => return answer::text(StatusCode::BAD_REQUEST, format!("{reason}\n")),
+        Ok((url, question)) if connection::is_meant(&url) => {
+            return of_connection(&question, &url, &snapshot, wants_json(request));
+        }
+        Ok((_, question)) => question,
+    };
+    match explanation(&question, &snapshot) {
         Err(reason) => answer::text(StatusCode::BAD_REQUEST, format!("{reason}\n")),
         Ok(explanation) if wants_json(request) => {
             answer::json(StatusCode::OK, &with_endpoints(&explanation, &snapshot))
         }
         Ok(explanation) => answer::text(StatusCode::OK, text(&explanation, &snapshot)),
+    }
+}
+
+/// What becomes of a connection that is not read as HTTP.
+fn of_connection(question: &Question, url: &Uri, snapshot: &Snapshot, as_json: bool) -> Answer {
+    let endpoints = |index: ClusterIndex| -> Vec<&Endpoint> {
+        let entries = snapshot.cluster(index).into_iter().flat_map(|cluster| cluster.endpoints.entries());
+        entries.map(|entry| -> &Endpoint { &entry.endpoint }).collect()
+    };
+    let told = question
+        .listener(snapshot, url)
+        .and_then(|listener| connection::explain(url, listener, (&snapshot.model, &snapshot.table), endpoints, 0));
+    match told {
+        Err(reason) => answer::text(StatusCode::BAD_REQUEST, format!("{reason}\n")),
+        Ok(told) if as_json => {
+            answer::json(StatusCode::OK, &json!({ "version": &*snapshot.version, "explanation": told }))
+        }
+        Ok(told) => answer::text(StatusCode::OK, anstream::adapter::strip_str(&told.text()).to_string()),
     }
 }
 
@@ -118,6 +144,10 @@ impl RequestHead for Head {
 }
 
 impl Question {
+    fn url(&self) -> Result<Uri, String> {
+        self.url.parse().map_err(|error| format!("the url can't be read: {error}"))
+    }
+
     fn fields(&self) -> Vec<(String, String)> {
         let values = |(name, values): (&String, &Values)| {
             let name = name.to_ascii_lowercase();
@@ -169,7 +199,7 @@ impl Question {
 }
 
 fn explanation(question: &Question, snapshot: &Snapshot) -> Result<Explanation, String> {
-    let url: Uri = question.url.parse().map_err(|error| format!("the url can't be read: {error}"))?;
+    let url = question.url()?;
     let mut head = question.head(&url)?;
     let listener = question.listener(snapshot, &url)?;
     let path = normalize(url.path().as_bytes(), snapshot.model.mesh.path_normalization)

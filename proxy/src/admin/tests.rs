@@ -168,10 +168,16 @@ fn before_the_first_configuration_there_is_nothing_to_explain() {
 
 /// A fixture with a configuration in force: two services, a split, and a Secret.
 fn configured() -> Fixture {
+    configured_with(&[])
+}
+
+/// The example with further files.
+fn configured_with(more: &[(&'static str, &str)]) -> Fixture {
     let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: edge-cert}\ntype: kubernetes.io/tls\nstringData: {tls.crt: \
                   CERTIFICATE, tls.key: very-private}\n";
     let mut files = crate::control::tests::example();
     files.push(("secret.yaml", secret.to_owned()));
+    files.extend(more.iter().map(|(name, text)| (*name, (*text).to_owned())));
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
     let (snapshot, resources) = crate::control::tests::snapshot_of(&files);
     let fixture = Fixture::new();
@@ -245,6 +251,25 @@ fn an_explanation_is_asked_for_by_a_body_or_by_parameters_and_both_mean_the_same
     assert!(text.contains(endpoints) && text.contains("\n  127.0.0.1:9003\n"), "{text}");
     let rules = &explained["clusters"]["outbound|80||b.example"];
     assert_eq!(rules["policies"], serde_json::json!(["LEAST_REQUEST"]));
+}
+
+#[test]
+fn connections_that_are_not_http_are_explained_too() {
+    let tcp = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: raw}\nspec:\n  selector: {istio: \
+               ingressgateway}\n  servers:\n  - {port: {number: 9100, name: raw, protocol: TCP}, hosts: ['*']}\n---\n\
+               apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: raw}\nspec:\n  hosts: \
+               ['*']\n  gateways: [raw]\n  tcp:\n  - route: [{destination: {host: b.example, port: {number: 80}}}]\n";
+    let fixture = configured_with(&[("tcp.yaml", tcp)]);
+    let told = fixture.ask_with("POST", "/explain?format=json", &[], r#"{"url": "tcp://10.0.0.1:9100"}"#);
+    let explained = json(&told.1);
+    assert_eq!((told.0, &explained["explanation"]["listener"]), (StatusCode::OK, &serde_json::json!("0.0.0.0:9100")));
+    let destination = &explained["explanation"]["destinations"][0];
+    assert_eq!(destination["cluster"], "outbound|80||b.example");
+    assert_eq!(destination["endpoints"].as_array().unwrap().len(), 1);
+    let (_, text) = fixture.ask("POST", "/explain?url=tcp://10.0.0.1:9100");
+    assert!(text.contains("taken ") && text.contains("\n  127.0.0.1:9003\n") && !text.contains('\u{1b}'), "{text}");
+    let (status, text) = fixture.ask("POST", "/explain?url=tcp://10.0.0.1:80");
+    assert!(status == StatusCode::BAD_REQUEST && text.contains("takes no connections but HTTP or TLS"), "{text}");
 }
 
 #[test]

@@ -3,7 +3,6 @@
 
 mod check;
 mod configuration;
-mod connection;
 mod demo;
 mod findings;
 mod gateway;

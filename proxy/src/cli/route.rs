@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use config_model::model::{ClusterTarget, Endpoint, Listener, Model, RouteConfigurationIndex};
+use config_model::model::{ClusterIndex, ClusterTarget, Endpoint, Listener, Model, RouteConfigurationIndex};
 use http::Uri;
 use routing::Table;
 use routing::explain::{ClusterRules, Explanation, Inquiry, Outcome, explain};
@@ -13,7 +13,8 @@ use serde::Serialize;
 use super::configuration::{ConfigurationArguments, Understood};
 use super::request::{self, Request};
 use super::terminal::{DIM, ERROR, paint};
-use super::{Failure, OutputFormat, Terminal, connection};
+use super::{Failure, OutputFormat, Terminal};
+use crate::explain as connection;
 
 /// Explains where a request would go: host, every rule that is passed over and why, split, subset and its endpoints
 ///
@@ -77,7 +78,10 @@ impl RouteArguments {
         let Understood { model, endpoints } = self.configuration.understand()?;
         let listener = self.listener(&model)?;
         if connection::is_meant(&self.url) {
-            let answer = connection::explain(&self.url, listener, (&model, &endpoints), self.fraction())?;
+            let of = |index: ClusterIndex| endpoints.get(index.0 as usize).into_iter().flatten().collect();
+            let answer =
+                connection::explain(&self.url, listener, (&model, &Table::compile(&model)), of, self.fraction());
+            let answer = answer.map_err(Failure)?;
             return terminal.write(&match self.output {
                 OutputFormat::Text => answer.text(),
                 OutputFormat::Json => serde_json::to_string_pretty(&answer).unwrap_or_default() + "\n",

@@ -108,7 +108,10 @@ impl Files {
         let before = file.accepted.as_ref();
         let parsed = match before {
             Some(accepted) if accepted.digest == digest => Arc::clone(&accepted.parsed),
-            _ => Arc::new(ParsedFile::parse(&name, &text.text, before.map(|accepted| &*accepted.parsed))),
+            _ => {
+                let before = before.map(|accepted| &*accepted.parsed);
+                Arc::new(ParsedFile::parse_outlined(&name, (&text.text, &text.outline), before))
+            }
         };
         if parsed.is_refused() {
             file.refusal = parsed.diagnostics.clone();

@@ -8,7 +8,6 @@ use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::Body;
 use http1::Message;
-use hyper::body::Incoming;
 use tokio::net::TcpStream;
 
 use super::pump::{Source, SourceFault};
@@ -121,7 +120,7 @@ pub(super) trait Streamed: Body<Data = Bytes, Error: Into<SourceFault>> + Unpin 
 impl<B: Body<Data = Bytes, Error: Into<SourceFault>> + Unpin> Streamed for B {}
 
 /// The body of a request on a stream. Trailers end it; HTTP/1.1 back ends don't get them.
-pub(super) struct IncomingBody<B = Incoming> {
+pub(super) struct IncomingBody<B> {
     incoming: B,
     chunk: Bytes,
     trailers: Option<HeaderMap>,

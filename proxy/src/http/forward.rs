@@ -89,11 +89,13 @@ pub(super) async fn forward<C: Client>(
     limit(exchange, times.request.unwrap_or(action.timeout));
     let mirrors = route.route.mirrors();
     let is_http2 = !exchange.wishes.upgrade && cluster.definition.protocol.is_http2(exchange.record.speaks_http2());
-    // What is known not to fit needn't be tried.
-    let fits = exchange.request.remaining() <= KEPT_MAX as u64;
-    let keeps_body = !mirrors.is_empty() || may_repeat_what_was_sent(retry, fits, is_http2);
+    let keeps_body = !exchange.request.is_complete() && {
+        // What is known not to fit needn't be tried.
+        let fits = exchange.request.remaining() <= KEPT_MAX as u64;
+        !mirrors.is_empty() || may_repeat_what_was_sent(retry, fits, is_http2)
+    };
     let local = Rc::clone(exchange.record.local());
-    let memory = if keeps_body && !exchange.request.is_complete() { local.memory.out() } else { Vec::new() };
+    let memory = if keeps_body { local.memory.out() } else { Vec::new() };
     let mut tries = Tries {
         local,
         pinned,

@@ -1,7 +1,7 @@
 //! HTTP exchanges: a request comes in, goes to a back end or is answered here, and is recorded once.
 //!
 //! An exchange is written once, against heads and bodies of [`http1`]. [`downstream`] drives it for HTTP/1.1 clients; [`http2`]
-//! brings HTTP/2's requests into the same form, and only there is it known that hyper reads and writes them. Start at
+//! brings HTTP/2's requests into the same form, and only there is it known that the h2 crate reads and writes them. Start at
 //! [`exchange::plan`] and [`forward`].
 
 mod answer;

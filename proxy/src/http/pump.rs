@@ -63,7 +63,7 @@ pub(crate) enum SourceFault {
     Broken(#[from] io::Error),
     /// It is HTTP/2's, and was reset.
     #[error(transparent)]
-    Stream(#[from] hyper::Error),
+    Stream(#[from] h2::Error),
     /// The same of a back end.
     #[error(transparent)]
     BackEnd(#[from] StreamFault),

@@ -1,5 +1,8 @@
 //! Sockets as the data path uses them: read into memory that is only borrowed when bytes are there, written by slices.
 
+mod gathered;
+mod http2;
+mod io;
 pub(crate) mod proxy_header;
 mod socket;
 mod splice;
@@ -7,6 +10,8 @@ mod stream;
 mod tls;
 mod watched;
 
+pub(crate) use gathered::Gathered;
+pub(crate) use http2::{Http2Body, Http2Tunnel, poll_room};
 pub(crate) use proxy_header::Ends;
 pub(crate) use splice::Pipe;
 pub(crate) use stream::{Liveness, Stream};

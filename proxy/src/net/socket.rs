@@ -31,16 +31,28 @@ pub(super) fn poll_receive_told(
 }
 
 /// Writes `slices`, one after another, as far as there is room.
+#[inline]
 pub(super) fn poll_send(socket: &TcpStream, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    match slices {
+        // One slice costs the kernel less than a list of them.
+        [one] => poll_call(socket, cx, one.len(), || Ok(rustix::net::send(socket, one, SendFlags::NOSIGNAL)?)),
+        _ => {
+            let length = slices.iter().map(|slice| slice.len()).sum();
+            poll_call(socket, cx, length, || Ok(rustix::io::writev(socket, slices)?))
+        }
+    }
+}
+
+/// Writes `length` bytes by `send`, as far as there is room.
+fn poll_call(
+    socket: &TcpStream,
+    cx: &mut Context<'_>,
+    length: usize,
+    send: impl Fn() -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
     loop {
-        let length = slices.iter().map(|slice| slice.len()).sum();
-        let send = || match slices {
-            // One slice costs the kernel less than a list of them.
-            [one] => Ok(rustix::net::send(socket, one, SendFlags::NOSIGNAL)?),
-            _ => Ok(rustix::io::writev(socket, slices)?),
-        };
         // Mostly there is room. What is written was read before: it is reading that lets other tasks have their turn.
-        if let Some(sent) = transfer(socket, Interest::WRITABLE, length, send) {
+        if let Some(sent) = transfer(socket, Interest::WRITABLE, length, &send) {
             return Poll::Ready(sent);
         }
         ready!(socket.poll_write_ready(cx))?;

@@ -65,6 +65,7 @@ impl Stream {
 
     /// Writes `slices`, one after another, as far as there is room. Who is told to wait comes again with the same bytes, perhaps
     /// with more behind them: TLS has made records of them already.
+    #[inline]
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(socket) => poll_send(socket, cx, slices),

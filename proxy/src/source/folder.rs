@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use config_model::file::Outline;
 use sha2::{Digest as _, Sha256};
 
 /// Bytes of one file that are read; a larger one is unreadable. Forty times what Kubernetes stores in one object.
@@ -67,19 +68,22 @@ struct Known {
 /// SHA-256: what tells contents apart.
 pub type Digest = [u8; 32];
 
-/// The text of a file, and its digest: whoever has to tell texts apart after this need not go through them again.
+/// The text of a file with its digest and outline: whoever has to tell texts or documents apart after this need not go through
+/// them again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text {
     /// The text itself.
     pub text: Arc<str>,
     /// Of its bytes.
     pub digest: Digest,
+    /// Of its documents.
+    pub outline: Outline,
 }
 
 impl<T: Into<Arc<str>>> From<T> for Text {
     fn from(text: T) -> Self {
         let text = text.into();
-        Self { digest: Sha256::digest(text.as_bytes()).into(), text }
+        Self { digest: Sha256::digest(text.as_bytes()).into(), outline: Outline::of(&text), text }
     }
 }
 

@@ -12,7 +12,7 @@ mod r#yield;
 
 pub(crate) use connect::{connect, connect_or_refuse};
 pub(crate) use connection::{Security, UpstreamConnection};
-pub(crate) use http2::{BackEndIo, Http2Pool, Http2Stream, Lease, StreamFault, acquire, acquire_tunnel};
+pub(crate) use http2::{Http2Pool, Http2Stream, Lease, StreamFault, acquire, acquire_tunnel};
 pub(crate) use outliers::report;
 pub(crate) use pool::Pool;
 pub(crate) use tunnel::Tunnel;

@@ -128,7 +128,10 @@ impl Tunnel {
                 }
                 chunks.poll(cx, connection, bytes)
             }
-            Self::Http2(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
+            Self::Http2(stream) => match stream.tunnel() {
+                Some(mut both) => Pin::new(&mut both).poll_write(cx, bytes),
+                None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            },
         }
     }
 
@@ -145,7 +148,10 @@ impl Tunnel {
                 }
                 connection.stream.poll_flush(cx)
             }
-            Self::Http2(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Self::Http2(stream) => match stream.tunnel() {
+                Some(mut both) => Pin::new(&mut both).poll_shutdown(cx),
+                None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            },
         }
     }
 

@@ -94,6 +94,7 @@ impl Memory {
     }
 
     /// Takes that back.
+    #[inline]
     pub(crate) fn give_back_out(&self, mut out: Vec<u8>) {
         if out.capacity() > 0 && out.capacity() <= OUT_KEPT_MAX {
             out.clear();

@@ -1,28 +1,19 @@
 //! One HTTP/2 connection, and the deadlines that hold for it.
 
 use std::cell::Cell;
-use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use h2::server::{Builder, Connection as Http2};
 use http1::Message;
-use hyper::server::conn::http2::Builder;
-use hyper::service::service_fn;
 
-use super::io::ClientIo;
-use super::request::{Client, into_message};
-use super::response::ResponseBody;
-use super::tunnel::Upgrade;
-use crate::http::body::Streamed;
-use crate::http::exchange::{Plan, plan, refuse};
-use crate::http::forward::{Forwarding, Outcome, forward};
-use crate::http::record::Exchange;
+use super::stream;
 use crate::listener::Connection;
-use crate::net::Stream;
+use crate::net::{Gathered, Stream};
 use crate::pressure::Pressure;
 use crate::worker::Deadline;
 
@@ -40,6 +31,8 @@ const BUFFER_MAX: usize = 64 * 1024;
 const STREAMS_MAX: u32 = 100;
 /// What may wait in memory for one connection.
 const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Streams of a client that may break the rules before its connection ends. Source: CVE-2023-44487 and those that followed it.
+const BROKEN_STREAMS_MAX: usize = 1024;
 
 /// What goes on on a connection.
 pub(in crate::http) struct State {
@@ -66,12 +59,15 @@ impl State {
         if self.parts_owed.get() == 0 { self.windows.clear() } else { self.windows.set(WRITE_LIMIT) }
     }
 
-    pub(super) fn write_blocked(&self, blocked: bool) {
-        if blocked {
+    /// Has what was written sent, and notes whether the client takes it. Ready when the connection is broken.
+    fn poll_send(&self, socket: &Gathered, cx: &mut Context<'_>) -> Poll<()> {
+        let sent = socket.poll_send(cx);
+        if socket.is_blocked() {
             self.stall.set_once(WRITE_LIMIT);
         } else {
             self.stall.clear();
         }
+        if let Poll::Ready(Err(_)) = sent { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn request_begins(&self) {
@@ -111,11 +107,6 @@ impl Busy {
         Self(Rc::clone(state))
     }
 
-    /// Another part of the same request.
-    pub(super) fn again(&self) -> Self {
-        Self::new(&self.0)
-    }
-
     /// The connection that it is on.
     pub(super) fn state(&self) -> &State {
         &self.0
@@ -142,28 +133,42 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, first: Box
     connection.local.memory.give_back(first);
     connection.deadline.set(IDLE_LIMIT);
     let state = Rc::new(State::new(connection));
-    let mut builder = Builder::new(LocalExecutor);
-    builder
+    let socket = Gathered::new(stream, ahead);
+    if let Some(http) = begin(&state, &socket).await {
+        drive(http, state, socket).await;
+    }
+}
+
+/// Exchanges the first words with a client; nothing if that doesn't come to an end.
+async fn begin(state: &State, socket: &Gathered) -> Option<Http2<Gathered, Bytes>> {
+    let mut beginning = Builder::new()
         .max_concurrent_streams(STREAMS_MAX)
-        .initial_stream_window_size(u32::from(u16::MAX))
+        .initial_window_size(u32::from(u16::MAX))
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(BUFFER_MAX)
+        .max_send_buffer_size(BUFFER_MAX)
+        .max_local_error_reset_streams(Some(BROKEN_STREAMS_MAX))
         .enable_connect_protocol()
-        .max_header_list_size(HEAD_BYTES_MAX);
-    let owner = Rc::clone(&state);
-    let service = service_fn(move |mut request| {
-        let upgrade = Upgrade::take(&mut request, &owner.connection.local);
-        exchange(Busy::new(&owner), request, upgrade)
-    });
-    let Some(io) = ClientIo::new(stream, ahead, Rc::clone(&state)) else { return };
-    let mut http = builder.serve_connection(io, service);
+        .max_header_list_size(HEAD_BYTES_MAX)
+        .handshake(socket.clone());
+    poll_fn(|cx| {
+        if state.verdict(cx).is_some() {
+            return Poll::Ready(None);
+        }
+        let begun = Pin::new(&mut beginning).poll(cx);
+        if state.poll_send(socket, cx).is_ready() { Poll::Ready(None) } else { begun.map(Result::ok) }
+    })
+    .await
+}
+
+/// Serves what comes on a connection until it has ended.
+async fn drive(mut http: Http2<Gathered, Bytes>, state: Rc<State>, socket: Gathered) {
     let mut leaving = false;
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         let verdict = state.verdict(cx);
         let idle = matches!(verdict, Some(Verdict::Idle));
         if !leaving && (state.shall_leave() || idle) {
             leaving = true;
-            Pin::new(&mut http).graceful_shutdown();
+            http.graceful_shutdown();
             if state.requests.get() == 0 {
                 // The goodbye ends with the client's answer to a PING, which may never come.
                 state.connection.deadline.set(GOODBYE_LIMIT);
@@ -172,81 +177,17 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, first: Box
         match verdict {
             Some(Verdict::Reset) => Poll::Ready(()),
             Some(Verdict::Idle) if state.connection.deadline.passed() => Poll::Ready(()),
-            _ => Pin::new(&mut http).poll(cx).map(|_| ()),
+            _ if poll_streams(&mut http, &state, cx).is_ready() => Poll::Ready(()),
+            _ => state.poll_send(&socket, cx),
         }
     })
     .await;
 }
 
-/// Serves one request, which may ask for an `upgrade`.
-pub(in crate::http) async fn exchange<B: Streamed>(
-    busy: Busy,
-    request: Request<B>,
-    upgrade: Option<Upgrade>,
-) -> Result<Response<ResponseBody<B>>, Infallible> {
-    let connection = Rc::clone(&busy.state().connection);
-    let pinned = connection.local.pin();
-    let (parts, body) = request.into_parts();
-    let (message, read) = into_message(&parts, &body, upgrade.as_ref(), &connection.local.memory);
-    let mut exchange = Exchange::begin(&connection, &pinned, message);
-    exchange.wishes.connect = upgrade.is_some();
-    if let Err(refusal) = read {
-        let made = refuse(&mut exchange, refusal).make(&mut exchange, &[]);
-        return Ok(ResponseBody::whole(made, exchange, busy));
+/// Moves frames, and begins the streams that the client opens. Ready when the connection has ended.
+fn poll_streams(http: &mut Http2<Gathered, Bytes>, state: &Rc<State>, cx: &mut Context<'_>) -> Poll<()> {
+    while let Some(Ok((request, response))) = ready!(http.poll_accept(cx)) {
+        tokio::task::spawn_local(stream::serve(Busy::new(state), request, response));
     }
-    let mut plan = plan(&connection, &pinned, &mut exchange);
-    if let Some(route) = plan.policed_route() {
-        plan = plan.after_policies(&mut exchange, route).await;
-    }
-    match plan {
-        Plan::Answer(answer, route) => {
-            let rules = route.map(|route| &route.response_headers);
-            let made = answer.make(&mut exchange, rules.as_slice());
-            Ok(ResponseBody::whole(made, exchange, busy))
-        }
-        Plan::Forward(route, destination) => {
-            let forwarding = Forwarding { pinned: &pinned, route, destination };
-            Ok(forwarded(forwarding, exchange, Client::new(&connection, body), upgrade, busy).await)
-        }
-    }
-}
-
-async fn forwarded<B: Streamed>(
-    forwarding: Forwarding<'_>,
-    mut exchange: Exchange,
-    mut client: Client<B>,
-    upgrade: Option<Upgrade>,
-    busy: Busy,
-) -> Response<ResponseBody<B>> {
-    let rules = [&forwarding.route.response_headers, &forwarding.destination.response_headers];
-    match forward(&forwarding, &mut exchange, &mut client, &rules).await {
-        Outcome::Relay(relay) if relay.response.head().status() == 101 => {
-            let response = ResponseBody::agreement(relay.response.head(), &busy);
-            if let Some(upgrade) = upgrade {
-                upgrade.begin(relay, exchange, busy);
-            }
-            response
-        }
-        Outcome::Relay(relay) => ResponseBody::relay(relay, client, exchange, busy),
-        Outcome::Answer(answer) => {
-            let made = answer.make(&mut exchange, &rules);
-            ResponseBody::whole(made, exchange, busy)
-        }
-        // hyper drops the exchange of a client that has gone, so that nobody gets this.
-        Outcome::ClientLeft => {
-            let answer = crate::http::answer::Answer::new(400, crate::telemetry::Flags::NONE, "");
-            let made = answer.make(&mut exchange, &[]);
-            ResponseBody::whole(made, exchange, busy)
-        }
-    }
-}
-
-/// Spawns on the worker's own thread.
-#[derive(Clone, Copy)]
-struct LocalExecutor;
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
+    Poll::Ready(())
 }

@@ -1,14 +1,17 @@
 //! Requests of HTTP/2 in the form of HTTP/1.1. They are read by the same parser as those that come in that form, so that no
 //! request can be more than one message to a back end. Source: RFC 9113, 8.3 and 8.2.3.
 
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
+use h2::RecvStream;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http_body::Body;
+use http_body::{Body, Frame};
 use http1::{Head, Message};
-use hyper::body::Incoming;
 
+use super::inform::Informer;
 use super::tunnel::Upgrade;
 use crate::http::attempt::Client as AttemptClient;
 use crate::http::body::{IncomingBody, Streamed};
@@ -102,16 +105,41 @@ fn push_cookies(parts: &Parts, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// The body of a request, if it has one.
+pub(in crate::http) struct RequestBody(pub(super) Option<RecvStream>);
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        let Some(stream) = &mut self.0 else { return Poll::Ready(None) };
+        if let Some(part) = ready!(stream.poll_data(cx)) {
+            let part = part?;
+            // Asked for when the part before it had gone, so that the client may send as much again.
+            stream.flow_control().release_capacity(part.len())?;
+            return Poll::Ready(Some(Ok(Frame::data(part))));
+        }
+        let trailers = ready!(stream.poll_trailers(cx))?;
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(RecvStream::is_end_stream)
+    }
+}
+
 /// The client's side of a stream.
-pub(super) struct Client<B: Streamed = Incoming> {
+pub(super) struct Client<B: Streamed> {
     body: IncomingBody<B>,
+    informer: Option<Informer>,
     deadline: Deadline,
 }
 
 impl<B: Streamed> Client<B> {
-    /// With the body of its request.
-    pub(super) fn new(connection: &Connection, body: B) -> Self {
-        Self { body: IncomingBody::new(body), deadline: Deadline::new(&connection.local.deadlines) }
+    /// With the body of its request, and what can tell the client something before its answer.
+    pub(super) fn new(connection: &Connection, body: B, informer: Option<Informer>) -> Self {
+        Self { body: IncomingBody::new(body), informer, deadline: Deadline::new(&connection.local.deadlines) }
     }
 }
 
@@ -125,13 +153,15 @@ impl<B: Streamed> AttemptClient for Client<B> {
         &mut self.body
     }
 
-    /// hyper drops the whole exchange then.
+    /// The whole exchange is dropped then.
     fn poll_left(&mut self, _: &mut Context<'_>, _: &mut Message) -> Poll<()> {
         Poll::Pending
     }
 
-    /// hyper has no way for it.
-    fn poll_inform(&mut self, _: &mut Context<'_>, _: &mut Head) -> Poll<()> {
+    fn poll_inform(&mut self, _: &mut Context<'_>, head: &mut Head) -> Poll<()> {
+        if let Some(informer) = &self.informer {
+            informer.inform(head);
+        }
         Poll::Ready(())
     }
 

@@ -3,15 +3,16 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use h2::Reason;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use http1::{Framing, Head, Message};
-use hyper::body::Incoming;
+use http1::{Framing, Head, Message, Name, Names};
 
 use super::connection::Busy;
 use super::request::Client;
+use super::tunnel::Agreement;
 use crate::http::answer::Made;
 use crate::http::attempt::Client as AttemptClient;
 use crate::http::attempt::Upload;
@@ -31,15 +32,22 @@ pub(in crate::http) enum BodyError {
     /// The back end broke it off.
     #[error(transparent)]
     Source(SourceFault),
-    /// The same, with a word for the client, which hyper finds here.
-    #[error("the back end has reset the stream")]
-    Reset(#[source] h2::Error),
+    /// The same, with a word for the client.
+    #[error("the back end has reset the stream: {0}")]
+    Reset(Reason),
     /// The route's time is up.
     #[error("the answer took longer than the route allows")]
     TimedOut,
     /// Nothing came for too long.
     #[error("no byte of the body came for too long")]
     Silent,
+}
+
+impl BodyError {
+    /// What the client's stream is reset with.
+    pub(super) fn reason(&self) -> Reason {
+        if let Self::Reset(reason) = self { *reason } else { Reason::INTERNAL_ERROR }
+    }
 }
 
 impl From<SourceFault> for BodyError {
@@ -50,7 +58,7 @@ impl From<SourceFault> for BodyError {
 }
 
 /// The body of an answer on its way to the client. When it ends, or is dropped, the exchange is over and recorded.
-pub(in crate::http) struct ResponseBody<B: Streamed = Incoming> {
+pub(in crate::http) struct ResponseBody<B: Streamed> {
     content: Content<B>,
     exchange: Option<Box<Exchange>>,
     busy: Busy,
@@ -63,6 +71,8 @@ enum Content<B: Streamed> {
     Whole(Bytes),
     /// From a back end.
     Relay(Box<Download<B>>),
+    /// No body, but bytes that go both ways.
+    Agreed(Box<Agreement>),
     /// All has been passed.
     Ended,
 }
@@ -87,14 +97,26 @@ impl<B: Streamed> ResponseBody<B> {
         head.map(|()| Self { content, exchange: Some(Box::new(exchange)), busy, owed: false })
     }
 
-    /// What a back end's agreement to an upgrade is in HTTP/2.
-    pub(super) fn agreement(head: &Head, busy: &Busy) -> Response<Self> {
-        let mut response = into_parts(head);
+    /// A back end's agreement to an upgrade.
+    pub(super) fn agreement(relay: Relay, exchange: Exchange, busy: Busy) -> Response<Self> {
+        let mut response = into_parts(relay.response.head());
         *response.status_mut() = StatusCode::OK;
-        for name in [header::CONNECTION, header::UPGRADE, header::CONTENT_LENGTH, header::SEC_WEBSOCKET_ACCEPT] {
+        for name in [header::CONTENT_LENGTH, header::SEC_WEBSOCKET_ACCEPT] {
             response.headers_mut().remove(name);
         }
-        response.map(|()| Self { content: Content::Ended, exchange: None, busy: busy.again(), owed: false })
+        let content = Content::Agreed(Box::new(Agreement::new(relay, exchange)));
+        response.map(|()| Self { content, exchange: None, busy, owed: false })
+    }
+
+    /// What a back end has agreed to, once.
+    pub(super) fn take_agreement(&mut self) -> Option<Box<Agreement>> {
+        match std::mem::replace(&mut self.content, Content::Ended) {
+            Content::Agreed(agreement) => Some(agreement),
+            content => {
+                self.content = content;
+                None
+            }
+        }
     }
 
     /// A back end's answer.
@@ -272,14 +294,23 @@ impl<B: Streamed> Download<B> {
     }
 }
 
-fn into_parts(head: &Head) -> Response<()> {
+/// Fields that only HTTP/1.1 has. Source: RFC 9113, 8.2.2.
+const OF_CONNECTIONS: Names = Names::of(&[Name::Connection, Name::OneHop, Name::TransferEncoding, Name::Upgrade]);
+
+/// A head in the form of HTTP/2. Its values share one piece of memory.
+pub(super) fn into_parts(head: &Head) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(head.status()).unwrap_or(StatusCode::BAD_GATEWAY);
+    let kept = || head.fields().filter(|field| !OF_CONNECTIONS.has(field.kind));
+    let mut values = BytesMut::with_capacity(kept().map(|field| field.value.len()).sum());
     let fields = response.headers_mut();
     fields.reserve(head.count());
-    for field in head.fields() {
+    for field in kept() {
+        values.extend_from_slice(field.value);
         // The parser lets through only what these take too.
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(field.name), HeaderValue::from_bytes(field.value)) {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(field.name), HeaderValue::from_maybe_shared(values.split().freeze()))
+        {
             fields.append(name, value);
         }
     }
@@ -293,7 +324,7 @@ impl<B: Streamed> Body for ResponseBody<B> {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.taken();
         match &mut self.content {
-            Content::Ended => Poll::Ready(None),
+            Content::Ended | Content::Agreed(_) => Poll::Ready(None),
             Content::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.content = Content::Ended;
@@ -310,7 +341,7 @@ impl<B: Streamed> Body for ResponseBody<B> {
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Ended => SizeHint::with_exact(0),
+            Content::Ended | Content::Agreed(_) => SizeHint::with_exact(0),
             Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Relay(download) => match framing_of(&download.upstream, &download.response) {
                 Framing::None => SizeHint::with_exact(0),
@@ -321,7 +352,7 @@ impl<B: Streamed> Body for ResponseBody<B> {
 }
 
 impl<B: Streamed> Drop for ResponseBody<B> {
-    /// hyper drops a body that says it has ended without asking for more; any other body was broken off by the client.
+    /// A body that says it has ended is dropped without being asked for more; any other was broken off by the client.
     fn drop(&mut self) {
         self.taken();
         if let Some(exchange) = &mut self.exchange

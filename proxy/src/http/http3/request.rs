@@ -48,7 +48,7 @@ pub(super) async fn serve(state: Rc<State>, resolver: RequestResolver<Transport,
         return End::Early;
     }
     let answering = exchange(Busy::new(&state), request.map(|()| body), None);
-    let Some(Ok(response)) = unless(&mut stopped, Box::pin(answering)).await else { return End::Early };
+    let Some(response) = unless(&mut stopped, Box::pin(answering)).await else { return End::Early };
     let Some(Some(())) = unless(&mut stopped, answer(&mut sender, response)).await else { return End::Early };
     // So that the connection doesn't end before all of it has arrived; a client that takes nothing is given up on.
     state.owed(1);

@@ -26,7 +26,6 @@ const WRITE_MAX: usize = 32 * 1024;
 pub(crate) struct TlsScratch {
     incoming: RefCell<Vec<u8>>,
     gathered: RefCell<Vec<u8>>,
-    passed: RefCell<Vec<u8>>,
     outgoing: RefCell<Outgoing>,
 }
 
@@ -173,22 +172,6 @@ impl TlsStream {
                 return Poll::Ready(Ok(count));
             }
         }
-    }
-
-    /// Reads up to `limit` bytes and hands them to `take`, which gets none at the end of what comes.
-    pub(crate) fn poll_take(
-        &mut self,
-        cx: &mut Context<'_>,
-        limit: usize,
-        take: impl FnOnce(&[u8]),
-    ) -> Poll<io::Result<()>> {
-        let scratch = Rc::clone(&self.scratch);
-        let mut passed = scratch.passed.borrow_mut();
-        passed.resize(RECORD_MAX, 0);
-        let length = limit.min(RECORD_MAX);
-        let count = ready!(self.poll_read(cx, passed.get_mut(..length).unwrap_or_default()))?;
-        take(passed.get(..count).unwrap_or_default());
-        Poll::Ready(Ok(()))
     }
 
     /// Opens records; what is in them goes to `buffer`, and the rest is kept.

@@ -13,11 +13,10 @@ use balance::{AttemptError, ConnectionGate, ConnectionPermit};
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 
-use super::io::BackEndIo;
 use super::pings::Pings;
 use super::pool::Slot;
 use super::{STREAM_WINDOW, STREAMS_BEFORE_SETTINGS, STREAMS_MAX};
-use crate::net::Stream;
+use crate::net::{Gathered, Stream};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::ClusterId;
 use crate::upstream::Security;
@@ -74,6 +73,7 @@ impl Http2Connection {
         let pool = &cluster.definition.policy().pool;
         let streams_max = pool.streams_per_connection_max.map_or(STREAMS_MAX, NonZeroU32::get);
         let local_address = stream.local_address();
+        let socket = Gathered::new(stream, Bytes::new());
         let begun = Builder::new()
             .enable_push(false)
             .initial_max_send_streams(STREAMS_BEFORE_SETTINGS)
@@ -82,7 +82,7 @@ impl Http2Connection {
             .initial_connection_window_size(STREAM_WINDOW.saturating_mul(streams_max).min((1 << 31) - 1))
             .max_send_buffer_size(STREAM_WINDOW as usize)
             .max_header_list_size(http1::HEAD_BYTES_MAX as u32)
-            .handshake(BackEndIo(stream))
+            .handshake(socket.clone())
             .await;
         let (requests, mut connection) = begun.map_err(|_error| AttemptError::ClosedUnsent)?;
         local.shard.borrow_mut().upstream_connection_opened(&cluster.metrics);
@@ -102,7 +102,7 @@ impl Http2Connection {
             cluster: cluster.metrics.clone(),
         });
         let pings = Pings::new(connection.ping_pong(), pool.pings);
-        tokio::task::spawn_local(drive(connection, pings, Rc::downgrade(&own), Rc::downgrade(slot)));
+        tokio::task::spawn_local(drive((connection, socket), pings, Rc::downgrade(&own), Rc::downgrade(slot)));
         Ok(own)
     }
 
@@ -207,7 +207,7 @@ impl Drop for Lease {
 
 /// Moves what goes over a connection until it has ended.
 async fn drive(
-    mut connection: Connection<BackEndIo<Stream>, Bytes>,
+    (mut connection, socket): (Connection<Gathered, Bytes>, Gathered),
     mut pings: Option<Pings>,
     owner: Weak<Http2Connection>,
     slot: Weak<Slot>,
@@ -223,7 +223,10 @@ async fn drive(
             is_settled = true;
             slot.upgrade().inspect(|slot| slot.changed.notify_waiters());
         }
-        ended
+        match socket.poll_send(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            _ => ended,
+        }
     })
     .await;
     if let Some(owner) = owner.upgrade() {

@@ -38,9 +38,9 @@ impl From<h2::Error> for StreamFault {
 impl StreamFault {
     /// The word of the back end that a client of HTTP/2 is told when it has cut an answer: those that say something of the call
     /// itself. All others are between us and the back end.
-    pub(crate) fn for_client(self) -> Option<h2::Error> {
+    pub(crate) fn for_client(self) -> Option<Reason> {
         match self {
-            Self::Reset(reason @ (Reason::CANCEL | Reason::ENHANCE_YOUR_CALM)) => Some(reason.into()),
+            Self::Reset(reason @ (Reason::CANCEL | Reason::ENHANCE_YOUR_CALM)) => Some(reason),
             _ => None,
         }
     }

@@ -1,9 +1,8 @@
 //! HTTP/2 to back ends, by the h2 crate: one connection per worker and endpoint, and more of them only when its streams run
-//! out. Nothing else knows of that crate. Start at [`Http2Pool::lease`] and [`Http2Stream::begin`].
+//! out. Start at [`Http2Pool::lease`] and [`Http2Stream::begin`].
 
 mod connection;
 mod fault;
-mod io;
 mod open;
 mod pings;
 mod pool;
@@ -13,7 +12,6 @@ use std::time::Duration;
 
 pub(crate) use connection::Lease;
 pub(crate) use fault::StreamFault;
-pub(crate) use io::BackEndIo;
 pub(crate) use open::{acquire, acquire_tunnel};
 pub(crate) use pool::Http2Pool;
 pub(crate) use stream::Http2Stream;

@@ -5,22 +5,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use balance::AttemptError;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
+use h2::SendStream;
 use h2::client::ResponseFuture;
-use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 
 use super::connection::Lease;
 use super::fault::StreamFault;
+use crate::net::{Http2Body, Http2Tunnel, poll_room};
 
 /// A request under way. Dropped before its answer has ended, it is reset with CANCEL.
 pub(crate) struct Http2Stream {
     sender: SendStream<Bytes>,
     answer: Answer,
-    /// What is here of the answer's body.
-    chunk: Bytes,
-    trailers: Option<HeaderMap>,
-    has_ended: bool,
     /// Whether the answer had ended with its head.
     is_bodiless: bool,
     lease: Lease,
@@ -28,7 +25,7 @@ pub(crate) struct Http2Stream {
 
 enum Answer {
     Awaited(ResponseFuture),
-    Begun(RecvStream),
+    Begun(Http2Body),
 }
 
 impl Http2Stream {
@@ -44,15 +41,7 @@ impl Http2Stream {
             _ => AttemptError::ClosedUnsent,
         })?;
         let answer = Answer::Awaited(answer);
-        Ok(Box::new(Self {
-            sender,
-            answer,
-            chunk: Bytes::new(),
-            trailers: None,
-            has_ended: false,
-            is_bodiless: false,
-            lease,
-        }))
+        Ok(Box::new(Self { sender, answer, is_bodiless: false, lease }))
     }
 
     /// Our end of its connection.
@@ -82,44 +71,42 @@ impl Http2Stream {
         match ready!(Pin::new(answer).poll(cx)) {
             Ok(response) => {
                 let (head, body) = response.into_parts();
-                self.has_ended = body.is_end_stream();
-                self.is_bodiless = self.has_ended;
-                self.answer = Answer::Begun(body);
+                self.is_bodiless = body.is_end_stream();
+                self.answer = Answer::Begun(Http2Body::new(body));
                 Poll::Ready(Ok(Response::from_parts(head, ())))
             }
             Err(error) => Poll::Ready(Err(StreamFault::from(error).before_head(self.lease.was_idle))),
         }
     }
 
+    fn body(&self) -> Option<&Http2Body> {
+        if let Answer::Begun(body) = &self.answer { Some(body) } else { None }
+    }
+
+    fn body_mut(&mut self) -> Option<&mut Http2Body> {
+        if let Answer::Begun(body) = &mut self.answer { Some(body) } else { None }
+    }
+
     /// What is here of the answer's body.
     pub(crate) fn data(&self) -> &[u8] {
-        &self.chunk
+        self.body().map_or(&[], Http2Body::data)
     }
 
     /// Notes that so much of it has gone: the back end may send as much again.
     pub(crate) fn consume(&mut self, count: usize) {
-        let count = count.min(self.chunk.len());
-        self.chunk.advance(count);
-        self.release(count);
+        if let Some(body) = self.body_mut() {
+            body.consume(count);
+        }
     }
 
     /// All that is here of the answer's body.
     pub(crate) fn take(&mut self) -> Bytes {
-        let chunk = std::mem::take(&mut self.chunk);
-        self.release(chunk.len());
-        chunk
-    }
-
-    fn release(&mut self, count: usize) {
-        if let Answer::Begun(body) = &mut self.answer {
-            // Fails only for more than has come.
-            let _ = body.flow_control().release_capacity(count);
-        }
+        self.body_mut().map(Http2Body::take).unwrap_or_default()
     }
 
     /// Whether nothing follows what is here.
     pub(crate) fn has_ended(&self) -> bool {
-        self.has_ended
+        self.body().is_some_and(Http2Body::has_ended)
     }
 
     /// Whether the answer had no body.
@@ -129,41 +116,25 @@ impl Http2Stream {
 
     /// The trailers, if the answer has ended with any.
     pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
-        self.trailers.as_ref()
+        self.body()?.trailers()
     }
 
     /// Waits until more of the body is here, or its end is known.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamFault>> {
-        let Answer::Begun(body) = &mut self.answer else { return Poll::Pending };
-        while self.chunk.is_empty() && !self.has_ended {
-            match ready!(body.poll_data(cx)) {
-                Some(data) => {
-                    self.chunk = data?;
-                    self.has_ended = body.is_end_stream();
-                }
-                None => {
-                    self.trailers = ready!(body.poll_trailers(cx))?;
-                    self.has_ended = true;
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
+        let Some(body) = self.body_mut() else { return Poll::Pending };
+        body.poll_fill(cx).map_err(StreamFault::from)
+    }
+
+    /// The stream as a tunnel, if the back end has agreed to it.
+    pub(crate) fn tunnel(&mut self) -> Option<Http2Tunnel<'_>> {
+        let Answer::Begun(body) = &mut self.answer else { return None };
+        Some(Http2Tunnel::new(&mut self.sender, body))
     }
 
     /// Waits for room for some of `wanted` bytes of the request's body; never zero.
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, StreamFault>> {
-        self.sender.reserve_capacity(wanted);
-        loop {
-            let room = self.sender.capacity();
-            if room > 0 {
-                return Poll::Ready(Ok(room.min(wanted)));
-            }
-            match ready!(self.sender.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(error.into())),
-                None => return Poll::Ready(Err(StreamFault::Closed)),
-            }
-        }
+        let room = ready!(poll_room(&mut self.sender, cx, wanted));
+        Poll::Ready(room.ok_or(StreamFault::Closed).and_then(|room| Ok(room?)))
     }
 
     /// Sends a part of the request's body, for which there is room. `ends` says that nothing follows.

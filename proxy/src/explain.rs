@@ -1,15 +1,15 @@
-//! `route tcp://...` and `route tls://...`: where a connection would go that is not read as HTTP, and why.
+//! Where a connection would go that is not read as HTTP, and why: for `route` and `/explain`, which are asked of `tcp://...`
+//! and `tls://...`. Start at [`explain`].
 
 use std::net::IpAddr;
 
-use config_model::model::{ClusterName, Endpoint, Listener, Model, Tunnel};
+use config_model::model::{ClusterIndex, ClusterName, ClusterTarget, Endpoint, Listener, Model, Tunnel};
 use config_model::origin::Origin;
 use http::Uri;
 use routing::Table;
 use serde::Serialize;
 
-use super::terminal::{DIM, ERROR, paint};
-use super::{Failure, words};
+use crate::cli::terminal::{DIM, ERROR, paint};
 
 /// What becomes of a connection.
 #[derive(Debug, Serialize)]
@@ -41,7 +41,7 @@ struct Share<'m> {
     share: f64,
     /// Whether the draw falls on it.
     chosen: bool,
-    endpoints: &'m [Endpoint],
+    endpoints: Vec<&'m Endpoint>,
 }
 
 /// Whether `url` stands for a connection, not for a request.
@@ -49,24 +49,25 @@ pub(crate) fn is_meant(url: &Uri) -> bool {
     matches!(url.scheme_str(), Some("tcp" | "tls"))
 }
 
-/// Explains a connection to `url` that comes in at `listener`; `draw` is a fraction of 2^64.
+/// Explains a connection to `url` that comes in at `listener`; `table` is made of `model`, and `draw` is a fraction of 2^64.
+///
+/// # Errors
+/// If the listener takes no such connection; in words, with the cure.
 pub(crate) fn explain<'m>(
     url: &Uri,
     listener: &Listener,
-    (model, endpoints): (&'m Model, &'m [Vec<Endpoint>]),
+    (model, table): (&'m Model, &Table),
+    endpoints_of: impl Fn(ClusterIndex) -> Vec<&'m Endpoint>,
     draw: u64,
-) -> Result<Answer<'m>, Failure> {
+) -> Result<Answer<'m>, String> {
     let host = url.host().unwrap_or("").trim_matches(['[', ']']).to_ascii_lowercase();
     let wanted = host.parse::<IpAddr>().unwrap_or(listener.address.ip());
     let name = (url.scheme_str() == Some("tls") && !host.is_empty()).then_some(&*host);
     let port = listener.address.port();
     let proxy = listener.tcp_for(wanted, name).ok_or_else(|| match name {
-        Some(name) => Failure(format!("port {port} passes no TLS for {name:?} on")),
-        None => {
-            Failure(format!("port {port} takes no connections but HTTP or TLS; ask for http://, https:// or tls://"))
-        }
+        Some(name) => format!("port {port} passes no TLS for {name:?} on"),
+        None => format!("port {port} takes no connections but HTTP or TLS; ask for http://, https:// or tls://"),
     })?;
-    let table = Table::compile(model);
     let routes = table.tcp(proxy).into_iter().flat_map(|entry| entry.routes());
     let mut looked = Vec::new();
     let mut taken = None;
@@ -88,13 +89,12 @@ pub(crate) fn explain<'m>(
     let destinations = taken.and_then(|entry| model_route(model, &entry.route.id, proxy.0));
     let total: u64 = destinations.iter().flat_map(|route| &route.destinations).map(|to| u64::from(to.weight)).sum();
     let shares = destinations.iter().flat_map(|route| &route.destinations).enumerate().filter_map(|(place, to)| {
-        let (cluster, exists) = words::cluster_name(&to.cluster, model)?;
-        let of_cluster = match &to.cluster {
-            config_model::model::ClusterTarget::Known(index) => endpoints.get(index.0 as usize),
-            config_model::model::ClusterTarget::Missing(_) => None,
+        let (cluster, exists, endpoints) = match &to.cluster {
+            ClusterTarget::Known(index) => (&model.clusters.get(index.0 as usize)?.name, true, endpoints_of(*index)),
+            ClusterTarget::Missing(name) => (name, false, Vec::new()),
         };
         let share = f64::from(to.weight) / total.max(1) as f64;
-        Some(Share { cluster, exists, share, chosen: place == chosen, endpoints: of_cluster.map_or(&[], |all| all) })
+        Some(Share { cluster, exists, share, chosen: place == chosen, endpoints })
     });
     let tunnel = destinations.and_then(|route| route.tunnel.as_deref());
     let (destinations, listener) = (shares.collect(), listener.address.to_string());
@@ -106,7 +106,7 @@ fn model_route<'m>(model: &'m Model, id: &str, proxy: u32) -> Option<&'m config_
 }
 
 impl Answer<'_> {
-    /// In words.
+    /// In words, with colours.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("{} at {}\n\n", self.connection.trim_end_matches('/'), self.listener);
         for looked in &self.routes {
@@ -126,7 +126,7 @@ impl Answer<'_> {
             if !share.exists {
                 text += &format!("  {}\n", paint(ERROR, "does not exist: the connection is closed"));
             }
-            for endpoint in share.endpoints {
+            for endpoint in &share.endpoints {
                 text += &format!("  {}\n", endpoint.address);
             }
         }

@@ -1,0 +1,88 @@
+//! One stream of a client, from its request to the end of its answer.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::{Method, Request, Response};
+use http_body::Body;
+
+use super::connection::Busy;
+use super::exchange::{Extras, exchange};
+use super::inform::Informer;
+use super::request::RequestBody;
+use super::response::ResponseBody;
+use super::tunnel::Upgrade;
+use crate::net::poll_room;
+
+/// Serves a stream to its end. An exchange that the client breaks off is dropped.
+pub(super) async fn serve(busy: Busy, request: Request<RecvStream>, response: SendResponse<Bytes>) {
+    let upgrade = Upgrade::of(&request, &busy.state().connection.local);
+    let informer = Informer::new(response);
+    let (parts, received) = request.into_parts();
+    // What follows a CONNECT is no body.
+    let (body, received) =
+        if parts.method == Method::CONNECT { (None, Some(received)) } else { (Some(received), None) };
+    let request = Request::from_parts(parts, RequestBody(body));
+    let extras = Extras { upgrade, informer: informer.clone() };
+    let Some(response) = unless_reset(&informer, exchange(busy, request, Some(extras))).await else { return };
+    let (head, mut body) = response.into_parts();
+    let ends = body.is_end_stream();
+    let begun = informer.response().borrow_mut().send_response(Response::from_parts(head, ()), ends);
+    let Ok(sender) = begun else {
+        informer.response().borrow_mut().send_reset(Reason::INTERNAL_ERROR);
+        return;
+    };
+    match (body.take_agreement(), received) {
+        (Some(agreement), Some(received)) => agreement.pass(sender, received).await,
+        _ if ends => {}
+        _ => send(body, sender).await,
+    }
+}
+
+/// What comes of `answering`; nothing if the client resets the stream before.
+async fn unless_reset<T>(informer: &Informer, answering: impl Future<Output = T>) -> Option<T> {
+    let mut answering = pin!(answering);
+    poll_fn(|cx| match answering.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending => informer.response().borrow_mut().poll_reset(cx).map(|_| None),
+    })
+    .await
+}
+
+/// Sends the body of an answer as fast as the client takes it.
+async fn send(mut body: ResponseBody<RequestBody>, mut sender: SendStream<Bytes>) {
+    poll_fn(|cx| {
+        loop {
+            if !ready!(poll_client(&mut sender, cx)) {
+                return Poll::Ready(());
+            }
+            // What can't be sent is for a client that has gone, which shows above.
+            let sent = match ready!(Pin::new(&mut body).poll_frame(cx)) {
+                None => sender.send_data(Bytes::new(), true),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(part) => sender.send_data(part, body.is_end_stream()),
+                    Err(frame) => sender.send_trailers(frame.into_trailers().unwrap_or_default()),
+                },
+                Some(Err(error)) => {
+                    sender.send_reset(error.reason());
+                    return Poll::Ready(());
+                }
+            };
+            if sent.is_err() || body.is_end_stream() {
+                return Poll::Ready(());
+            }
+        }
+    })
+    .await;
+}
+
+/// Waits until the client has room for more; not so when it has gone.
+fn poll_client(sender: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<bool> {
+    let has_room = matches!(ready!(poll_room(sender, cx, 1)), Some(Ok(_)));
+    // Asked each time, so that a reset wakes who waits for the back end.
+    Poll::Ready(has_room && sender.poll_reset(cx).is_pending())
+}
