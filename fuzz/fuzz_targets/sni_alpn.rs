@@ -27,6 +27,8 @@ fuzz_target!(|bytes: &[u8]| {
         && let Ok(Some(accepted)) = acceptor.accept()
         && let Some(other) = accepted.client_hello().server_name()
     {
-        assert_eq!(name.as_deref(), Some(&*other.to_ascii_lowercase()));
+        // RFC 6066, 3 has no dot at the end. rustls drops one that is there; we keep what was sent, which no host matches.
+        let name = name.as_deref().map(|name| name.strip_suffix('.').unwrap_or(name));
+        assert_eq!(name, Some(&*other.to_ascii_lowercase()));
     }
 });

@@ -118,7 +118,9 @@ pub(super) async fn forward<C: Client>(
     if let Some(body) = tries.kept.whole().filter(|_| !mirrors.is_empty()) {
         mirror::send_copies(mirrors, exchange, tries.target, body);
     }
-    tries.local.memory.give_back_out(tries.kept.into_bytes());
+    if keeps_body {
+        tries.local.memory.give_back_out(tries.kept.into_bytes());
+    }
     outcome.map_or_else(|outcome| outcome, |(relay, took)| received(relay, took, exchange, rules))
 }
 
