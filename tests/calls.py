@@ -160,12 +160,18 @@ def our_own_errors_are_errors_of_grpc(run):
 
 @check
 def the_time_of_a_call_is_told_to_the_server_and_ends_it(run):
-    began = time.monotonic()
-    parts = call(run, "unary_stream", "Wait")(b"", timeout=0.5)
-    need(next(parts) == b"begun", "not begun")
-    failed = error(lambda: next(parts))
-    # The client has the same time, and its clock may be the one that is behind.
-    need(failed.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL), failed)
+    # Client and gateway have the same time: a client that the machine leaves waiting hears of its end from the gateway. And the
+    # server's library tells by another clock than it counts by.
+    for _ in range(5):
+        run.server.left.clear()
+        run.server.remaining.clear()
+        began = time.monotonic()
+        parts = call(run, "unary_stream", "Wait")(b"", timeout=0.5)
+        need(next(parts) == b"begun", "not begun")
+        failed = error(lambda: next(parts))
+        if failed.code() != grpc.StatusCode.INTERNAL and run.server.remaining[0] <= 0.5:
+            break
+    need(failed.code() == grpc.StatusCode.DEADLINE_EXCEEDED, failed)
     need(0.4 < time.monotonic() - began < 5, "not in time")
     need(0 < run.server.remaining[0] <= 0.5, f"the server has {run.server.remaining}")
     need(run.server.left.wait(5), "the server hasn't heard of it")

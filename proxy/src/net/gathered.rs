@@ -52,9 +52,7 @@ impl Socket {
         while !self.out.is_empty() {
             ready!(self.poll_send_with(cx, &[]))?;
         }
-        let flushed = self.stream.poll_flush(cx);
-        self.is_blocked |= flushed.is_pending();
-        flushed
+        self.stream.poll_flush(cx)
     }
 
     /// Sends what was written and `slices` behind it; yields how much of these.

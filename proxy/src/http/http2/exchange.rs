@@ -31,8 +31,7 @@ pub(in crate::http) async fn exchange<B: Streamed>(
     let connection = Rc::clone(&busy.state().connection);
     let pinned = connection.local.pin();
     let (parts, body) = request.into_parts();
-    let (upgrade, informer) = extras.map(|extras| (extras.upgrade, extras.informer)).unzip();
-    let upgrade = upgrade.flatten();
+    let (upgrade, informer) = extras.map_or((None, None), |extras| (extras.upgrade, Some(extras.informer)));
     let (message, read) = into_message(&parts, &body, upgrade.as_ref(), &connection.local.memory);
     let mut exchange = Exchange::begin(&connection, &pinned, message);
     exchange.wishes.connect = upgrade.is_some();

@@ -71,8 +71,7 @@ async fn answer(
     sender: &mut RequestStream<Sender<Bytes>, Bytes>,
     response: Response<ResponseBody<RequestBody>>,
 ) -> Option<()> {
-    let (mut head, mut body) = response.into_parts();
-    OF_CONNECTIONS.iter().for_each(|name| while head.headers.remove(name).is_some() {});
+    let (head, mut body) = response.into_parts();
     sender.send_response(Response::from_parts(head, ())).await.ok()?;
     while let Some(frame) = std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await {
         match frame.ok()?.into_data() {
