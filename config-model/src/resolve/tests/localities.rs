@@ -109,6 +109,7 @@ fn priorities_are_by_nearness_and_have_no_gaps() {
         (vec!["locality: r2/z1/s1", "locality: r1/z2/s1", "locality: r2/z2"], "0@1 1@0 2@1"),
         (vec!["locality: r2/z1/s1", "weight: 1"], "0@0 1@0"),
         (vec!["labels: {istio-locality: r1.z1.s1}", "weight: 1"], "0@0 1@1"),
+        (vec!["labels: {topology.istio.io/locality: r1.z1.s1, istio-locality: r2}", "locality: r2"], "0@0 1@1"),
     ];
     for (places, want) in table {
         assert_eq!(ranked(EJECTS, &at(&places)), want, "{places:?}");
