@@ -25,7 +25,11 @@ pub(super) fn rewrite_head(
         reframe(head, framing);
     }
     match authority {
-        Some(authority) => head.set(b"host", authority.as_bytes()),
+        Some(authority) => {
+            head.set(b"host", authority.as_bytes());
+            head.append(b"x-envoy-original-host", target.authority());
+            record.host_rewritten();
+        }
         None if target.is_absolute() => head.set(b"host", target.authority()),
         None => {}
     }
