@@ -139,7 +139,9 @@ impl ResponseFlag {
 pub enum Report {
     /// The endpoint answered; of gRPC the status that its own is mapped to.
     Answer(u16),
-    /// No answer: refused, broken off, or not understood. Counts as 503 unless failures of both origins are told apart.
+    /// No connection: refused, or not in time. Counts as 503 unless failures of both origins are told apart.
+    Unreached,
+    /// No answer over a connection: broken off, or not understood. Counts as `Unreached`.
     NoAnswer,
     /// No answer in time: as `NoAnswer`, but a 504.
     TimedOut,
@@ -177,6 +179,7 @@ impl AttemptOutcome {
             Self::Failed(
                 AttemptError::PerTryTimeout { .. } | AttemptError::RequestTimeout { .. } | AttemptError::Stalled { .. },
             ) => Report::TimedOut,
+            Self::Failed(error) if error.phase() == Phase::Connect => Report::Unreached,
             Self::Failed(_) => Report::NoAnswer,
         }
     }
@@ -402,7 +405,7 @@ mod tests {
             (answered(200, Some(77)), Report::Answer(500)),
             (failed(AttemptError::ClosedBeforeHead), Report::NoAnswer),
             (failed(AttemptError::CutBody), Report::NoAnswer),
-            (failed(AttemptError::ConnectTimeout { limit }), Report::NoAnswer),
+            (failed(AttemptError::ConnectTimeout { limit }), Report::Unreached),
             (failed(AttemptError::PerTryTimeout { limit }), Report::TimedOut),
             (failed(AttemptError::RequestTimeout { limit }), Report::TimedOut),
             (failed(AttemptError::Overflow), Report::Nothing),
