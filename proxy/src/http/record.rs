@@ -11,10 +11,12 @@ use std::time::{Duration, Instant, SystemTime};
 use balance::{ActiveRequest, Entry, EntryIndex};
 use config_model::model::{ClusterIndex, Command, Scheme};
 use http::Version;
+use http::header::HOST;
 use http1::{Head, Message, Name};
 use routing::headers::Values;
 use routing::{DestinationEntry, DestinationIndex, RouteEntry, RouteIndex, VirtualHostEntry};
 
+use super::forwarded::Forwarded;
 use super::head::Wishes;
 use super::policy::Rare;
 use super::pump::SILENCE_LIMIT;
@@ -90,6 +92,8 @@ pub(super) struct Record {
     route: Option<RouteIndex>,
     attempts: u32,
     words: Option<Box<Words>>,
+    /// What proxies in front of us say of it, if they are believed.
+    pub(super) forwarded: Option<Box<Forwarded>>,
 }
 
 /// What only log lines and header formats want to know; kept if there is either.
@@ -97,6 +101,7 @@ struct Words {
     start: SystemTime,
     virtual_host: Option<Box<str>>,
     is_path_rewritten: bool,
+    is_host_rewritten: bool,
     response_headers: CapturedHeaders,
     transport_failure: Option<String>,
     upstream_local_address: Option<SocketAddr>,
@@ -153,6 +158,7 @@ impl Record {
                 start: SystemTime::now(),
                 virtual_host: None,
                 is_path_rewritten: false,
+                is_host_rewritten: false,
                 response_headers: CapturedHeaders::default(),
                 transport_failure: None,
                 upstream_local_address: None,
@@ -182,6 +188,7 @@ impl Record {
             route: None,
             attempts: 0,
             words: is_logged.then(words),
+            forwarded: None,
         }
     }
 
@@ -221,9 +228,17 @@ impl Record {
         self.connection.http3_port()
     }
 
-    /// By its listener.
+    /// The client, as far as it is known: whoever the proxies in front of us have seen, if they are believed.
+    pub(super) fn client(&self) -> SocketAddr {
+        self.forwarded
+            .as_ref()
+            .map_or(self.connection.peer, |forwarded| forwarded.client.unwrap_or(self.connection.peer))
+    }
+
+    /// By its listener, or by the proxies in front of us.
     pub(super) fn scheme(&self) -> Scheme {
-        self.connection.scheme()
+        let forwarded = self.forwarded.as_ref().and_then(|forwarded| forwarded.scheme);
+        forwarded.unwrap_or_else(|| self.connection.scheme())
     }
 
     /// Something has happened that the log tells with a flag.
@@ -287,6 +302,13 @@ impl Record {
     pub(super) fn path_rewritten(&mut self) {
         if let Some(words) = &mut self.words {
             words.is_path_rewritten = true;
+        }
+    }
+
+    /// The back end sees another host than was asked for.
+    pub(super) fn host_rewritten(&mut self) {
+        if let Some(words) = &mut self.words {
+            words.is_host_rewritten = true;
         }
     }
 
@@ -400,6 +422,7 @@ impl Record {
         let cluster = self.cluster_runtime();
         let endpoint = self.endpoint.as_ref().and_then(|(index, _)| cluster?.endpoint(*index));
         let route = self.route.and_then(|index| self.pinned.snapshot.table.routes().get(index.0 as usize));
+        let rewritten_host = if words.is_host_rewritten { request.first(&HOST) } else { None };
         let protocol = match self.connection.protocol() {
             #[cfg(feature = "http3")]
             Protocol::Http3 => Version::HTTP_3,
@@ -412,8 +435,8 @@ impl Record {
             method: texts.method,
             path: &texts.path,
             original_path: words.is_path_rewritten.then_some(&*texts.path),
-            authority: texts.authority,
-            scheme: self.connection.scheme().as_str(),
+            authority: rewritten_host.unwrap_or(texts.authority),
+            scheme: self.scheme().as_str(),
             request_headers: request,
             response_headers: response,
             response_trailers: NO_HEADERS,
@@ -434,7 +457,7 @@ impl Record {
             upstream_local_address: words.upstream_local_address,
             attempt_count: self.attempts,
             downstream_local_address: Some(self.connection.here),
-            downstream_remote_address: Some(self.connection.peer),
+            downstream_remote_address: Some(self.client()),
             downstream_direct_remote_address: Some(self.connection.peer),
             server_name: self.connection.tls().and_then(|tls| tls.server_name.as_deref()),
             route_name: route.and_then(|route| route.route.name.as_deref()),
