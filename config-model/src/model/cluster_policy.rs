@@ -73,7 +73,7 @@ impl LocalityPolicy {
     }
 }
 
-/// What zones are balanced by. Source: `zoneAwareLbSetting`; Envoy: `ZoneAwareLbConfig`.
+/// What zones are balanced by. Source: `zoneAwareLbSetting`; Envoy: `ZoneAwareLbConfig`, which needn't be set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ZoneAware {
     /// The order of other regions, perhaps after labels.
@@ -98,8 +98,8 @@ pub struct OwnService {
     pub port: u16,
 }
 
-/// What makes an endpoint near: labels first, then localities.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// What makes an endpoint near: labels first, then localities. Without either all are as near.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Failover {
     /// `failoverPriority`: names of labels and the values that count as near, which are the proxy's own unless the setting
     /// names one. Endpoints go by the number of leading labels that are equal. Empty unless set.

@@ -1,5 +1,5 @@
 //! Where workloads are, and which of them are near.
-//! Source: Istio, `locality` of endpoints, labels `istio-locality` and `topology.*`, `LocalityLoadBalancerSetting`. Start at
+//! Source: Istio, `locality` of endpoints, labels `topology.*` and `istio-locality`, `LocalityLoadBalancerSetting`. Start at
 //! [`level`].
 
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::model::{Failover, Locality, Nearness};
 use crate::name::Labels;
 
-/// The label whose value is a locality, dots for slashes.
-const LOCALITY: &str = "istio-locality";
+/// The labels whose value is a locality, dots for slashes: the first that is there counts.
+const LOCALITY: [&str; 2] = ["topology.istio.io/locality", "istio-locality"];
 const REGION: &str = "topology.kubernetes.io/region";
 const ZONE: &str = "topology.kubernetes.io/zone";
 const SUBZONE: &str = "topology.istio.io/subzone";
@@ -30,7 +30,7 @@ pub(super) fn parse(text: &str) -> Locality {
 
 /// The locality that the label for it gives, in which dots stand for slashes.
 pub(super) fn of_label(labels: &Labels) -> Option<Locality> {
-    let text = labels.get(LOCALITY).filter(|text| !text.is_empty())?;
+    let text = LOCALITY.iter().find_map(|label| labels.get(*label)).filter(|text| !text.is_empty())?;
     Some(if text.contains('/') { parse(text) } else { parse(&text.replace('.', "/")) })
 }
 
@@ -134,9 +134,9 @@ mod tests {
         let node = [(REGION, "r"), (ZONE, "z"), (SUBZONE, "s")];
         assert_eq!(of_label(&labels(&node)), None, "only Istio's own label counts where there is no node");
         assert_eq!(text(&of_pod(&labels(&node))), "r|z|s");
-        assert_eq!(text(&of_pod(&labels(&[(LOCALITY, "a.b.c"), (REGION, "r")]))), "a|b|c");
-        assert_eq!(text(&of_pod(&labels(&[(LOCALITY, "a.x/b")]))), "a.x|b|");
-        assert_eq!(text(&of_pod(&labels(&[(LOCALITY, "")]))), "||");
+        assert_eq!(text(&of_pod(&labels(&[(LOCALITY[1], "a.b.c"), (REGION, "r")]))), "a|b|c");
+        assert_eq!(text(&of_pod(&labels(&[(LOCALITY[1], "a.x/b")]))), "a.x|b|");
+        assert_eq!(text(&of_pod(&labels(&[(LOCALITY[1], "")]))), "||");
     }
 
     #[test]

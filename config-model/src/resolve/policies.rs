@@ -242,20 +242,31 @@ impl<'a> Policies<'a> {
         let of_mesh = || self.mesh.filter(|_| !is_local).and_then(|mesh| mesh.zone_aware_lb_setting.as_ref());
         if let Some(setting) = of_rule.or_else(of_mesh) {
             let is_off = setting.enabled.as_ref().is_some_and(|enabled| !enabled.value);
-            return (!is_off).then(|| LocalityPolicy::ZoneAware(self.zones(setting)));
+            return (!is_off).then(|| LocalityPolicy::ZoneAware(self.by_setting(setting)));
         }
         let of_rule = blocks.load_balancer.and_then(|settings| settings.locality_lb_setting.as_deref());
         let of_mesh = || self.mesh.and_then(|mesh| mesh.locality_lb_setting.as_ref());
         let none = LocalityLoadBalancerSetting::default();
         let setting = of_rule.or_else(of_mesh).unwrap_or(&none);
-        if setting.enabled.as_ref().is_some_and(|enabled| !enabled.value) {
-            return None;
-        }
-        if !setting.distribute.is_empty() {
+        let is_off = setting.enabled.as_ref().is_some_and(|enabled| !enabled.value);
+        if !setting.distribute.is_empty() && !is_off {
             return self.distribute(setting);
         }
         // Without ejection nobody ever leaves the nearest endpoints, dead as they may be.
-        blocks.outlier_detection.map(|_| LocalityPolicy::Failover(self.failover(setting)))
+        let failover = blocks.outlier_detection.filter(|_| !is_off).map(|_| self.failover(setting));
+        let is_ordered = !setting.failover.is_empty() || !setting.failover_priority.is_empty();
+        match failover {
+            Some(failover) if is_ordered => Some(LocalityPolicy::Failover(failover)),
+            failover => self.without_setting(failover),
+        }
+    }
+
+    /// Proxies that know each other balance zones by themselves. Source: Envoy, `ZoneAwareLbConfig`, which needn't be there.
+    fn without_setting(&self, failover: Option<Failover>) -> Option<LocalityPolicy> {
+        if self.own_service.is_none() {
+            return failover.map(LocalityPolicy::Failover);
+        }
+        Some(LocalityPolicy::ZoneAware(self.zones(failover.unwrap_or_default(), None)))
     }
 
     /// The shares of the first entry that holds for the proxy. With none, all endpoints are alike.
@@ -278,13 +289,18 @@ impl<'a> Policies<'a> {
     }
 
     /// Regions always count, and labels before them.
-    fn zones(&self, setting: &ZoneAwareLoadBalancerSetting) -> ZoneAware {
+    fn by_setting(&self, setting: &ZoneAwareLoadBalancerSetting) -> ZoneAware {
         let nearness = Some(self.nearness(&setting.failover, true));
+        let failover = Failover { labels: self.near_labels(&setting.failover_priority), nearness };
+        self.zones(failover, setting.min_cluster_size.as_ref().map(|size| size.value))
+    }
+
+    fn zones(&self, failover: Failover, healthy_min: Option<u64>) -> ZoneAware {
         ZoneAware {
-            failover: Failover { labels: self.near_labels(&setting.failover_priority), nearness },
+            failover,
             own: self.locality.clone(),
             proxies: self.own_service.clone(),
-            healthy_min: setting.min_cluster_size.as_ref().map_or(zones::HEALTHY_MIN, |size| size.value),
+            healthy_min: healthy_min.unwrap_or(zones::HEALTHY_MIN),
         }
     }
 

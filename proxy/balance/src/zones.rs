@@ -19,23 +19,24 @@ pub(crate) struct Zone {
     pub(crate) proxies: u16,
 }
 
-/// Shares of the zones, compared with each other. Nothing where zones make no difference: there is one only, nobody is in the
-/// proxy's own, or there are fewer endpoints than `healthy_min`.
+/// Shares of the zones, compared with each other. Nothing where zones make no difference: there is one only, or there are fewer
+/// endpoints than `healthy_min`.
 pub(crate) fn shares(zones: &[Zone], healthy_min: u64) -> Option<Vec<u32>> {
     let healthy: u64 = zones.iter().map(|zone| zone.healthy).sum();
-    let own = zones.iter().find(|zone| zone.is_own && zone.healthy > 0)?;
     if zones.len() < 2 || healthy < healthy_min {
         return None;
     }
     let endpoints = |zone: &Zone| (zone.healthy * WHOLE).checked_div(healthy).unwrap_or(0);
     let proxies = |zone: &Zone| u64::from(zone.proxies);
-    let staying = match (endpoints(own), proxies(own)) {
+    let own = zones.iter().find(|zone| zone.is_own);
+    let staying = own.map_or(0, |own| match (endpoints(own), proxies(own)) {
         (endpoints, proxies) if endpoints >= proxies && endpoints > 0 => WHOLE,
         (endpoints, proxies) => (endpoints * WHOLE).checked_div(proxies).unwrap_or(0),
-    };
+    });
     let room = |zone: &Zone| if zone.is_own { 0 } else { endpoints(zone).saturating_sub(proxies(zone)) };
     let all_room: u64 = zones.iter().map(room).sum();
     let share = |zone: &Zone| match (staying, all_room) {
+        _ if zone.healthy == 0 => 0,
         (WHOLE, _) => u64::from(zone.is_own),
         // Rounding has left no room anywhere: what can't stay goes to any zone.
         (_, 0) => (WHOLE - staying) + if zone.is_own { staying * zones.len() as u64 } else { 0 },
@@ -70,8 +71,9 @@ mod tests {
             (&[(2, 4_000), (6, 2_000), (2, 4_000)], Some(&[5_000 * 4_000, 5_000 * 4_000, 0])),
             // Proxies elsewhere than any endpoint.
             (&[(1, 6_667), (2, 0)], Some(&[4_999 * 6_666, 5_001 * 6_666])),
-            // Nobody in the proxy's zone, or one zone only.
-            (&[(0, 5_000), (6, 5_000)], None),
+            // Nobody in the proxy's zone: the others, as far as there is room.
+            (&[(0, 2_000), (1, 6_000), (2, 0), (1, 2_000)], Some(&[0, 0, 5_000 * WHOLE as u32, 500 * WHOLE as u32])),
+            // One zone only.
             (&[(6, 10_000)], None),
             (&[], None),
         ] {

@@ -34,7 +34,7 @@ enum Stage {
 
 /// One direction of a connection.
 pub(super) struct Direction {
-    /// What goes before anything that comes.
+    /// What was read before this began, and goes first.
     prefix: Vec<u8>,
     prefix_sent: usize,
     /// What was read, while it is here.
@@ -43,7 +43,7 @@ pub(super) struct Direction {
     end: usize,
     pipe: Option<Box<Pipe>>,
     stage: Stage,
-    /// Bytes that have gone, without the prefix.
+    /// Bytes that have gone.
     pub(super) moved: u64,
 }
 
@@ -90,7 +90,9 @@ impl Direction {
     ) -> Poll<Result<(), Fault>> {
         if self.prefix_sent < self.prefix.len() {
             let rest = self.prefix.get(self.prefix_sent..).unwrap_or_default();
-            self.prefix_sent += ready!(written(sink.poll_write(cx, rest))).map_err(|_| Fault::Sink)?;
+            let sent = ready!(written(sink.poll_write(cx, rest))).map_err(|_| Fault::Sink)?;
+            self.prefix_sent += sent;
+            self.moved += sent as u64;
             if self.prefix_sent == self.prefix.len() {
                 self.prefix = Vec::new();
                 self.prefix_sent = 0;

@@ -59,19 +59,23 @@ pub(super) fn distribute(shares: &[(Locality, u32)], endpoints: &mut Vec<Endpoin
     }
 }
 
-/// Notes for each endpoint of the first priority how many of `proxies` are in its locality, if there are any at all. A zone
-/// without a region is of that of `own`, since an EndpointSlice tells no more.
+/// Notes for each endpoint of the first priority how many of the region's `proxies` are in its locality, if there are any in
+/// that of `own`. A zone without a region is of that of `own`, since an EndpointSlice tells no more.
 pub(super) fn note_proxies(endpoints: &mut [Endpoint], proxies: &[Endpoint], own: &Locality) {
     let place = |locality: &Locality| match &*locality.region {
         "" if !locality.zone.is_empty() => Locality { region: own.region.clone(), ..locality.clone() },
         _ => locality.clone(),
     };
     let mut counts: HashMap<Locality, usize> = HashMap::new();
-    for proxy in proxies.iter().filter(|proxy| proxy.health == Health::Ready) {
-        *counts.entry(place(&proxy.locality)).or_default() += 1;
+    let ready = proxies.iter().filter(|proxy| proxy.health == Health::Ready);
+    for place in ready.map(|proxy| place(&proxy.locality)).filter(|place| place.region == own.region) {
+        *counts.entry(place).or_default() += 1;
+    }
+    if !counts.contains_key(own) {
+        return;
     }
     let all: usize = counts.values().sum();
-    for endpoint in endpoints.iter_mut().filter(|endpoint| endpoint.priority == 0 && all > 0) {
+    for endpoint in endpoints.iter_mut().filter(|endpoint| endpoint.priority == 0) {
         endpoint.locality = place(&endpoint.locality);
         let there = counts.get(&endpoint.locality).copied().unwrap_or(0);
         endpoint.proxies = (there * 10_000).checked_div(all).and_then(|share| u16::try_from(share).ok());

@@ -66,12 +66,31 @@ fn regions_are_priorities_and_proxies_are_counted_by_locality() {
         ("", &[][..], true, "0@0 1@0 2@1 3@1 4@0"),
         (next, &[], true, "0@0 1@0 2@2 3@1 4@0"),
         (next, &proxies, false, "0@0 1@0 2@2 3@1 4@0"),
-        (next, &proxies, true, "0@0~5000 1@0~2500 2@2 3@1 4@0~0"),
+        (next, &proxies, true, "0@0~6666 1@0~3333 2@2 3@1 4@0~0"),
+        (next, &["r1/z2"], true, "0@0 1@0 2@2 3@1 4@0"),
         ("enabled: false", &proxies, true, "0@0 1@0 2@0 3@0 4@0"),
     ];
     for (setting, proxies, known, want) in table {
         let text = own_service(proxies, known) + &folder(&zones(setting), &at(&places));
         assert_eq!(shown(&text), want, "{setting} {proxies:?} {known}");
+    }
+    for (policy, want) in [
+        ("{loadBalancer: {simple: RANDOM}}", "0@0~6666 1@0~3333 2@0~0 3@0~0 4@0~0"),
+        (
+            "{loadBalancer: {localityLbSetting: {failover: [{from: r1, to: r2}]}}}",
+            "0@0~6666 1@0~3333 2@0~0 3@0~0 4@0~0",
+        ),
+        (
+            "{loadBalancer: {localityLbSetting: {enabled: false}}, outlierDetection: {}}",
+            "0@0~6666 1@0~3333 2@0~0 3@0~0 4@0~0",
+        ),
+        ("{outlierDetection: {}}", "0@0~6666 1@1 2@2 3@2 4@1"),
+        (
+            "{loadBalancer: {localityLbSetting: {failover: [{from: r1, to: r2}]}}, outlierDetection: {}}",
+            "0@0 1@1 2@2 3@3 4@1",
+        ),
+    ] {
+        assert_eq!(shown(&(own_service(&proxies, true) + &folder(policy, &at(&places)))), want, "{policy}");
     }
     let hashed = "{loadBalancer: {zoneAwareLbSetting: {}, consistentHash: {useSourceIp: true}}}";
     let text = own_service(&proxies, true) + &folder(hashed, &at(&places));
@@ -90,6 +109,7 @@ fn priorities_are_by_nearness_and_have_no_gaps() {
         (vec!["locality: r2/z1/s1", "locality: r1/z2/s1", "locality: r2/z2"], "0@1 1@0 2@1"),
         (vec!["locality: r2/z1/s1", "weight: 1"], "0@0 1@0"),
         (vec!["labels: {istio-locality: r1.z1.s1}", "weight: 1"], "0@0 1@1"),
+        (vec!["labels: {topology.istio.io/locality: r1.z1.s1, istio-locality: r2}", "locality: r2"], "0@0 1@1"),
     ];
     for (places, want) in table {
         assert_eq!(ranked(EJECTS, &at(&places)), want, "{places:?}");

@@ -351,5 +351,6 @@ fn the_model_knows_where_its_proxy_is() {
     };
     assert_eq!(at(&[]), "//");
     assert_eq!(at(&[("istio-locality", "r1.z1.s1")]), "r1/z1/s1");
+    assert_eq!(at(&[("istio-locality", "r1.z1.s1"), ("topology.istio.io/locality", "r2.z2")]), "r2/z2/");
     assert_eq!(at(&[("topology.kubernetes.io/region", "r1"), ("topology.kubernetes.io/zone", "z1")]), "r1/z1/");
 }

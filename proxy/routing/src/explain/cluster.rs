@@ -72,17 +72,18 @@ fn balancing(balancing: Balancing) -> String {
 fn locality(policy: &LocalityPolicy) -> String {
     match policy {
         LocalityPolicy::Distribute { .. } => "shares by locality".to_owned(),
-        LocalityPolicy::Failover(failover) => nearest_first(failover, "locality"),
+        LocalityPolicy::Failover(failover) => nearest_first(failover),
         LocalityPolicy::ZoneAware(zones) => {
-            let evenly = zones.proxies.as_ref().map(|of| format!(", evenly over its zones by proxies of {}", of.host));
-            nearest_first(&zones.failover, "region") + &evenly.unwrap_or_default()
+            let evenly = zones.proxies.as_ref().map(|of| format!("evenly over its zones by proxies of {}", of.host));
+            let nearest = (zones.failover != Failover::default()).then(|| nearest_first(&zones.failover));
+            nearest.into_iter().chain(evenly).collect::<Vec<_>>().join(", ")
         }
     }
 }
 
-fn nearest_first(failover: &Failover, place: &str) -> String {
+fn nearest_first(failover: &Failover) -> String {
     let labels = failover.labels.iter().map(|(name, _)| &**name);
-    let near = failover.nearness.iter().map(|_| place);
+    let near = failover.nearness.iter().map(|near| if near.by_region { "region" } else { "locality" });
     format!("nearest first by {}", labels.chain(near).collect::<Vec<_>>().join(", "))
 }
 
