@@ -6,7 +6,7 @@ use routing::redirect::{self, Url};
 use routing::{Decision, DestinationEntry, RouteEntry};
 
 use super::answer::Answer;
-use super::head::{Refusal, View, Wishes, sanitize, trust};
+use super::head::{Refusal, View, Wishes, said_scheme, sanitize, trust};
 use super::placement;
 use super::policy::admit;
 use super::record::Exchange;
@@ -110,7 +110,8 @@ fn decide<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchan
     }
     let head = request.head();
     let path = target.path(head);
-    let scheme = connection.scheme();
+    let is_edge = connection.local.shared.is_edge;
+    let scheme = if is_edge { connection.scheme() } else { said_scheme(head).unwrap_or_else(|| connection.scheme()) };
     let connect = wishes.connect;
     let view = View { head, target, path: &path, scheme, connect };
     let url = || Url { scheme, authority: target.authority(), path: path.forwarded(), query: target.query(head) };
