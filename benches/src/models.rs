@@ -18,6 +18,7 @@ pub(crate) fn model(virtual_hosts: Vec<VirtualHost>) -> Model {
         path_normalization: PathNormalization::Strict,
         root_namespace: "istio-system".to_owned(),
         trust_domain: "cluster.local".to_owned(),
+        topology: config_model::model::Topology::default(),
     };
     let configuration =
         RouteConfiguration { name: "http.8080".to_owned(), port: 8080, virtual_hosts, compares_ports: false };

@@ -640,6 +640,10 @@ fn documents_say_what_they_are() {
             "Warning [TG0002] (main.yaml:2:7) kind: EnvoyFilter r is understood but not honoured yet",
         ),
         (
+            document("gateway.networking.k8s.io/v1", "HTTPRoute"),
+            "Warning [TG0002] (main.yaml:2:7) kind: HTTPRoute r is understood but not honoured yet",
+        ),
+        (
             "kind: Pod\nmetadata: {name: r}\n".to_owned(),
             "Error [IST0106] (main.yaml:1:1) apiVersion: is required; every document needs apiVersion and kind",
         ),

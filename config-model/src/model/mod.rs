@@ -79,6 +79,32 @@ pub enum AccessLogFormat {
     Json(Vec<(String, Format)>),
 }
 
+/// What stands in front of a gateway, and what is believed of what it says.
+/// Source: MeshConfig, `defaultConfig.gatewayTopology`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Topology {
+    /// Proxies that each request has come through, and whose `x-forwarded-for` and `x-forwarded-proto` are believed.
+    pub trusted_proxies: u32,
+    /// What becomes of `x-forwarded-client-cert`.
+    pub client_certificate: ForwardedClientCertificate,
+}
+
+/// What becomes of `x-forwarded-client-cert`. Source: Envoy, `forward_client_cert_details`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub enum ForwardedClientCertificate {
+    /// A client's certificate takes its place; without one it goes.
+    #[default]
+    Set,
+    /// A client's certificate is appended to it; without one it goes.
+    Append,
+    /// It stays if the client has shown a certificate, and goes otherwise.
+    Keep,
+    /// It stays.
+    AlwaysKeep,
+    /// It goes.
+    Drop,
+}
+
 /// What MeshConfig says, defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mesh {
@@ -90,6 +116,8 @@ pub struct Mesh {
     pub root_namespace: String,
     /// `trustDomain`, `cluster.local` if absent.
     pub trust_domain: String,
+    /// What stands in front of gateways.
+    pub topology: Topology,
 }
 
 /// Everything that routes: compiled anew when a resource other than endpoints changes.

@@ -7,9 +7,9 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::diagnostic::{Code, Diagnostic, Level};
-use crate::model::{AccessLog, AccessLogFormat, Format, Mesh, PathNormalization};
+use crate::model::{AccessLog, AccessLogFormat, Format, ForwardedClientCertificate, Mesh, PathNormalization, Topology};
 use crate::origin::Position;
-use crate::resource::{AccessLogEncoding, MeshConfig, NormalizationType};
+use crate::resource::{AccessLogEncoding, ForwardClientCertDetails, MeshConfig, NormalizationType};
 
 use super::set::ResourceSet;
 
@@ -64,9 +64,11 @@ pub(super) fn mesh(resources: &ResourceSet) -> (Mesh, Vec<Diagnostic>) {
         path_normalization: PathNormalization::Strict,
         root_namespace: ROOT_NAMESPACE.to_owned(),
         trust_domain: TRUST_DOMAIN.to_owned(),
+        topology: Topology::default(),
     };
     let Some((resource, config)) = resources.mesh_config() else { return (mesh, diagnostics) };
     mesh.path_normalization = path_normalization(config);
+    mesh.topology = topology(config);
     if !config.root_namespace.is_empty() {
         mesh.root_namespace = config.root_namespace.to_string();
     }
@@ -93,6 +95,19 @@ fn path_normalization(config: &MeshConfig) -> PathNormalization {
         Some(NormalizationType::MergeSlashes) => PathNormalization::MergeSlashes,
         Some(NormalizationType::DecodeAndMergeSlashes) => PathNormalization::DecodeAndMergeSlashes,
     }
+}
+
+fn topology(config: &MeshConfig) -> Topology {
+    let written = config.default_config.as_ref().and_then(|config| config.gateway_topology.as_ref());
+    let Some(written) = written else { return Topology::default() };
+    let client_certificate = match *written.forward_client_cert_details {
+        ForwardClientCertDetails::Undefined | ForwardClientCertDetails::SanitizeSet => ForwardedClientCertificate::Set,
+        ForwardClientCertDetails::AppendForward => ForwardedClientCertificate::Append,
+        ForwardClientCertDetails::ForwardOnly => ForwardedClientCertificate::Keep,
+        ForwardClientCertDetails::AlwaysForwardOnly => ForwardedClientCertificate::AlwaysKeep,
+        ForwardClientCertDetails::Sanitize => ForwardedClientCertificate::Drop,
+    };
+    Topology { trusted_proxies: *written.num_trusted_proxies, client_certificate }
 }
 
 /// The access log, if MeshConfig says anything of it. Without a file, but with a look, it goes where the command line's would.

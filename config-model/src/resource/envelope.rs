@@ -12,8 +12,12 @@ use crate::origin::ResourceId;
 const NETWORKING: &str = "networking.istio.io";
 const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha3"];
 
-/// Kinds of Istio's groups that exist but aren't read.
-const UNREAD: [(&str, &str); 10] = [
+/// The Gateway API of Kubernetes, of which no kind is read.
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
+
+/// Kinds that would route traffic or change what becomes of it, but aren't read.
+const UNREAD: [(&str, &str); 11] = [
+    ("networking.k8s.io", "Ingress"),
     (NETWORKING, "EnvoyFilter"),
     (NETWORKING, "ProxyConfig"),
     (NETWORKING, "WorkloadGroup"),
@@ -121,7 +125,7 @@ fn whole<T: Decode + Default>(node: &Node<'_>, report: &mut Report) -> T {
 /// A document of a kind that isn't read: fine if it is Kubernetes' or somebody else's.
 fn unread(group: &str, kind: &Text, node: &Node<'_>, report: &mut Report) {
     let at = Path::ROOT.field("kind");
-    if UNREAD.contains(&(group, &*kind.value)) {
+    if group == GATEWAY_API || UNREAD.contains(&(group, &*kind.value)) {
         let name = node.get("metadata").and_then(|metadata| metadata.get("name"));
         let name = match name.map(|name| &name.value) {
             Some(Value::String(name)) => format!("{} {name}", kind.value),

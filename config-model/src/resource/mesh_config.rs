@@ -122,8 +122,30 @@ choice! {
 object! {
     /// What stands in front of a gateway.
     Topology (Warn) {
+        /// Proxies in front of the gateway whose word of the client is taken.
+        num_trusted_proxies: Located<u32> = "numTrustedProxies",
+        /// What becomes of `x-forwarded-client-cert`.
+        forward_client_cert_details: Located<ForwardClientCertDetails> = "forwardClientCertDetails",
         /// Whether connections begin with a header of the PROXY protocol: an object without fields.
         proxy_protocol: Option<NoFields> = "proxyProtocol",
+    }
+}
+
+choice! {
+    /// What becomes of `x-forwarded-client-cert`.
+    ForwardClientCertDetails {
+        /// As if nothing were said.
+        Undefined = "UNDEFINED",
+        /// It goes.
+        Sanitize = "SANITIZE",
+        /// It stays on connections of clients that have shown a certificate.
+        ForwardOnly = "FORWARD_ONLY",
+        /// There the client's certificate is appended to it.
+        AppendForward = "APPEND_FORWARD",
+        /// There the client's certificate takes its place.
+        SanitizeSet = "SANITIZE_SET",
+        /// It stays.
+        AlwaysForwardOnly = "ALWAYS_FORWARD_ONLY",
     }
 }
 

@@ -20,8 +20,9 @@ pub use envelope::read;
 pub use gateway::*;
 pub use kubernetes::*;
 pub use mesh_config::{
-    AccessLogEncoding, InterceptionMode, MeshConfig, MeshH2UpgradePolicy, MeshOutboundTrafficPolicy,
-    MeshOutboundTrafficPolicyMode, NormalizationType, ProxyPathNormalization, read_mesh_config,
+    AccessLogEncoding, ForwardClientCertDetails, InterceptionMode, MeshConfig, MeshH2UpgradePolicy,
+    MeshOutboundTrafficPolicy, MeshOutboundTrafficPolicyMode, NormalizationType, ProxyPathNormalization,
+    read_mesh_config,
 };
 pub use metadata::{Metadata, OwnerReference};
 pub use service_entry::*;

@@ -278,6 +278,7 @@ fn the_access_log_of_mesh_config_stands_before_that_of_the_command_line() {
             path_normalization: PathNormalization::Strict,
             root_namespace: String::new(),
             trust_domain: String::new(),
+            topology: config_model::model::Topology::default(),
         };
         let locality = config_model::model::Locality::default();
         let model = Model {

@@ -1,11 +1,13 @@
 //! One request, from its head to a decision. What is decided is carried out by the protocol that it came in, and in
 //! [`super::forward`].
 
+use config_model::model::Topology;
 use http1::Version;
 use routing::redirect::{self, Url};
 use routing::{Decision, DestinationEntry, RouteEntry};
 
 use super::answer::Answer;
+use super::forwarded::Forwarded;
 use super::head::{Refusal, View, Wishes, said_scheme, sanitize, trust};
 use super::placement;
 use super::policy::admit;
@@ -73,20 +75,28 @@ fn read(exchange: &mut Exchange, connection: &Connection, pinned: &Pinned) -> Re
     if head.version() == Version::Http10 && !shared.http10 {
         return Err(Refusal::LOW_VERSION);
     }
-    exchange.target = Target::read(head, pinned.snapshot.model.mesh.path_normalization)?;
+    let mesh = &pinned.snapshot.model.mesh;
+    exchange.target = Target::read(head, mesh.path_normalization)?;
     exchange.wishes = Wishes { connect: exchange.wishes.connect, ..Wishes::read(head, framing)? };
     let steering = if connection.is_trusted { steer::fields(head) } else { Vec::new() };
     let id = u128::from(connection.local.draw()) << 64 | u128::from(connection.local.draw());
+    let shown = connection.tls().and_then(|tls| tls.client_certificate.as_deref());
+    let believes = shared.is_edge && mesh.topology != Topology::default();
+    let forwarded = believes.then(|| Box::new(Forwarded::read(head, mesh.topology, shown)));
+    exchange.record.forwarded = forwarded;
+    let scheme = exchange.record.scheme();
     if shared.is_edge {
-        sanitize(head, exchange.wishes, framing, &connection.peer_text, connection.scheme(), id);
+        sanitize(head, exchange.wishes, framing, &connection.peer_text, scheme, id);
     } else {
-        trust(head, exchange.wishes, framing, connection.scheme(), id);
+        trust(head, exchange.wishes, framing, scheme, id);
     }
     for (name, value) in &steering {
         head.append(name, value);
     }
-    if let Some(field) = connection.tls().and_then(|tls| tls.client_certificate.as_deref()) {
-        head.append(b"x-forwarded-client-cert", field);
+    match (&exchange.record.forwarded, shown) {
+        (Some(forwarded), _) => forwarded.restore(head),
+        (None, Some(field)) => head.append(b"x-forwarded-client-cert", field),
+        (None, None) => {}
     }
     Ok(())
 }
@@ -110,8 +120,9 @@ fn decide<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchan
     }
     let head = request.head();
     let path = target.path(head);
-    let is_edge = connection.local.shared.is_edge;
-    let scheme = if is_edge { connection.scheme() } else { said_scheme(head).unwrap_or_else(|| connection.scheme()) };
+    // A sidecar trusts its own application.
+    let said = if connection.local.shared.is_edge { None } else { said_scheme(head) };
+    let scheme = said.unwrap_or_else(|| record.scheme());
     let connect = wishes.connect;
     let view = View { head, target, path: &path, scheme, connect };
     let url = || Url { scheme, authority: target.authority(), path: path.forwarded(), query: target.query(head) };

@@ -138,7 +138,7 @@ pub(super) fn sanitize(head: &mut Head, wishes: Wishes, framing: Framing, peer: 
     const GONE: Names = STEERING.with(Names::of(&[Name::ForwardedFor, Name::ForwardedProto, Name::RequestId]));
     if head.names().has_any(GONE) {
         drop_connection_options(head);
-        let earlier = earlier_peers(head);
+        let earlier = earlier_values(head, Name::ForwardedFor);
         head.remove_all(GONE);
         head.append_with(b"x-forwarded-for", |out| {
             out.extend_from_slice(&earlier);
@@ -208,11 +208,11 @@ fn restore(head: &mut Head, wishes: Wishes, framing: Framing) {
     }
 }
 
-/// All values of `x-forwarded-for`, each with a comma after it.
-fn earlier_peers(head: &Head) -> SmallVec<[u8; 64]> {
+/// All values of a field, each with a comma after it.
+pub(super) fn earlier_values(head: &Head, name: Name) -> SmallVec<[u8; 64]> {
     let mut text = SmallVec::new();
-    if head.names().has(Name::ForwardedFor) {
-        for earlier in head.values_of(Name::ForwardedFor) {
+    if head.names().has(name) {
+        for earlier in head.values_of(name) {
             text.extend_from_slice(earlier);
             text.push(b',');
         }

@@ -11,6 +11,7 @@ mod body;
 mod downstream;
 mod exchange;
 mod forward;
+mod forwarded;
 mod head;
 mod heads;
 mod http2;

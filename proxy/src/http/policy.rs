@@ -195,7 +195,7 @@ fn hash_of(exchange: &mut Exchange, source: &HashSource) -> Option<u64> {
             let mut values: SmallVec<[&[u8]; 4]> = head.values(name.as_bytes()).collect();
             header_hash(&mut values)
         }
-        HashSource::SourceIp => Some(source_ip_hash(exchange.record.peer().ip())),
+        HashSource::SourceIp => Some(source_ip_hash(exchange.record.client().ip())),
         HashSource::QueryParameter(name) => {
             let query = exchange.target.query(head).and_then(|query| std::str::from_utf8(query).ok())?;
             query_parameter_hash(query, name)

@@ -15,6 +15,7 @@ use http1::{Head, Message, Name};
 use routing::headers::Values;
 use routing::{DestinationEntry, DestinationIndex, RouteEntry, RouteIndex, VirtualHostEntry};
 
+use super::forwarded::Forwarded;
 use super::head::Wishes;
 use super::policy::Rare;
 use super::pump::SILENCE_LIMIT;
@@ -90,6 +91,8 @@ pub(super) struct Record {
     route: Option<RouteIndex>,
     attempts: u32,
     words: Option<Box<Words>>,
+    /// What proxies in front of us say of it, if they are believed.
+    pub(super) forwarded: Option<Box<Forwarded>>,
 }
 
 /// What only log lines and header formats want to know; kept if there is either.
@@ -182,6 +185,7 @@ impl Record {
             route: None,
             attempts: 0,
             words: is_logged.then(words),
+            forwarded: None,
         }
     }
 
@@ -221,9 +225,17 @@ impl Record {
         self.connection.http3_port()
     }
 
-    /// By its listener.
+    /// The client, as far as it is known: whoever the proxies in front of us have seen, if they are believed.
+    pub(super) fn client(&self) -> SocketAddr {
+        self.forwarded
+            .as_ref()
+            .map_or(self.connection.peer, |forwarded| forwarded.client.unwrap_or(self.connection.peer))
+    }
+
+    /// By its listener, or by the proxies in front of us.
     pub(super) fn scheme(&self) -> Scheme {
-        self.connection.scheme()
+        let forwarded = self.forwarded.as_ref().and_then(|forwarded| forwarded.scheme);
+        forwarded.unwrap_or_else(|| self.connection.scheme())
     }
 
     /// Something has happened that the log tells with a flag.
@@ -413,7 +425,7 @@ impl Record {
             path: &texts.path,
             original_path: words.is_path_rewritten.then_some(&*texts.path),
             authority: texts.authority,
-            scheme: self.connection.scheme().as_str(),
+            scheme: self.scheme().as_str(),
             request_headers: request,
             response_headers: response,
             response_trailers: NO_HEADERS,
@@ -433,7 +445,7 @@ impl Record {
             upstream_local_address: words.upstream_local_address,
             attempt_count: self.attempts,
             downstream_local_address: Some(self.connection.here),
-            downstream_remote_address: Some(self.connection.peer),
+            downstream_remote_address: Some(self.client()),
             downstream_direct_remote_address: Some(self.connection.peer),
             server_name: self.connection.tls().and_then(|tls| tls.server_name.as_deref()),
             route_name: route.and_then(|route| route.route.name.as_deref()),

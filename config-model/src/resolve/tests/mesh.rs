@@ -1,7 +1,7 @@
 //! Settings of the mesh.
 
 use super::*;
-use crate::model::{AccessLogFormat, Mesh, PathNormalization};
+use crate::model::{AccessLogFormat, ForwardedClientCertificate, Mesh, PathNormalization, Topology};
 
 fn mesh(config: &str) -> (Mesh, usize) {
     let lines: Vec<String> = config.lines().map(|line| format!("    {line}\n")).collect();
@@ -20,6 +20,7 @@ fn without_mesh_config_the_defaults_hold() {
         path_normalization: PathNormalization::Strict,
         root_namespace: "istio-system".to_owned(),
         trust_domain: "cluster.local".to_owned(),
+        topology: Topology::default(),
     };
     assert_eq!(resolved("").model.mesh, want);
     assert_eq!(mesh("enableTracing: false"), (want, 0));
@@ -41,6 +42,26 @@ fn namespace_trust_domain_and_normalisation_are_as_written() {
             want,
             "{written}"
         );
+    }
+}
+
+#[test]
+fn the_topology_is_that_of_the_default_configuration() {
+    let topology = |text: &str| {
+        let (mesh, findings) = mesh(&format!("defaultConfig: {{gatewayTopology: {{{text}}}}}"));
+        (mesh.topology.trusted_proxies, mesh.topology.client_certificate, findings)
+    };
+    assert_eq!(topology(""), (0, ForwardedClientCertificate::Set, 0));
+    assert_eq!(topology("numTrustedProxies: 2"), (2, ForwardedClientCertificate::Set, 0));
+    for (written, want) in [
+        ("UNDEFINED", ForwardedClientCertificate::Set),
+        ("SANITIZE", ForwardedClientCertificate::Drop),
+        ("FORWARD_ONLY", ForwardedClientCertificate::Keep),
+        ("APPEND_FORWARD", ForwardedClientCertificate::Append),
+        ("SANITIZE_SET", ForwardedClientCertificate::Set),
+        ("ALWAYS_FORWARD_ONLY", ForwardedClientCertificate::AlwaysKeep),
+    ] {
+        assert_eq!(topology(&format!("forwardClientCertDetails: {written}")), (0, want, 0), "{written}");
     }
 }
 

@@ -82,6 +82,7 @@ pub fn model(route_configurations: Vec<RouteConfiguration>) -> Model {
         path_normalization: PathNormalization::Strict,
         root_namespace: "istio-system".into(),
         trust_domain: "cluster.local".into(),
+        topology: config_model::model::Topology::default(),
     };
     let locality = Locality::default();
     Model { listeners: Vec::new(), route_configurations, tcp_proxies: Vec::new(), clusters: Vec::new(), mesh, locality }
