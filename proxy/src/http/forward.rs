@@ -421,17 +421,10 @@ impl<'a> Tries<'a> {
         if is_overflow {
             self.local.shard.borrow_mut().pending_overflow(&self.cluster.metrics);
         }
-        // The cause is for the log: clients needn't know what is wrong behind the proxy.
-        match error {
-            AttemptError::ConnectFailed { reason } => {
-                exchange.record.transport_failure(format!("delayed connect error: {reason}"));
-            }
-            AttemptError::HandshakeFailed { reason } => {
-                exchange.record.transport_failure(format!("TLS_error:|{reason}:TLS_error_end"));
-            }
-            _ => {}
-        }
         let body = error.body(self.state.attempt() > 1).into_owned();
+        if let Some(reason) = error.transport_failure() {
+            exchange.record.transport_failure(reason);
+        }
         Answer::new(error.status(), flags, error.details()).with_body(body).overloaded(is_overflow)
     }
 }

@@ -1,7 +1,7 @@
 //! A request as the back end shall see it: authority, path and fields as the route and the destination say.
 
 use config_model::model::{Action, PathRewrite};
-use http1::Framing;
+use http1::{Framing, Head, Name};
 use routing::headers;
 use routing::rewrite;
 use routing::{DestinationEntry, RouteEntry};
@@ -27,9 +27,9 @@ pub(super) fn rewrite_head(
     }
     match authority {
         Some(authority) => {
-            // What other proxies and back ends find the host of the client by.
             head.set(b"host", authority.as_bytes());
             head.append(b"x-envoy-original-host", target.authority());
+            record.host_rewritten();
         }
         None if target.is_absolute() => head.set(b"host", target.authority()),
         None => {}
@@ -63,7 +63,7 @@ pub(super) fn write_request(exchange: &Exchange, target: Option<&[u8]>, attempt:
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     head.write_fields(out);
-    if exchange.request.framing() == Framing::None && !is_usual_without_body(head.method()) {
+    if lacks_length(head, exchange.request.framing()) {
         out.extend_from_slice(b"content-length: 0\r\n");
     }
     if let Some(expected) = exchange.rare.as_ref().and_then(|rare| rare.expected) {
@@ -80,7 +80,9 @@ pub(super) fn write_request(exchange: &Exchange, target: Option<&[u8]>, attempt:
     }
 }
 
-/// Whether nobody expects a body of a request with this method. Source: RFC 9110, 8.6; Envoy, `requestShouldHaveNoBody`.
-fn is_usual_without_body(method: &[u8]) -> bool {
-    matches!(method, b"GET" | b"HEAD" | b"DELETE" | b"TRACE" | b"CONNECT")
+/// Whether nothing says that there is no body, though the method lets one expect it. Source: RFC 9110, 8.6.
+fn lacks_length(head: &Head, framing: Framing) -> bool {
+    framing == Framing::None
+        && !matches!(head.method(), b"GET" | b"HEAD" | b"DELETE" | b"TRACE" | b"CONNECT")
+        && !head.names().has(Name::ContentLength)
 }
