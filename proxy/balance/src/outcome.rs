@@ -139,7 +139,9 @@ impl ResponseFlag {
 pub enum Report {
     /// The endpoint answered; of gRPC the status that its own is mapped to.
     Answer(u16),
-    /// No answer: refused, broken off, or not understood. Counts as 503 unless failures of both origins are told apart.
+    /// No connection: refused, or not in time. Counts as 503 unless failures of both origins are told apart.
+    Unreached,
+    /// No answer over a connection: broken off, or not understood. Counts as `Unreached`.
     NoAnswer,
     /// No answer in time: as `NoAnswer`, but a 504.
     TimedOut,
@@ -177,6 +179,7 @@ impl AttemptOutcome {
             Self::Failed(
                 AttemptError::PerTryTimeout { .. } | AttemptError::RequestTimeout { .. } | AttemptError::Stalled { .. },
             ) => Report::TimedOut,
+            Self::Failed(error) if error.phase() == Phase::Connect => Report::Unreached,
             Self::Failed(_) => Report::NoAnswer,
         }
     }
@@ -265,8 +268,16 @@ impl AttemptError {
         }
     }
 
-    /// The whole body of the answer that the client gets, for a request that was `retried` or not. What a transport says of
-    /// itself is for the caller to append.
+    /// What the transport said: `%UPSTREAM_TRANSPORT_FAILURE_REASON%`.
+    pub fn transport_failure(&self) -> Option<String> {
+        match self {
+            Self::ConnectFailed { reason } => Some(format!("delayed connect error: {}", words_of(*reason))),
+            Self::HandshakeFailed { reason } => Some(format!("TLS_error:|{reason}:TLS_error_end")),
+            _ => None,
+        }
+    }
+
+    /// The whole body of the answer that the client gets, for a request that was `retried` or not.
     pub fn body(&self, retried: bool) -> Cow<'static, str> {
         if self.flag() == ResponseFlag::UpstreamRequestTimeout {
             return Cow::Borrowed("upstream request timeout");
@@ -282,11 +293,24 @@ impl AttemptError {
             Self::PerTryTimeout { .. } => Cow::Borrowed("upstream_per_try_timeout"),
             Self::RequestTimeout { .. } => Cow::Borrowed("response_timeout"),
             _ => {
-                let reason = self.reset_reason().replace(' ', "_");
+                let transport = self.transport_failure().map(|failure| format!("|{failure}")).unwrap_or_default();
+                let reason = (self.reset_reason().to_owned() + &transport).replace(' ', "_");
                 Cow::Owned(format!("upstream_reset_before_response_started{{{reason}}}"))
             }
         }
     }
+}
+
+/// The system's own words, which are Envoy's too.
+fn words_of(error: io::ErrorKind) -> Cow<'static, str> {
+    Cow::Borrowed(match error {
+        io::ErrorKind::ConnectionRefused => "Connection refused",
+        io::ErrorKind::ConnectionReset => "Connection reset by peer",
+        io::ErrorKind::HostUnreachable => "No route to host",
+        io::ErrorKind::NetworkUnreachable => "Network is unreachable",
+        io::ErrorKind::AddrNotAvailable => "Cannot assign requested address",
+        other => return Cow::Owned(other.to_string()),
+    })
 }
 
 #[cfg(test)]
@@ -381,7 +405,7 @@ mod tests {
             (answered(200, Some(77)), Report::Answer(500)),
             (failed(AttemptError::ClosedBeforeHead), Report::NoAnswer),
             (failed(AttemptError::CutBody), Report::NoAnswer),
-            (failed(AttemptError::ConnectTimeout { limit }), Report::NoAnswer),
+            (failed(AttemptError::ConnectTimeout { limit }), Report::Unreached),
             (failed(AttemptError::PerTryTimeout { limit }), Report::TimedOut),
             (failed(AttemptError::RequestTimeout { limit }), Report::TimedOut),
             (failed(AttemptError::Overflow), Report::Nothing),

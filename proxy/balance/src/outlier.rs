@@ -120,8 +120,13 @@ impl Standing {
         let split = rules.split_external_local_origin_errors;
         let full = match report {
             Report::Nothing => [None; 2],
-            Report::NoAnswer | Report::TimedOut if split => [self.count_local(rules), None],
-            Report::NoAnswer => self.count_status(503, rules),
+            Report::Unreached if split => [self.count_local(rules), None],
+            Report::NoAnswer | Report::TimedOut if split => {
+                // That there was a connection has begun the count anew.
+                reset(&self.consecutive_local);
+                [self.count_local(rules), None]
+            }
+            Report::Unreached | Report::NoAnswer => self.count_status(503, rules),
             Report::TimedOut => self.count_status(504, rules),
             Report::Answer(status) => {
                 if split {

@@ -60,7 +60,7 @@ fn where_codes_are_listed_they_are_the_errors_and_no_other_status_is() {
     }
     assert!(set.report(EntryIndex(0), Report::Answer(429), now).is_some());
     let unanswered =
-        [Report::NoAnswer, Report::NoAnswer, Report::TimedOut].map(|it| set.report(EntryIndex(1), it, now));
+        [Report::Unreached, Report::NoAnswer, Report::TimedOut].map(|it| set.report(EntryIndex(1), it, now));
     assert!(unanswered[2].is_some(), "no answer is an error whatever is listed");
 }
 
@@ -88,10 +88,17 @@ fn failures_of_local_origin_are_counted_apart_only_if_split() {
     split.split_external_local_origin_errors = true;
     split.consecutive_local_origin_failures = NonZeroU32::new(3);
     let set = build(4, split, None, now);
-    for report in [Report::NoAnswer, Report::TimedOut, Report::Answer(500), Report::NoAnswer, Report::TimedOut] {
-        assert_eq!(set.report(EntryIndex(0), report, now), None, "an answer shows that it can be reached");
+    let (unreached, broken_off) = (Report::Unreached, Report::NoAnswer);
+    for report in
+        [unreached, unreached, Report::Answer(500), unreached, unreached, broken_off, Report::TimedOut, unreached]
+    {
+        assert_eq!(
+            set.report(EntryIndex(0), report, now),
+            None,
+            "an answer or a connection shows that it can be reached"
+        );
     }
-    let event = set.report(EntryIndex(0), Report::NoAnswer, now);
+    let event = set.report(EntryIndex(0), unreached, now);
     assert!(matches!(event, Some(OutlierEvent::Ejected { cause: EjectionCause::ConsecutiveLocalOriginFailures, .. })));
 }
 

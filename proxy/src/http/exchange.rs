@@ -1,7 +1,7 @@
 //! One request, from its head to a decision. What is decided is carried out by the protocol that it came in, and in
 //! [`super::forward`].
 
-use config_model::model::Topology;
+use config_model::model::{ClusterTarget, Topology};
 use http1::Version;
 use routing::redirect::{self, Url};
 use routing::{Decision, DestinationEntry, RouteEntry};
@@ -41,7 +41,15 @@ impl<'t> Plan<'t> {
     pub(super) async fn after_policies(self, exchange: &mut Exchange, route: &'t RouteEntry) -> Self {
         let forwards = matches!(self, Plan::Forward(..));
         match admit(exchange, route, forwards).await {
-            Some((answer, has_rules)) => Plan::Answer(answer, Some(route).filter(|_| has_rules)),
+            Some((answer, has_rules)) => {
+                // It had a destination already.
+                if let Plan::Forward(_, drawn) = &self
+                    && let ClusterTarget::Known(cluster) = drawn.target
+                {
+                    exchange.record.cluster(cluster);
+                }
+                Plan::Answer(answer, Some(route).filter(|_| has_rules))
+            }
             None => match self {
                 Plan::Forward(route, drawn) => Plan::Forward(route, placement::place(exchange, route, drawn)),
                 answer @ Plan::Answer(..) => answer,

@@ -1,6 +1,5 @@
 //! A request on its way to a back end: tried, and tried again, until the head of an answer is there.
 
-use std::fmt::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -422,15 +421,9 @@ impl<'a> Tries<'a> {
         if is_overflow {
             self.local.shard.borrow_mut().pending_overflow(&self.cluster.metrics);
         }
-        let mut body = error.body(self.state.attempt() > 1).into_owned();
-        if let AttemptError::ConnectFailed { reason } = error {
-            // Writing to a string cannot fail.
-            let _ = write!(body, ", transport failure reason: delayed connect error: {reason}");
-            exchange.record.transport_failure(format!("delayed connect error: {reason}"));
-        }
-        if let AttemptError::HandshakeFailed { reason } = error {
-            let _ = write!(body, ", transport failure reason: TLS_error:|{reason}:TLS_error_end");
-            exchange.record.transport_failure(format!("TLS_error:|{reason}:TLS_error_end"));
+        let body = error.body(self.state.attempt() > 1).into_owned();
+        if let Some(reason) = error.transport_failure() {
+            exchange.record.transport_failure(reason);
         }
         Answer::new(error.status(), flags, error.details()).with_body(body).overloaded(is_overflow)
     }

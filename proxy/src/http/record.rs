@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use balance::{ActiveRequest, Entry, EntryIndex};
 use config_model::model::{ClusterIndex, Command, Scheme};
 use http::Version;
+use http::header::HOST;
 use http1::{Head, Message, Name};
 use routing::headers::Values;
 use routing::{DestinationEntry, DestinationIndex, RouteEntry, RouteIndex, VirtualHostEntry};
@@ -100,6 +101,7 @@ struct Words {
     start: SystemTime,
     virtual_host: Option<Box<str>>,
     is_path_rewritten: bool,
+    is_host_rewritten: bool,
     response_headers: CapturedHeaders,
     transport_failure: Option<String>,
     upstream_local_address: Option<SocketAddr>,
@@ -156,6 +158,7 @@ impl Record {
                 start: SystemTime::now(),
                 virtual_host: None,
                 is_path_rewritten: false,
+                is_host_rewritten: false,
                 response_headers: CapturedHeaders::default(),
                 transport_failure: None,
                 upstream_local_address: None,
@@ -302,6 +305,13 @@ impl Record {
         }
     }
 
+    /// The back end sees another host than was asked for.
+    pub(super) fn host_rewritten(&mut self) {
+        if let Some(words) = &mut self.words {
+            words.is_host_rewritten = true;
+        }
+    }
+
     /// A try begins.
     pub(super) fn attempt(&mut self, index: EntryIndex, entry: &Entry, count: u32) {
         self.attempts = count;
@@ -412,6 +422,7 @@ impl Record {
         let cluster = self.cluster_runtime();
         let endpoint = self.endpoint.as_ref().and_then(|(index, _)| cluster?.endpoint(*index));
         let route = self.route.and_then(|index| self.pinned.snapshot.table.routes().get(index.0 as usize));
+        let rewritten_host = if words.is_host_rewritten { request.first(&HOST) } else { None };
         let protocol = match self.connection.protocol() {
             #[cfg(feature = "http3")]
             Protocol::Http3 => Version::HTTP_3,
@@ -424,7 +435,7 @@ impl Record {
             method: texts.method,
             path: &texts.path,
             original_path: words.is_path_rewritten.then_some(&*texts.path),
-            authority: texts.authority,
+            authority: rewritten_host.unwrap_or(texts.authority),
             scheme: self.scheme().as_str(),
             request_headers: request,
             response_headers: response,

@@ -1,6 +1,7 @@
 //! A request as the back end shall see it: authority, path and fields as the route and the destination say.
 
 use config_model::model::{Action, PathRewrite};
+use http1::{Framing, Head, Name};
 use routing::headers;
 use routing::rewrite;
 use routing::{DestinationEntry, RouteEntry};
@@ -25,7 +26,11 @@ pub(super) fn rewrite_head(
         reframe(head, framing);
     }
     match authority {
-        Some(authority) => head.set(b"host", authority.as_bytes()),
+        Some(authority) => {
+            head.set(b"host", authority.as_bytes());
+            head.append(b"x-envoy-original-host", target.authority());
+            record.host_rewritten();
+        }
         None if target.is_absolute() => head.set(b"host", target.authority()),
         None => {}
     }
@@ -58,6 +63,9 @@ pub(super) fn write_request(exchange: &Exchange, target: Option<&[u8]>, attempt:
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     head.write_fields(out);
+    if lacks_length(head, exchange.request.framing()) {
+        out.extend_from_slice(b"content-length: 0\r\n");
+    }
     if let Some(expected) = exchange.rare.as_ref().and_then(|rare| rare.expected) {
         out.extend_from_slice(b"x-envoy-expected-rq-timeout-ms: ");
         push_number(out, expected.get());
@@ -70,4 +78,11 @@ pub(super) fn write_request(exchange: &Exchange, target: Option<&[u8]>, attempt:
         push_number(out, attempt.into());
         out.extend_from_slice(b"\r\n\r\n");
     }
+}
+
+/// Whether nothing says that there is no body, though the method lets one expect it. Source: RFC 9110, 8.6.
+fn lacks_length(head: &Head, framing: Framing) -> bool {
+    framing == Framing::None
+        && !matches!(head.method(), b"GET" | b"HEAD" | b"DELETE" | b"TRACE" | b"CONNECT")
+        && !head.names().has(Name::ContentLength)
 }

@@ -141,9 +141,9 @@ impl Attempt {
             Err(error) => {
                 session.transport_failure(match error {
                     AttemptError::TunnelRefused { status } => format!("tunnel_response:{status}"),
-                    ref error => format!("delayed connect error: {error}"),
+                    ref error => error.transport_failure().unwrap_or_else(|| format!("delayed connect error: {error}")),
                 });
-                session.refuse(Flags::UPSTREAM_CONNECTION_FAILURE | Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
+                session.refuse(Flags::UPSTREAM_CONNECTION_FAILURE | Flags::CONNECT_ATTEMPTS_EXCEEDED);
                 report(&connection.local, cluster, self.pick, &AttemptOutcome::Failed(error));
                 None
             }

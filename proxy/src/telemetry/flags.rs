@@ -1,5 +1,5 @@
 //! Response flags: why an answer is not simply what a back end said.
-//! Source: Envoy, "Access logging", `%RESPONSE_FLAGS%`; the order of several is that of Envoy's enumeration.
+//! Source: Envoy, "Access logging", `%RESPONSE_FLAGS%`; the order of several is that in which Envoy comes to set them.
 
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
@@ -10,57 +10,57 @@ pub struct Flags(u32);
 
 /// Names by bit, in the order in which Envoy writes them.
 const NAMES: [&str; 30] = [
-    "LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "RL", "UAEX", "RLSE", "DC", "URX", "SI", "IH",
-    "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR", "UDO",
+    "DI", "FI", "URX", "LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "RL", "UAEX", "RLSE", "DC", "URX", "SI",
+    "IH", "DPE", "UMSDR", "RFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR", "UDO",
 ];
 
 impl Flags {
     /// `-`
     pub const NONE: Self = Self(0);
-    /// `LH`: the local service failed its health check.
-    pub const FAILED_LOCAL_HEALTH_CHECK: Self = Self(1);
-    /// `UH`: no healthy endpoint in the cluster.
-    pub const NO_HEALTHY_UPSTREAM: Self = Self(1 << 1);
-    /// `UT`: the request timed out upstream.
-    pub const UPSTREAM_REQUEST_TIMEOUT: Self = Self(1 << 2);
-    /// `LR`: reset from our side.
-    pub const LOCAL_RESET: Self = Self(1 << 3);
-    /// `UR`: the back end reset the stream.
-    pub const UPSTREAM_REMOTE_RESET: Self = Self(1 << 4);
-    /// `UF`: connecting to the back end failed.
-    pub const UPSTREAM_CONNECTION_FAILURE: Self = Self(1 << 5);
-    /// `UC`: the back end closed the connection.
-    pub const UPSTREAM_CONNECTION_TERMINATION: Self = Self(1 << 6);
-    /// `UO`: a circuit breaker is open.
-    pub const UPSTREAM_OVERFLOW: Self = Self(1 << 7);
-    /// `NR`: no route.
-    pub const NO_ROUTE_FOUND: Self = Self(1 << 8);
     /// `DI`: a fault was injected, a delay.
-    pub const DELAY_INJECTED: Self = Self(1 << 9);
+    pub const DELAY_INJECTED: Self = Self(1);
     /// `FI`: a fault was injected, an abort.
-    pub const FAULT_INJECTED: Self = Self(1 << 10);
-    /// `RL`: rate-limited.
-    pub const RATE_LIMITED: Self = Self(1 << 11);
-    /// `UAEX`: an external service denied it.
-    pub const UNAUTHORIZED_EXTERNAL_SERVICE: Self = Self(1 << 12);
-    /// `RLSE`: the rate limit service failed.
-    pub const RATE_LIMIT_SERVICE_ERROR: Self = Self(1 << 13);
-    /// `DC`: the client closed the connection.
-    pub const DOWNSTREAM_CONNECTION_TERMINATION: Self = Self(1 << 14);
+    pub const FAULT_INJECTED: Self = Self(1 << 1);
     /// `URX`: no retry was left.
-    pub const UPSTREAM_RETRY_LIMIT_EXCEEDED: Self = Self(1 << 15);
+    pub const UPSTREAM_RETRY_LIMIT_EXCEEDED: Self = Self(1 << 2);
+    /// `LH`: the local service failed its health check.
+    pub const FAILED_LOCAL_HEALTH_CHECK: Self = Self(1 << 3);
+    /// `UH`: no healthy endpoint in the cluster.
+    pub const NO_HEALTHY_UPSTREAM: Self = Self(1 << 4);
+    /// `UT`: the request timed out upstream.
+    pub const UPSTREAM_REQUEST_TIMEOUT: Self = Self(1 << 5);
+    /// `LR`: reset from our side.
+    pub const LOCAL_RESET: Self = Self(1 << 6);
+    /// `UR`: the back end reset the stream.
+    pub const UPSTREAM_REMOTE_RESET: Self = Self(1 << 7);
+    /// `UF`: connecting to the back end failed.
+    pub const UPSTREAM_CONNECTION_FAILURE: Self = Self(1 << 8);
+    /// `UC`: the back end closed the connection.
+    pub const UPSTREAM_CONNECTION_TERMINATION: Self = Self(1 << 9);
+    /// `UO`: a circuit breaker is open.
+    pub const UPSTREAM_OVERFLOW: Self = Self(1 << 10);
+    /// `NR`: no route.
+    pub const NO_ROUTE_FOUND: Self = Self(1 << 11);
+    /// `RL`: rate-limited.
+    pub const RATE_LIMITED: Self = Self(1 << 12);
+    /// `UAEX`: an external service denied it.
+    pub const UNAUTHORIZED_EXTERNAL_SERVICE: Self = Self(1 << 13);
+    /// `RLSE`: the rate limit service failed.
+    pub const RATE_LIMIT_SERVICE_ERROR: Self = Self(1 << 14);
+    /// `DC`: the client closed the connection.
+    pub const DOWNSTREAM_CONNECTION_TERMINATION: Self = Self(1 << 15);
+    /// `URX`: of a connection that is passed on, no try to connect was left. Envoy notes it after the cause then.
+    pub const CONNECT_ATTEMPTS_EXCEEDED: Self = Self(1 << 16);
     /// `SI`: the stream was idle for too long.
-    pub const STREAM_IDLE_TIMEOUT: Self = Self(1 << 16);
+    pub const STREAM_IDLE_TIMEOUT: Self = Self(1 << 17);
     /// `IH`: a header that is strictly checked had a bad value.
-    pub const INVALID_ENVOY_REQUEST_HEADERS: Self = Self(1 << 17);
+    pub const INVALID_ENVOY_REQUEST_HEADERS: Self = Self(1 << 18);
     /// `DPE`: the request broke its protocol.
-    pub const DOWNSTREAM_PROTOCOL_ERROR: Self = Self(1 << 18);
+    pub const DOWNSTREAM_PROTOCOL_ERROR: Self = Self(1 << 19);
     /// `UMSDR`: the stream lasted longer than it may.
-    pub const UPSTREAM_MAX_STREAM_DURATION_REACHED: Self = Self(1 << 19);
+    pub const UPSTREAM_MAX_STREAM_DURATION_REACHED: Self = Self(1 << 20);
     /// `RFCF`: answered from a cache.
-    pub const RESPONSE_FROM_CACHE_FILTER: Self = Self(1 << 20);
-    /// `NFCF`: a filter had no configuration.
-    pub const NO_FILTER_CONFIG_FOUND: Self = Self(1 << 21);
+    pub const RESPONSE_FROM_CACHE_FILTER: Self = Self(1 << 21);
     /// `DT`: the connection lasted longer than it may.
     pub const DURATION_TIMEOUT: Self = Self(1 << 22);
     /// `UPE`: the answer broke its protocol.
@@ -147,7 +147,9 @@ mod tests {
         for (flags, text) in [
             (Flags::NONE, "-"),
             (Flags::NO_ROUTE_FOUND, "NR"),
-            (Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED | Flags::UPSTREAM_CONNECTION_FAILURE, "UF,URX"),
+            (Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED | Flags::UPSTREAM_CONNECTION_FAILURE, "URX,UF"),
+            (Flags::CONNECT_ATTEMPTS_EXCEEDED | Flags::UPSTREAM_CONNECTION_FAILURE, "UF,URX"),
+            (Flags::UPSTREAM_REQUEST_TIMEOUT | Flags::DELAY_INJECTED, "DI,UT"),
             (Flags::NO_CLUSTER_FOUND, "NC"),
             (Flags::DOWNSTREAM_CONNECTION_TERMINATION, "DC"),
             (Flags::UPSTREAM_PROTOCOL_ERROR | Flags::DELAY_INJECTED, "DI,UPE"),

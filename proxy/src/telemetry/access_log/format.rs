@@ -338,7 +338,7 @@ mod tests {
         let format = LineFormat::new(&AccessLogFormat::Text(Format::istio_default()));
         let refused = AccessRecord {
             status: 503,
-            flags: Flags::UPSTREAM_CONNECTION_FAILURE | Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED,
+            flags: Flags::UPSTREAM_CONNECTION_FAILURE | Flags::CONNECT_ATTEMPTS_EXCEEDED,
             details: Some("upstream_reset_before_response_started{remote connection failure}"),
             upstream_transport_failure_reason: Some("delayed connect error: 111"),
             ..record()
