@@ -100,6 +100,7 @@ fn destination(number: u32, weight: u32) -> Destination {
     Destination {
         cluster: ClusterTarget::Known(ClusterIndex(number)),
         weight,
+        is_split: false,
         headers: HeaderOperations::default(),
         authority: None,
         origin: origin(),

@@ -259,7 +259,10 @@ pub struct Destination {
     pub cluster: ClusterTarget,
     /// Share = weight / sum. 1 for a single destination.
     pub weight: u32,
-    /// Operations for requests that go here; where the rule sets the same header, these stand.
+    /// Whether the rule names others too, even if none of them has weight.
+    pub is_split: bool,
+    /// Operations for requests that go here. Those of a split come first, and the rule's see what they have made; those of a
+    /// single destination are joined with the rule's, and stand where the rule sets the same header.
     pub headers: HeaderOperations,
     /// A `Host` set by the destination's headers; none where the route sets the authority, which goes first.
     pub authority: Option<Format>,
@@ -317,10 +320,10 @@ impl Serialize for RewritePattern {
 }
 
 /// An answer that sends the client elsewhere. Envoy: `RedirectAction`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Redirect {
-    /// Replaces the path; replaces the query too if it has one.
-    pub uri: Option<Arc<str>>,
+    /// The path: `uri`, which replaces the query too if it has one, or `prefixRewrite`.
+    pub path: PathRewrite,
     /// Replaces host and port.
     pub authority: Option<Arc<str>>,
     /// Replaces the scheme.
@@ -359,17 +362,16 @@ impl Scheme {
     }
 }
 
-/// The port of a redirect; 80 with http and 443 with https are never written.
+/// The port of a redirect. 80 with http and 443 with https are never written: as in Istio, they count as [`Self::Keep`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum RedirectPort {
-    /// That of the request's Host, except a default port of a scheme that changes.
+    /// That of the request's Host, except a default port of a scheme that changes. `derivePort: FROM_PROTOCOL_DEFAULT`
+    /// comes to the same.
     Keep,
     /// `port`
     Number(u16),
     /// `derivePort: FROM_REQUEST_PORT`: the listener's.
     FromRequest,
-    /// `derivePort: FROM_PROTOCOL_DEFAULT`: none.
-    FromProtocolDefault,
 }
 
 /// An answer made here.

@@ -1,6 +1,7 @@
 //! From a rule to what a route does: forward, redirect or answer, with headers, rewrites and retries.
 //! Source: Istio, `HTTPRoute`, `HTTPRewrite`, `HTTPRedirect`, `HTTPDirectResponse`, `Headers`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
@@ -38,7 +39,7 @@ pub(super) fn action<'a>(
     (clusters, retries): (&mut Clusters<'a>, &mut Retries),
 ) -> Resolved {
     if let Some(redirect) = &rule.own.rule.redirect {
-        return Resolved::here(Action::Redirect(self::redirect(redirect)));
+        return Resolved::here(Action::Redirect(self::redirect(redirect, path)));
     }
     if let Some(response) = rule.inherited(|rule| rule.direct_response.as_deref()) {
         return Resolved::here(Action::DirectResponse(direct_response(response)));
@@ -81,6 +82,7 @@ fn destinations<'a>(rule: &Rule<'a>, port: u16, rewrite: &Rewrite, clusters: &mu
         Some(Destination {
             cluster: resolved.target,
             weight: if alone { 1 } else { u32::try_from(*to.weight).unwrap_or(0) },
+            is_split: !alone,
             headers: own.map(operations).unwrap_or_default(),
             // As in Istio, the route's own authority stands before that of a destination.
             authority: if rewrite.authority.is_some() { None } else { own.and_then(authority) },
@@ -144,10 +146,11 @@ fn path_rewrite(rewrite: &HttpRewrite, path: &PathMatch) -> PathRewrite {
             None => PathRewrite::Keep,
         };
     }
-    if rewrite.uri.is_empty() {
-        return PathRewrite::Keep;
-    }
-    let text = rewrite.uri.value.clone();
+    if rewrite.uri.is_empty() { PathRewrite::Keep } else { replaced(path, rewrite.uri.value.clone()) }
+}
+
+/// `text` instead of the prefix that `path` matches, or of the whole path if it matches otherwise.
+fn replaced(path: &PathMatch, text: Arc<str>) -> PathRewrite {
     match path {
         PathMatch::Any => PathRewrite::Prefix { length: 1, text },
         PathMatch::Prefix { text: prefix, .. } => PathRewrite::Prefix { length: prefix.len(), text },
@@ -176,7 +179,7 @@ fn substitution(written: &str) -> String {
     result
 }
 
-fn redirect(redirect: &HttpRedirect) -> Redirect {
+fn redirect(redirect: &HttpRedirect, path: &PathMatch) -> Redirect {
     let text = |text: &resource::Text| (!text.is_empty()).then(|| text.value.clone());
     let scheme = match &*redirect.scheme.value {
         "http" => Some(Scheme::Http),
@@ -185,11 +188,15 @@ fn redirect(redirect: &HttpRedirect) -> Redirect {
     };
     let derived = redirect.derive_port.as_ref().map(|derive| match derive.value {
         resource::RedirectPortSelection::FromRequestPort => RedirectPort::FromRequest,
-        resource::RedirectPortSelection::FromProtocolDefault => RedirectPort::FromProtocolDefault,
+        resource::RedirectPortSelection::FromProtocolDefault => RedirectPort::Keep,
     });
-    let number = redirect.port.as_ref().map(|port| RedirectPort::Number(port.value));
+    let number = redirect.port.as_ref().filter(|port| port.value != 0).map(|port| RedirectPort::Number(port.value));
     Redirect {
-        uri: text(&redirect.uri),
+        path: match (text(&redirect.uri), text(&redirect.prefix_rewrite)) {
+            (Some(uri), _) => PathRewrite::Whole(uri),
+            (None, Some(prefix)) => replaced(path, prefix),
+            (None, None) => PathRewrite::Keep,
+        },
         authority: text(&redirect.authority),
         scheme,
         port: number.or(derived).unwrap_or(RedirectPort::Keep),

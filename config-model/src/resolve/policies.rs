@@ -212,7 +212,8 @@ impl<'a> Policies<'a> {
             retries_max: of_http(|http| &http.max_retries),
             requests_per_connection_max: of_http(|http| &http.max_requests_per_connection),
             streams_per_connection_max: of_http(|http| &http.max_concurrent_streams),
-            idle_timeout: length(idle.or_else(|| tcp.and_then(|tcp| tcp.idle_timeout.as_ref()))),
+            idle_timeout: length(idle.or_else(|| tcp.and_then(|tcp| tcp.idle_timeout.as_ref())))
+                .filter(|idle| !idle.is_zero()),
             tcp_idle_timeout: length(tcp.and_then(|tcp| tcp.idle_timeout.as_ref())),
             connection_duration_max: length(tcp.and_then(|tcp| tcp.max_connection_duration.as_ref())),
             keepalive: self.keepalive(tcp.and_then(|tcp| tcp.tcp_keepalive.as_ref())),

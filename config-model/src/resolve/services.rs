@@ -127,6 +127,8 @@ impl<'a> Service<'a> {
                 Resolution::Static => Discovery::Static,
                 Resolution::Dns => Discovery::Dns,
                 Resolution::DnsRoundRobin => Discovery::DnsRoundRobin,
+                // Who selects workloads knows their addresses.
+                Resolution::None if item.spec.workload_selector.is_some() => Discovery::Static,
                 Resolution::None | Resolution::DynamicDns => Discovery::None,
             },
         }

@@ -258,7 +258,7 @@ object! {
         /// 301 if absent.
         redirect_code: Located<u32> = "redirectCode",
         /// Replaces the matched prefix of the path.
-        prefix_rewrite: Text = "prefixRewrite" later,
+        prefix_rewrite: Text = "prefixRewrite",
     }
 }
 

@@ -152,7 +152,9 @@ fn tcp_settings(tcp: &TcpSettings, at: &Path<'_>, report: &mut Report) {
     values::not_negative(&tcp.max_connections, &at.field("maxConnections"), report);
     values::duration(tcp.connect_timeout.as_ref(), &at.field("connectTimeout"), report);
     values::duration(tcp.max_connection_duration.as_ref(), &at.field("maxConnectionDuration"), report);
-    values::duration(tcp.idle_timeout.as_ref(), &at.field("idleTimeout"), report);
+    // Zero switches it off.
+    let idle_timeout = tcp.idle_timeout.as_ref().filter(|timeout| timeout.nanoseconds != 0);
+    values::duration(idle_timeout, &at.field("idleTimeout"), report);
     if let Some(keepalive) = &tcp.tcp_keepalive {
         self::keepalive(keepalive, &at.field("tcpKeepalive"), report);
     }

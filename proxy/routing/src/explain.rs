@@ -228,8 +228,8 @@ fn outcome<H: RequestHead>(
     decision: &Decision<'_>,
     rules: &[Rule],
 ) -> Outcome {
-    let (head, path) = (inquiry.head, inquiry.path.forwarded());
-    let url = Url { scheme: head.scheme(), authority: head.authority(), path, query: head.query() };
+    let head = inquiry.head;
+    let url = Url { scheme: head.scheme(), authority: head.authority(), path: inquiry.path, query: head.query() };
     match decision {
         Decision::NotFound { .. } => Outcome::NotFound { nearest: trace::nearest(rules) },
         Decision::HttpsRedirect { .. } => Outcome::HttpsRedirect { location: lossy(https_location(&url).as_bytes()) },

@@ -1,6 +1,6 @@
 //! Header operations, compiled: names and literal values are ready, formats are evaluated per request. Order and meaning are
-//! Istio's: everything is removed, then set, then added, and where a route and its destination both act, the destination's
-//! operation of a kind comes second. A value that could not stand in a head is made to fit, never injected.
+//! Istio's: everything is removed, then set, then added. Where a route and its destination both act, the destination's operation of
+//! a kind comes second, and with several destinations all of its operations come first. A value that could not stand in a head is made to fit, never injected.
 
 use config_model::model::{Command, Format, HeaderAddition, HeaderMutation, Piece};
 use http::{HeaderName, HeaderValue};
@@ -76,6 +76,8 @@ pub struct Mutation(Option<Box<Operations>>);
 
 #[derive(Debug, Clone)]
 struct Operations {
+    /// Whether they come before those of the route, instead of being joined with them.
+    is_first: bool,
     remove: Box<[HeaderName]>,
     set: Box<[(HeaderName, Template)]>,
     add: Box<[(HeaderName, Template)]>,
@@ -84,11 +86,21 @@ struct Operations {
 impl Mutation {
     /// Prepares `mutation`. A name that is none was refused when the configuration was read, and is left out here.
     pub fn compile(mutation: &HeaderMutation) -> Self {
+        Self::of(mutation, false)
+    }
+
+    /// The same for a destination; of several, its operations come before the route's.
+    pub fn of_destination(mutation: &HeaderMutation, is_split: bool) -> Self {
+        Self::of(mutation, is_split)
+    }
+
+    fn of(mutation: &HeaderMutation, is_first: bool) -> Self {
         if mutation.is_empty() {
             return Self(None);
         }
         let remove = mutation.remove.iter().filter_map(|name| name.parse().ok()).collect();
-        Self(Some(Box::new(Operations { remove, set: additions(&mutation.set), add: additions(&mutation.add) })))
+        let (set, add) = (additions(&mutation.set), additions(&mutation.add));
+        Self(Some(Box::new(Operations { is_first, remove, set, add })))
     }
 
     /// Whether some value has commands.
@@ -108,13 +120,22 @@ fn additions(additions: &[HeaderAddition]) -> Box<[(HeaderName, Template)]> {
     additions.iter().filter_map(compiled).collect()
 }
 
-/// Changes `head` by all `mutations`, the route's first, then the destination's. Formats see the head after the removals
-/// and before anything is set, as in Envoy; an empty value changes nothing, as there.
+/// Changes `head` by all `mutations`, the route's and the destination's: by both at once, or by one after the other if there
+/// are several destinations.
 pub fn apply(mutations: &[&Mutation], head: &mut Head, values: &impl Values) {
-    if mutations.iter().all(|mutation| mutation.is_empty()) {
-        return;
+    for is_first in [true, false] {
+        let operations = mutations.iter().filter_map(|mutation| mutation.0.as_deref());
+        let operations: SmallVec<[_; 2]> = operations.filter(|operations| operations.is_first == is_first).collect();
+        if !operations.is_empty() {
+            change(&operations, head, values);
+        }
     }
-    let operations = || mutations.iter().filter_map(|mutation| mutation.0.as_deref());
+}
+
+/// Removes, sets and adds, each by all `operations`. Formats see the head after the removals
+/// and before anything is set, as in Envoy; an empty value changes nothing, as there.
+fn change(operations: &[&Operations], head: &mut Head, values: &impl Values) {
+    let operations = || operations.iter();
     for name in operations().flat_map(|operations| &operations.remove) {
         head.remove(name.as_str().as_bytes());
     }

@@ -5,7 +5,8 @@ use config_model::model::{Redirect, RedirectPort, Scheme};
 use http::HeaderValue;
 
 use crate::authority::split_port;
-use crate::rewrite::push_graphic;
+use crate::normalize::Normalized;
+use crate::rewrite::{push_graphic, rewrite};
 
 /// The URL that was asked for.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +16,7 @@ pub struct Url<'a> {
     /// Host as sent, with its port.
     pub authority: &'a [u8],
     /// The normalised path, as it would be forwarded.
-    pub path: &'a [u8],
+    pub path: &'a Normalized<'a>,
     /// What follows the question mark.
     pub query: Option<&'a [u8]>,
 }
@@ -24,52 +25,35 @@ pub struct Url<'a> {
 pub fn location(redirect: &Redirect, url: &Url<'_>, listener_port: u16) -> HeaderValue {
     let scheme = redirect.scheme.unwrap_or(url.scheme);
     let port = match redirect.port {
-        RedirectPort::Number(port) => Port::Written(port),
-        RedirectPort::FromRequest => Port::Written(listener_port),
-        RedirectPort::FromProtocolDefault => Port::Written(scheme.default_port()),
-        RedirectPort::Keep => Port::Kept,
+        RedirectPort::Number(port) => Some(port),
+        RedirectPort::FromRequest => Some(listener_port),
+        RedirectPort::Keep => None,
     };
+    let port = port.filter(|&port| port != scheme.default_port());
     let mut out = Vec::with_capacity(128);
     match &redirect.authority {
         // Its own port is part of what was asked for, unless a number was asked for too.
-        Some(authority) => {
-            let port = if redirect.port == RedirectPort::FromProtocolDefault { Port::Kept } else { port };
-            push_origin(&mut out, scheme, scheme, authority.as_bytes(), port);
-        }
+        Some(authority) => push_origin(&mut out, scheme, scheme, authority.as_bytes(), port),
         None => push_origin(&mut out, scheme, url.scheme, url.authority, port),
     }
-    match redirect.uri.as_deref() {
-        Some(uri) => {
-            push_graphic(&mut out, uri.as_bytes());
-            push_query(&mut out, url.query.filter(|_| !uri.contains('?')));
-        }
-        None => {
-            push_graphic(&mut out, url.path);
-            push_query(&mut out, url.query);
-        }
-    }
+    let path = rewrite(&redirect.path, url.path);
+    push_graphic(&mut out, &path);
+    push_query(&mut out, url.query.filter(|_| !path.contains(&b'?')));
     value(&out)
 }
 
 /// Location for a host that wants https: the same URL, without a port that was that of http.
 pub fn https_location(url: &Url<'_>) -> HeaderValue {
     let mut out = Vec::with_capacity(128);
-    push_origin(&mut out, Scheme::Https, url.scheme, url.authority, Port::Kept);
-    push_graphic(&mut out, url.path);
+    push_origin(&mut out, Scheme::Https, url.scheme, url.authority, None);
+    push_graphic(&mut out, url.path.forwarded());
     push_query(&mut out, url.query);
     value(&out)
 }
 
-#[derive(Clone, Copy)]
-enum Port {
-    /// The authority's own, unless the scheme changes and it was the default of the old one.
-    Kept,
-    /// This one, unless it is the scheme's default.
-    Written(u16),
-}
-
-/// Appends `scheme://host:port`. Without a host nothing: a path alone is a legal Location.
-fn push_origin(out: &mut Vec<u8>, scheme: Scheme, old_scheme: Scheme, authority: &[u8], port: Port) {
+/// Appends `scheme://host:port`, the port being the authority's own where none is given, unless the scheme changes and it was
+/// the default of the old one. Without a host nothing: a path alone is a legal Location.
+fn push_origin(out: &mut Vec<u8>, scheme: Scheme, old_scheme: Scheme, authority: &[u8], port: Option<u16>) {
     if authority.is_empty() {
         return;
     }
@@ -78,10 +62,8 @@ fn push_origin(out: &mut Vec<u8>, scheme: Scheme, old_scheme: Scheme, authority:
     out.extend_from_slice(b"://");
     push_graphic(out, parts.host);
     match (port, parts.port) {
-        (Port::Written(port), _) if port != scheme.default_port() => {
-            out.extend_from_slice(format!(":{port}").as_bytes());
-        }
-        (Port::Kept, Some(kept)) if !(scheme != old_scheme && is_default(kept, old_scheme)) => {
+        (Some(port), _) => out.extend_from_slice(format!(":{port}").as_bytes()),
+        (None, Some(kept)) if !(scheme != old_scheme && is_default(kept, old_scheme)) => {
             out.push(b':');
             push_graphic(out, kept);
         }

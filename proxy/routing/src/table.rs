@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use config_model::model::{
-    Action, ClusterTarget, Destination, DirectResponse, Forward, Model, PathMatch, Redirect, Route,
+    Action, ClusterTarget, Destination, DirectResponse, Forward, HeaderMutation, Model, PathMatch, Redirect, Route,
     RouteConfigurationIndex, TcpProxy, TcpProxyIndex, TcpRoute, VirtualHost,
 };
 use config_model::origin::Origin;
@@ -346,8 +346,7 @@ impl Compiler {
     }
 
     fn forward(&mut self, forward: &Forward, authority: Option<&Template>) -> ActionEntry {
-        let destinations =
-            forward.destinations.iter().map(|destination| self.destination(destination, authority)).collect();
+        let destinations = forward.destinations.iter().map(|to| self.destination(to, authority)).collect();
         let split = self.split(forward.destinations.iter().map(|to| to.weight));
         ActionEntry::Forward { destinations, split }
     }
@@ -381,11 +380,12 @@ impl Compiler {
     fn destination(&mut self, destination: &Destination, authority: Option<&Template>) -> DestinationEntry {
         let index = DestinationIndex(self.destinations);
         self.destinations += 1;
+        let headers = |mutation: &HeaderMutation| Mutation::of_destination(mutation, destination.is_split);
         DestinationEntry {
             index,
             target: destination.cluster.clone(),
-            request_headers: Mutation::compile(&destination.headers.request),
-            response_headers: Mutation::compile(&destination.headers.response),
+            request_headers: headers(&destination.headers.request),
+            response_headers: headers(&destination.headers.response),
             authority: authority.cloned().or_else(|| destination.authority.as_ref().map(Template::compile)),
         }
     }

@@ -1,8 +1,8 @@
 //! Conditions, actions and destinations in words, as the tables and explanations print them.
 
 use config_model::model::{
-    Action, ClusterName, ClusterTarget, Destination, DirectResponse, MatchCondition, Model, PathMatch, Redirect,
-    RedirectPort, RouteMatch, TextMatch,
+    Action, ClusterName, ClusterTarget, Destination, DirectResponse, MatchCondition, Model, PathMatch, PathRewrite,
+    Redirect, RedirectPort, RouteMatch, TextMatch,
 };
 
 /// `prefix /reviews, header end-user = jason`; `any path` where nothing else is asked.
@@ -105,13 +105,17 @@ pub(crate) fn percent(share: f64) -> String {
 fn redirect(redirect: &Redirect) -> String {
     let scheme = redirect.scheme.map(|scheme| format!(" scheme {}", scheme.as_str()));
     let authority = redirect.authority.as_ref().map(|authority| format!(" authority {authority}"));
-    let uri = redirect.uri.as_ref().map(|uri| format!(" path {uri}"));
+    let path = match &redirect.path {
+        PathRewrite::Whole(uri) => Some(format!(" path {uri}")),
+        PathRewrite::Prefix { text, .. } => Some(format!(" prefix {text}")),
+        PathRewrite::Keep | PathRewrite::Regex { .. } => None,
+    };
     let port = match redirect.port {
-        RedirectPort::Keep | RedirectPort::FromProtocolDefault => None,
+        RedirectPort::Keep => None,
         RedirectPort::Number(port) => Some(format!(" port {port}")),
         RedirectPort::FromRequest => Some(" port of the listener".to_owned()),
     };
-    let parts: String = [scheme, authority, port, uri].into_iter().flatten().collect();
+    let parts: String = [scheme, authority, port, path].into_iter().flatten().collect();
     format!("redirects {} to{parts}", redirect.status)
 }
 
@@ -176,10 +180,20 @@ mod tests {
 
     #[test]
     fn a_redirect_names_only_what_it_changes() {
-        let mut redirect =
-            Redirect { uri: Some("/new".into()), authority: None, scheme: None, port: RedirectPort::Keep, status: 301 };
+        let mut redirect = Redirect {
+            path: PathRewrite::Whole("/new".into()),
+            authority: None,
+            scheme: None,
+            port: RedirectPort::Keep,
+            status: 301,
+        };
         assert_eq!(super::redirect(&redirect), "redirects 301 to path /new");
-        redirect = Redirect { scheme: Some(Scheme::Https), port: RedirectPort::Number(8443), uri: None, ..redirect };
+        redirect = Redirect {
+            scheme: Some(Scheme::Https),
+            port: RedirectPort::Number(8443),
+            path: PathRewrite::Keep,
+            ..redirect
+        };
         assert_eq!(super::redirect(&redirect), "redirects 301 to scheme https port 8443");
     }
 }

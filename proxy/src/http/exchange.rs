@@ -133,7 +133,7 @@ fn decide<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchan
     let scheme = said.unwrap_or_else(|| record.scheme());
     let connect = wishes.connect;
     let view = View { head, target, path: &path, scheme, connect };
-    let url = || Url { scheme, authority: target.authority(), path: path.forwarded(), query: target.query(head) };
+    let url = || Url { scheme, authority: target.authority(), path: &path, query: target.query(head) };
     match table.decide(routes, &view, |split| pinned.next_draw(split)) {
         Decision::NotFound { virtual_host } => {
             record.virtual_host(virtual_host);

@@ -195,6 +195,7 @@ pub(super) fn default_block<'a>(build: &mut Build<'a>, known: &Known<'a>, port: 
     let destination = Destination {
         cluster: build.clusters.target(known.service, name),
         weight: 1,
+        is_split: false,
         headers: HeaderOperations::default(),
         authority: None,
         origin: origin.clone(),

@@ -183,6 +183,7 @@ impl<'a> Serving<'a> {
             let destination = Destination {
                 cluster: self.unknown.clone(),
                 weight: 1,
+                is_split: false,
                 headers: HeaderOperations::default(),
                 authority: None,
                 origin: self.origin.clone(),

@@ -89,9 +89,11 @@ fn header_names_are_in_lower_case_and_the_authority_is_none_of_them() {
 
 #[test]
 fn a_redirect_keeps_what_it_does_not_name() {
-    let none = Redirect { uri: None, authority: None, scheme: None, port: RedirectPort::Keep, status: 301 };
+    let none =
+        Redirect { path: PathRewrite::Keep, authority: None, scheme: None, port: RedirectPort::Keep, status: 301 };
+    let whole = |uri: &str| PathRewrite::Whole(uri.into());
     let table = [
-        ("{uri: /new}", Redirect { uri: Some("/new".into()), ..none.clone() }),
+        ("{uri: /new}", Redirect { path: whole("/new"), ..none.clone() }),
         (
             "{authority: a.example, redirectCode: 302}",
             Redirect { authority: Some("a.example".into()), status: 302, ..none.clone() },
@@ -103,12 +105,11 @@ fn a_redirect_keeps_what_it_does_not_name() {
         ),
         (
             "{uri: /, derivePort: FROM_REQUEST_PORT}",
-            Redirect { uri: Some("/".into()), port: RedirectPort::FromRequest, ..none.clone() },
+            Redirect { path: whole("/"), port: RedirectPort::FromRequest, ..none.clone() },
         ),
-        (
-            "{uri: /, derivePort: FROM_PROTOCOL_DEFAULT}",
-            Redirect { uri: Some("/".into()), port: RedirectPort::FromProtocolDefault, ..none },
-        ),
+        ("{uri: /, derivePort: FROM_PROTOCOL_DEFAULT}", Redirect { path: whole("/"), ..none.clone() }),
+        ("{uri: /, port: 0}", Redirect { path: whole("/"), ..none.clone() }),
+        ("{prefixRewrite: /new}", Redirect { path: PathRewrite::Prefix { length: 1, text: "/new".into() }, ..none }),
     ];
     for (redirect, want) in table {
         assert_eq!(route_of(&format!("redirect: {redirect}")).action, Action::Redirect(want), "{redirect}");

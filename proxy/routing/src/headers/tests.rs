@@ -44,6 +44,19 @@ fn values<'h>(head: &'h Head, name: &str) -> Vec<&'h str> {
 }
 
 #[test]
+fn operations_of_one_of_several_destinations_come_before_the_routes() {
+    let to = |set: &str| {
+        let set = additions(&[("x-source", set)]);
+        Mutation::of_destination(&HeaderMutation { set, ..HeaderMutation::default() }, true)
+    };
+    let mut head = head(&[("x-source", "sent")]);
+    apply(&[&mutation(&[], &[("x-source", "%PROTOCOL%-route")], &[]), &to("destination")], &mut head, &Source);
+    assert_eq!(values(&head, "x-source"), ["destination-route"]);
+    apply(&[&mutation(&["x-source"], &[], &[]), &to("destination")], &mut head, &Source);
+    assert_eq!(values(&head, "x-source"), [""; 0]);
+}
+
+#[test]
 fn remove_takes_all_set_replaces_all_and_add_appends() {
     let mut head = head(&[
         ("x-set", "old"),

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use config_model::model::{
     Action, ClusterIndex, ClusterTarget, Condition, Destination, DirectResponse, Forward, HeaderOperations, Locality,
-    MatchCondition, Mesh, Model, PathMatch, PathNormalization, Pattern, Redirect, RedirectPort, RetryPolicy, Rewrite,
-    Route, RouteConfiguration, RouteMatch, Scheme, TextMatch, VirtualHost,
+    MatchCondition, Mesh, Model, PathMatch, PathNormalization, PathRewrite, Pattern, Redirect, RedirectPort,
+    RetryPolicy, Rewrite, Route, RouteConfiguration, RouteMatch, Scheme, TextMatch, VirtualHost,
 };
 use config_model::name::HostPattern;
 use config_model::origin::{Origin, Position, ResourceId};
@@ -104,6 +104,7 @@ pub fn route(id: &str, path: PathMatch, weights: &[u32]) -> Route {
     let destinations = (0..).zip(weights).map(|(number, &weight)| Destination {
         cluster: ClusterTarget::Known(ClusterIndex(number)),
         weight,
+        is_split: weights.len() > 1,
         headers: HeaderOperations::default(),
         authority: None,
         origin: origin(number + 100),
@@ -165,7 +166,7 @@ fn any_route(choices: &mut Choices<'_>, id: &str) -> Route {
     let action = match choices.below(6) {
         0 => Action::DirectResponse(DirectResponse { status: 200, body: Bytes::new() }),
         1 => Action::Redirect(Redirect {
-            uri: None,
+            path: PathRewrite::Keep,
             authority: None,
             scheme: None,
             port: RedirectPort::Keep,
