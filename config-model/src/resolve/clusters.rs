@@ -157,30 +157,12 @@ impl<'a> Clusters<'a> {
     pub(super) fn service(&self, host: &str, namespace: &str) -> (Arc<str>, Option<Service<'a>>) {
         let host = names::full_host(host, namespace);
         let service = services::find(self.resources, &host, namespace, &self.proxy.namespace);
-        match service.and_then(|service| self.concrete(service, namespace)) {
+        match service
+            .and_then(|service| services::concrete(self.resources, service, (namespace, &self.proxy.namespace)))
+        {
             Some((alias_host, alias)) => (alias_host, Some(alias)),
             None => (host, service),
         }
-    }
-
-    /// The service that one of type `ExternalName` stands for, if that is a service itself.
-    fn concrete(&self, service: Service<'a>, namespace: &str) -> Option<(Arc<str>, Service<'a>)> {
-        /// Chains of names are short, and a circle has no end.
-        const HOPS_MAX: usize = 8;
-        let mut found = None;
-        let mut current = service;
-        for _ in 0..HOPS_MAX {
-            let Some(name) = current.external_name() else { break };
-            let host = names::lower(name);
-            match services::find(self.resources, &host, namespace, &self.proxy.namespace) {
-                Some(next) => {
-                    found = Some((host, next));
-                    current = next;
-                }
-                None => break,
-            }
-        }
-        found
     }
 
     fn cluster(&mut self, service: Service<'a>, name: &ClusterName, ports: &[Port<'a>]) -> Option<ClusterIndex> {

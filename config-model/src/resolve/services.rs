@@ -225,3 +225,23 @@ pub(crate) fn find<'a>(
     let visible = |service: &Service<'a>| service.is_visible_to(proxy_namespace, resources);
     std::iter::once(first).chain(candidates).filter(visible).min_by_key(rank)
 }
+
+/// The service that one of type `ExternalName` stands for, and its host, if that is a service itself. The namespaces are as above.
+pub(crate) fn concrete<'a>(
+    resources: &'a ResourceSet,
+    service: Service<'a>,
+    (namespace, proxy_namespace): (&str, &str),
+) -> Option<(Arc<str>, Service<'a>)> {
+    /// Chains of names are short, and a circle has no end.
+    const HOPS_MAX: usize = 8;
+    let mut found = None;
+    let mut current = service;
+    for _ in 0..HOPS_MAX {
+        let Some(name) = current.external_name() else { break };
+        let host = names::lower(name);
+        let Some(next) = find(resources, &host, namespace, proxy_namespace) else { break };
+        found = Some((host, next));
+        current = next;
+    }
+    found
+}

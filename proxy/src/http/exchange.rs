@@ -8,7 +8,7 @@ use routing::{Decision, DestinationEntry, RouteEntry};
 
 use super::answer::Answer;
 use super::forwarded::Forwarded;
-use super::head::{Refusal, View, Wishes, sanitize, trust};
+use super::head::{Refusal, View, Wishes, said_scheme, sanitize, trust};
 use super::placement;
 use super::policy::admit;
 use super::record::Exchange;
@@ -128,7 +128,9 @@ fn decide<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchan
     }
     let head = request.head();
     let path = target.path(head);
-    let scheme = record.scheme();
+    // A sidecar trusts its own application.
+    let said = if connection.local.shared.is_edge { None } else { said_scheme(head) };
+    let scheme = said.unwrap_or_else(|| record.scheme());
     let connect = wishes.connect;
     let view = View { head, target, path: &path, scheme, connect };
     let url = || Url { scheme, authority: target.authority(), path: &path, query: target.query(head) };

@@ -421,10 +421,11 @@ impl<'a> Tries<'a> {
         if is_overflow {
             self.local.shard.borrow_mut().pending_overflow(&self.cluster.metrics);
         }
-        let body = error.body(self.state.attempt() > 1).into_owned();
+        // The cause is for the log: clients needn't know what is wrong behind the proxy.
         if let Some(reason) = error.transport_failure() {
             exchange.record.transport_failure(reason);
         }
+        let body = error.body(self.state.attempt() > 1).into_owned();
         Answer::new(error.status(), flags, error.details()).with_body(body).overloaded(is_overflow)
     }
 }

@@ -168,6 +168,17 @@ pub(super) fn trust(head: &mut Head, wishes: Wishes, framing: Framing, scheme: S
     restore(head, wishes, framing);
 }
 
+/// The scheme that the client's request has come with, as its `x-forwarded-proto` says. Source: Envoy, `:scheme`.
+pub(super) fn said_scheme(head: &Head) -> Option<Scheme> {
+    let mut said = head.values_of(Name::ForwardedProto);
+    let scheme = match said.next()? {
+        text if text.eq_ignore_ascii_case(b"http") => Scheme::Http,
+        text if text.eq_ignore_ascii_case(b"https") => Scheme::Https,
+        _ => return None,
+    };
+    said.next().is_none().then_some(scheme)
+}
+
 fn say_scheme(head: &mut Head, scheme: Scheme) {
     const NAME: usize = b"x-forwarded-proto".len();
     match scheme {

@@ -444,7 +444,6 @@ impl Record {
             status: self.status,
             flags: self.flags,
             details: (!self.details.is_empty()).then_some(&*self.details),
-            connection_termination_details: None,
             upstream_transport_failure_reason: words.transport_failure.as_deref(),
             bytes_received: self.request_bytes,
             bytes_sent: self.response_bytes,

@@ -27,6 +27,7 @@ pub(super) fn rewrite_head(
     }
     match authority {
         Some(authority) => {
+            // What other proxies and back ends find the host of the client by.
             head.set(b"host", authority.as_bytes());
             head.append(b"x-envoy-original-host", target.authority());
             record.host_rewritten();

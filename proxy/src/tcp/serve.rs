@@ -15,6 +15,7 @@ use crate::listener::Connection;
 use crate::net::Stream;
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::Flags;
+use crate::tls::Offer;
 use crate::upstream::{Security, Tunnel, connect_or_refuse, report};
 
 /// What is known of a connection before it goes on.
@@ -115,7 +116,7 @@ impl Attempt {
         let (local, cluster, ends) = (&connection.local, &self.cluster, connection.ends());
         let security = Security::of(cluster, b"");
         let Some(wanted) = &self.tunnel else {
-            let connected = connect_or_refuse(local, cluster, entry, security.as_ref(), Some(ends));
+            let connected = connect_or_refuse(local, cluster, entry, security.as_ref(), Some(ends), Offer::Other);
             return connected.await.map(BackEnd::Direct);
         };
         // Boxed, as it is rare.

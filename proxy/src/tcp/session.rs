@@ -38,7 +38,6 @@ pub(super) struct Session {
     upstream_local_address: Option<SocketAddr>,
     transport_failure: Option<String>,
     flags: Flags,
-    details: Option<&'static str>,
     /// Bytes from the client and to it.
     moved: (u64, u64),
     reported: (u64, u64),
@@ -59,7 +58,6 @@ impl Session {
             upstream_local_address: None,
             transport_failure: None,
             flags: Flags::NONE,
-            details: None,
             moved: (0, 0),
             reported: (0, 0),
             opened: None,
@@ -128,14 +126,10 @@ impl Session {
     /// It is over.
     pub(super) fn ended(&mut self, end: End) {
         match end {
-            End::Closed => {}
+            End::Closed | End::Idle => {}
             End::ClientBroke => self.flags.insert(Flags::DOWNSTREAM_CONNECTION_TERMINATION),
             End::BackEndBroke => self.flags.insert(Flags::UPSTREAM_CONNECTION_TERMINATION),
-            End::Idle => self.details = Some("tcp_session_idle_timeout"),
-            End::TooLong => {
-                self.flags.insert(Flags::DURATION_TIMEOUT);
-                self.details = Some("max_downstream_connection_duration_reached");
-            }
+            End::TooLong => self.flags.insert(Flags::DURATION_TIMEOUT),
         }
     }
 
@@ -174,7 +168,6 @@ impl Session {
             status: 0,
             flags: self.flags,
             details: None,
-            connection_termination_details: self.details,
             upstream_transport_failure_reason: self.transport_failure.as_deref(),
             bytes_received: self.moved.0,
             bytes_sent: self.moved.1,

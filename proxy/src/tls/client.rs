@@ -22,10 +22,12 @@ use super::{provider, verify};
 /// What is spoken within TLS, which ALPN tells the back end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Offer {
-    /// HTTP/1.1, or whatever isn't HTTP. Only workloads of the mesh are told.
+    /// HTTP/1.1.
     Http1,
     /// HTTP/2.
     Http2,
+    /// Whatever isn't HTTP. Only workloads of the mesh are told.
+    Other,
 }
 
 /// TLS of a cluster.
@@ -47,6 +49,7 @@ enum Setup {
 struct ClientSetup {
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
+    other: Arc<ClientConfig>,
     made_of: Ingredients,
 }
 
@@ -131,6 +134,7 @@ impl BackEndTls {
         let config = match offer {
             Offer::Http1 => &setup.http1,
             Offer::Http2 => &setup.http2,
+            Offer::Other => &setup.other,
         };
         let named = server_name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
         let name = named.or_else(|| address.map(ServerName::from));
@@ -151,17 +155,21 @@ impl ClientSetup {
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&certificate.key))))
             }
         };
-        // Each has sessions of its own, as those of the other may be for another protocol.
-        let mut http2 = http1.clone();
-        http2.resumption = rustls::client::Resumption::in_memory_sessions(256);
+        // Each has sessions of its own, as those of the others may be for another protocol.
+        let [mut http2, mut other] = [http1.clone(), http1.clone()];
+        for config in [&mut http2, &mut other] {
+            config.resumption = rustls::client::Resumption::in_memory_sessions(256);
+        }
         let names = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect();
         if definition.is_mesh {
             http1.alpn_protocols = names(&["istio-http/1.1", "istio", "http/1.1"]);
             http2.alpn_protocols = names(&["istio-h2", "istio", "h2"]);
+            other.alpn_protocols = names(&["istio"]);
         } else {
+            http1.alpn_protocols = names(&["http/1.1"]);
             http2.alpn_protocols = names(&["h2"]);
         }
-        Ok(Self { http1: Arc::new(http1), http2: Arc::new(http2), made_of })
+        Ok(Self { http1: Arc::new(http1), http2: Arc::new(http2), other: Arc::new(other), made_of })
     }
 }
 

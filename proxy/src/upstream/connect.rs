@@ -27,10 +27,10 @@ pub(crate) async fn connect(
     ends: Option<Ends>,
 ) -> Result<Box<UpstreamConnection>, AttemptError> {
     let permit = permit(local, cluster).await?;
-    establish(local, cluster, entry, security, ends, permit).await
+    establish(local, cluster, entry, (security, ends), Offer::Http1, permit).await
 }
 
-/// The same, but where the cluster has as many connections as it may have nobody waits for one.
+/// The same, but where the cluster has as many connections as it may have nobody waits for one. `offer` is what will be spoken.
 ///
 /// # Errors
 /// As above.
@@ -40,20 +40,21 @@ pub(crate) async fn connect_or_refuse(
     entry: &Entry,
     security: Option<&Security>,
     ends: Option<Ends>,
+    offer: Offer,
 ) -> Result<Box<UpstreamConnection>, AttemptError> {
     let permit = try_permit(local, cluster).ok_or(AttemptError::Overflow)?;
-    establish(local, cluster, entry, security, ends, permit).await
+    establish(local, cluster, entry, (security, ends), offer, permit).await
 }
 
 async fn establish(
     local: &Rc<Local>,
     cluster: &ClusterRuntime,
     entry: &Entry,
-    security: Option<&Security>,
-    ends: Option<Ends>,
+    (security, ends): (Option<&Security>, Option<Ends>),
+    offer: Offer,
     permit: Option<ConnectionPermit>,
 ) -> Result<Box<UpstreamConnection>, AttemptError> {
-    let stream = open(cluster, entry, (security, ends), local, Offer::Http1).await?;
+    let stream = open(cluster, entry, (security, ends), local, offer).await?;
     Ok(UpstreamConnection::new(stream, Arc::clone(&entry.state), local, cluster, permit, security))
 }
 

@@ -15,7 +15,7 @@ use crate::resolve::{Proxy, gateway, names};
 use crate::resource::{Text, VirtualService};
 
 use super::Serving;
-use super::hosts::port_for;
+use super::hosts::{other_names, port_for};
 use super::scope::{Egress, Known};
 
 /// Routes of connections to a service.
@@ -44,9 +44,16 @@ pub(super) fn of_service<'a>(
         found.of_tls(serving, &items, number, subnets);
         if found.tls.is_empty() {
             let route = own_route(serving, known, number, subnets);
-            // An address of its own tells as much as a name.
-            if ip.is_unspecified() {
-                found.tls.push((vec![HostPattern::from_lower(known.host.clone())], route));
+            // An address of its own tells as much as a name, and its pods have names that nobody lists.
+            if ip.is_unspecified() && !known.service.is_headless() {
+                let namespace = &serving.build.proxy.namespace;
+                let of_alias = |host: &std::sync::Arc<str>| {
+                    let others = other_names(host, namespace).into_iter().map(|name| HostPattern::parse(&name));
+                    std::iter::once(HostPattern::from_lower(host.clone())).chain(others).collect::<Vec<_>>()
+                };
+                let mut names = vec![HostPattern::from_lower(known.host.clone())];
+                names.extend(known.aliases.iter().flat_map(of_alias));
+                found.tls.push((names, route));
             } else {
                 found.tcp.push(route);
             }

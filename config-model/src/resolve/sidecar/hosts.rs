@@ -78,7 +78,7 @@ impl<'a> Hosts<'_, 'a> {
         for &item in &self.egress.virtual_services {
             self.virtual_service(item, port, &services, (&names, &mut owned));
         }
-        for known in services.iter().filter(|known| !owned.contains(&known.host)) {
+        for known in services.iter().filter(|known| !known.is_alias() && !owned.contains(&known.host)) {
             self.service(known, port, &names);
         }
     }
@@ -135,9 +135,13 @@ impl<'a> Hosts<'_, 'a> {
 
     /// All names of a service; of a shorter one that is another service's whole name the other has it.
     fn domains(&self, known: &Known<'a>, names: &BTreeSet<Arc<str>>) -> Vec<HostPattern> {
-        let mut domains = vec![HostPattern::from_lower(known.host.clone())];
-        let short = short_names(&known.host, &self.build.proxy.namespace);
-        domains.extend(short.into_iter().filter(|name| !names.contains(&**name)).map(|name| HostPattern::parse(&name)));
+        let mut domains = Vec::new();
+        for host in std::iter::once(&known.host).chain(&known.aliases) {
+            domains.push(HostPattern::from_lower(host.clone()));
+            let others = other_names(host, &self.build.proxy.namespace);
+            let others = others.into_iter().filter(|name| !names.contains(&**name));
+            domains.extend(others.map(|name| HostPattern::parse(&name)));
+        }
         if known.service.is_headless() {
             // Its pods have names of their own, such as `db-0.db`.
             let pods: Vec<HostPattern> = domains.iter().map(|name| HostPattern::parse(&format!("*.{name}"))).collect();
@@ -167,12 +171,14 @@ fn is_same(pattern: &HostPattern, host: &str) -> bool {
     *pattern == HostPattern::parse(host)
 }
 
-/// `reviews`, `reviews.default` and `reviews.default.svc` for a proxy of that namespace; without the first for others.
-fn short_names(host: &str, namespace: &str) -> Vec<String> {
-    let Some((name, of)) = names::kubernetes_service(host) else { return Vec::new() };
+/// A host with the dot of an absolute name, and `reviews`, `reviews.default` and `reviews.default.svc` for a proxy of that namespace;
+/// without the first of these for others.
+pub(super) fn other_names(host: &str, namespace: &str) -> Vec<String> {
+    let absolute = host.parse::<IpAddr>().is_err().then(|| format!("{host}."));
+    let Some((name, of)) = names::kubernetes_service(host) else { return absolute.into_iter().collect() };
     let long = [format!("{name}.{of}.svc"), format!("{name}.{of}")];
     let short = (of == namespace).then(|| name.to_owned());
-    short.into_iter().chain(long).collect()
+    absolute.into_iter().chain(short).chain(long).collect()
 }
 
 /// An address as it stands in a Host.

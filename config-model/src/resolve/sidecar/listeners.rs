@@ -57,8 +57,9 @@ impl<'e, 'a> Listeners<'e, 'a> {
 
     /// Adds what `egress` listens on.
     pub(super) fn add(&mut self, serving: &mut Serving<'a>, egress: &'e Egress<'a>) {
+        let services = || egress.services.iter().filter(|known| !known.is_alias());
         let Some((number, protocol)) = egress.port else {
-            for known in &egress.services {
+            for known in services() {
                 for port in known.service.ports() {
                     let declared = port.protocol;
                     self.service(serving, (egress, known), port, declared);
@@ -71,7 +72,7 @@ impl<'e, 'a> Listeners<'e, 'a> {
             self.http(address, egress, Http { egress, port: None, only: None, is_declared: true });
             return;
         }
-        for known in &egress.services {
+        for known in services() {
             let named = known.service.ports().into_iter().find(|port| port.number == number);
             if let Some(port) = named {
                 self.service(serving, (egress, known), port, protocol);

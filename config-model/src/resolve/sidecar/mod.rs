@@ -9,11 +9,12 @@ mod listeners;
 mod scope;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
 use crate::model::{
     Action, Binding, Cluster, ClusterTarget, Destination, FilterChains, Forward, HeaderOperations, Listener,
-    NetworkFilter, Rewrite, RouteConfiguration, RouteConfigurationIndex, TcpRoute, WeightedCluster,
+    NetworkFilter, RetryPolicy, Rewrite, RouteConfiguration, RouteConfigurationIndex, TcpRoute, WeightedCluster,
 };
 use crate::name::HostPattern;
 use crate::origin::{Origin, Position, ResourceId};
@@ -187,7 +188,8 @@ impl<'a> Serving<'a> {
                 authority: None,
                 origin: self.origin.clone(),
             };
-            let retry = self.build.retries.resolve(None, false);
+            // What nobody has declared is asked once.
+            let retry = Arc::new(RetryPolicy { attempts: 0, ..RetryPolicy::istio_default() });
             let (destinations, rewrite, timeout) = (vec![destination], Rewrite::default(), None);
             ("allow_any", Action::Forward(Forward { destinations, rewrite, timeout, retry }))
         };

@@ -2,6 +2,7 @@
 //! its namespace, else the one of the namespace, else the one of the root namespace, else everything.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use crate::name::{self, HostPattern};
 use crate::origin::Origin;
@@ -53,8 +54,17 @@ pub(super) struct Egress<'a> {
 /// A service by one of its hosts.
 #[derive(Clone)]
 pub(super) struct Known<'a> {
-    pub(super) host: std::sync::Arc<str>,
+    pub(super) host: Arc<str>,
     pub(super) service: Service<'a>,
+    /// Hosts of services of type `ExternalName` that stand for it.
+    pub(super) aliases: Vec<Arc<str>>,
+}
+
+impl Known<'_> {
+    /// Whether it only stands for another one, or for a name that nobody here knows: it has no listeners and no routes of its own.
+    pub(super) fn is_alias(&self) -> bool {
+        self.service.external_name().is_some()
+    }
 }
 
 /// `NAMESPACE/HOST`
@@ -192,9 +202,20 @@ fn known<'a>(resources: &'a ResourceSet, proxy: &'a Proxy, imports: &[Import<'_>
         let visible = |service: &Service<'a>| service.is_visible_to(&proxy.namespace, resources);
         let found = services::of_host(resources, &host).filter(visible).filter(imported);
         let service = found.min_by_key(|service| service.namespace() != &*proxy.namespace)?;
-        Some(Known { host, service })
+        Some(Known { host, service, aliases: Vec::new() })
     });
-    all.collect()
+    let mut all: Vec<Known<'a>> = all.collect();
+    let meaning = |known: &Known<'a>| {
+        let namespaces = (known.service.namespace(), &*proxy.namespace);
+        let (host, _) = services::concrete(resources, known.service, namespaces)?;
+        Some((known.host.clone(), host))
+    };
+    let aliases: Vec<(Arc<str>, Arc<str>)> = all.iter().filter_map(meaning).collect();
+    for (alias, host) in aliases {
+        let of_host = all.iter_mut().filter(|known| known.host == host);
+        of_host.for_each(|known| known.aliases.push(alias.clone()));
+    }
+    all
 }
 
 fn virtual_services<'a>(

@@ -35,8 +35,8 @@ fn a_service_has_all_its_names_and_who_is_unknown_goes_on() {
     let text = bound("'*/*'") + &service("a", "default", ("10.96.0.1", HTTP)) + &service("b", "team", ("None", HTTP));
     assert_eq!(
         summary(&sidecar(&text)),
-        "127.0.0.1:80 80\n  a.default.svc.cluster.local a a.default.svc a.default 10.96.0.1\n    any => 1 80||a\n  \
-         b.team.svc.cluster.local b.team.svc b.team *.b.team.svc.cluster.local *.b.team.svc *.b.team\n    any => 1 80||b.team.svc.cluster.local\n  *\n    any => 1 \
+        "127.0.0.1:80 80\n  a.default.svc.cluster.local a.default.svc.cluster.local. a a.default.svc a.default 10.96.0.1\n    any => 1 80||a\n  \
+         b.team.svc.cluster.local b.team.svc.cluster.local. b.team.svc b.team *.b.team.svc.cluster.local *.b.team.svc.cluster.local. *.b.team.svc *.b.team\n    any => 1 80||b.team.svc.cluster.local\n  *\n    any => 1 \
          PassthroughCluster\n"
     );
 }
@@ -125,7 +125,7 @@ fn redirected_connections_are_told_apart_by_the_address_that_they_wanted() {
     let text = service("web", "default", ("10.96.0.1", HTTP))
         + &service("db", "default", ("10.96.0.2", "{name: tcp-db, port: 5432}"))
         + &service("any", "default", ("10.96.0.3", "{name: main, port: 7000}"))
-        + &service("set", "default", ("None", "{name: tcp, port: 6000}"))
+        + &service("set", "default", ("None", "{name: tcp, port: 6000}, {name: tls, port: 6001}"))
         + &resource(
             "ServiceEntry",
             "out",
@@ -137,7 +137,8 @@ fn redirected_connections_are_told_apart_by_the_address_that_they_wanted() {
         "0.0.0.0:80 Unbound\n  unless http allow_any => 1*PassthroughCluster\n0.0.0.0:443 Unbound\n  other allow_any => \
          1*PassthroughCluster\n  out.example default/out.example/port[443] => 1*outbound|443||out.example\n10.96.0.2:5432 \
          Unbound\n  any default/db/port[5432] => 1*outbound|5432||db.default.svc.cluster.local\n0.0.0.0:6000 Unbound\n  any \
-         default/set/port[6000] => 1*outbound|6000||set.default.svc.cluster.local\n10.96.0.3:7000 Unbound\n  unless http \
+         default/set/port[6000] => 1*outbound|6000||set.default.svc.cluster.local\n0.0.0.0:6001 Unbound\n  any \
+         default/set/port[6001] => 1*outbound|6001||set.default.svc.cluster.local\n10.96.0.3:7000 Unbound\n  unless http \
          default/any/port[7000] => 1*outbound|7000||any.default.svc.cluster.local\n0.0.0.0:15001 Redirected\n  any allow_any => \
          1*PassthroughCluster\n[::]:15001 Redirected\n  any allow_any => 1*PassthroughCluster\n"
     );
@@ -289,12 +290,16 @@ fn an_http_proxy_knows_services_by_their_ports_and_those_of_port_80_without() {
     let found = summary(&model);
     assert!(
         found.starts_with(
-            "127.0.0.1:3128 http_proxy\n  a.default.svc.cluster.local a.default.svc.cluster.local:80 a a:80"
+            "127.0.0.1:3128 http_proxy\n  a.default.svc.cluster.local a.default.svc.cluster.local:80 \
+             a.default.svc.cluster.local. a.default.svc.cluster.local.:80 a a:80"
         ),
         "{found}"
     );
     assert!(
-        found.contains("  b.team.svc.cluster.local:8080 b.team.svc:8080 b.team:8080 *.b.team.svc.cluster.local:8080 "),
+        found.contains(
+            "  b.team.svc.cluster.local:8080 b.team.svc.cluster.local.:8080 b.team.svc:8080 b.team:8080 \
+             *.b.team.svc.cluster.local:8080 "
+        ),
         "{found}"
     );
 }

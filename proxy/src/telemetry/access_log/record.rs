@@ -81,8 +81,6 @@ pub struct AccessRecord<'a> {
     pub flags: Flags,
     /// `via_upstream`, `route_not_found`, ...
     pub details: Option<&'a str>,
-    /// Why the client's connection was ended.
-    pub connection_termination_details: Option<&'a str>,
     /// Why connecting to the back end failed.
     pub upstream_transport_failure_reason: Option<&'a str>,
     /// Bytes of the request's body.

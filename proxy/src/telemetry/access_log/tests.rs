@@ -24,7 +24,6 @@ pub(super) fn record() -> AccessRecord<'static> {
         status: 0,
         flags: Flags::NONE,
         details: None,
-        connection_termination_details: None,
         upstream_transport_failure_reason: None,
         bytes_received: 0,
         bytes_sent: 0,

@@ -251,7 +251,8 @@ fn evaluate(command: &Command, record: &AccessRecord<'_>, sink: &mut impl Sink) 
         Command::ResponseCode => sink.number(record.status.into()),
         Command::ResponseFlags => sink.quoted(|out, _| write_flags(out, record.flags)),
         Command::ResponseCodeDetails => sink.words(record.details),
-        Command::ConnectionTerminationDetails => sink.text(record.connection_termination_details.map(str::as_bytes)),
+        // No end of ours has any.
+        Command::ConnectionTerminationDetails => sink.text(None),
         Command::UpstreamTransportFailureReason => sink.words(record.upstream_transport_failure_reason),
         Command::BytesReceived => sink.number(record.bytes_received),
         Command::BytesSent => sink.number(record.bytes_sent),

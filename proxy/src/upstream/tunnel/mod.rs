@@ -20,6 +20,7 @@ use super::connect::connect_or_refuse;
 use super::{Http2Stream, Security, UpstreamConnection, acquire};
 use crate::net::Ends;
 use crate::snapshot::ClusterRuntime;
+use crate::tls::Offer;
 use crate::worker::Local;
 use ask::{ask, in_time, poll_agreed, request};
 
@@ -66,7 +67,7 @@ impl Tunnel {
             in_time(limit, std::future::poll_fn(|cx| poll_agreed(cx, &mut stream))).await?;
             return Ok(Self::Http2(stream));
         }
-        let mut connection = connect_or_refuse(local, cluster, entry, security, Some(ends)).await?;
+        let mut connection = connect_or_refuse(local, cluster, entry, security, Some(ends), Offer::Http1).await?;
         let answer = in_time(limit, ask(&mut connection, wanted, &local.memory)).await?;
         let chunks = (wanted.method == TunnelMethod::Post).then(Chunks::default);
         Ok(Self::Http1 { connection, answer, chunks })
