@@ -221,3 +221,10 @@ fn the_quick_reader_reads_what_people_write() {
         assert!(agrees(text).unwrap(), "{text}");
     }
 }
+
+#[test]
+fn a_comment_behind_a_dash_moves_no_place() {
+    for text in ["a:\n- # c\n  b: c\n", "a:\n  - # c\n    b: c\n", "a:\n- b: c\n- # c\n  b: c\n", "- # c\n  b\n"] {
+        agrees(text).unwrap();
+    }
+}

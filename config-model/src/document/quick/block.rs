@@ -45,6 +45,9 @@ impl<'t> Reader<'t> {
         loop {
             self.at += 1;
             self.skip_spaces();
+            if first.is_none() && self.byte(0) == Some(b'#') {
+                return None; // A comment, behind which the other reader places the list.
+            }
             let position = *first.get_or_insert_with(|| self.position());
             if matches!(self.byte(0), None | Some(b'\n' | b'#')) {
                 let more = self.next_content()?;
