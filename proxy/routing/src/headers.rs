@@ -1,6 +1,7 @@
 //! Header operations, compiled: names and literal values are ready, formats are evaluated per request. Order and meaning are
-//! Istio's: everything is removed, then set, then added. Where a route and its destination both act, the destination's operation of
-//! a kind comes second, and with several destinations all of its operations come first. A value that could not stand in a head is made to fit, never injected.
+//! Istio's: everything is removed, then set, then added. Where a route and its destination both act, the destination's operation
+//! of a kind comes second, and with several destinations all of its operations come first. A value that could not stand in a
+//! head is made to fit, never injected.
 
 use config_model::model::{Command, Format, HeaderAddition, HeaderMutation, Piece};
 use http::{HeaderName, HeaderValue};
