@@ -160,6 +160,7 @@ mod tests {
                 subset: "".into(),
                 direction: config_model::model::Direction::Outbound,
             }),
+            is_split: false,
             weight,
             headers: Default::default(),
             authority: None,
