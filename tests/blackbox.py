@@ -42,10 +42,10 @@ def wait(condition, what, seconds=10):
 
 
 class Gateway:
-    """A gateway with one worker and a folder of its own, until it is left. `files` are those of the folder, by name; each of the
-    `ports` of its Gateways is bound on one that is free."""
+    """A gateway, or whatever `role` says, with one worker and a folder of its own, until it is left. `files` are those of the
+    folder, by name; each of the `ports` of its Gateways is bound on one that is free."""
 
-    def __init__(self, target, files, *ports, flags=()):
+    def __init__(self, target, files, *ports, flags=(), role="gateway", workers=1):
         self.temporary = tempfile.TemporaryDirectory(prefix="tidegate-")
         self.folder = pathlib.Path(self.temporary.name)
         for name, text in files.items():
@@ -53,8 +53,12 @@ class Gateway:
         self.ports, self.admin = {port: free_port() for port in ports}, free_port()
         maps = [word for port, bound in self.ports.items() for word in ("--port-map", f"{port}:{bound}")]
         self.log = tempfile.TemporaryFile()
-        self.process = subprocess.Popen([target, "gateway", "--config", self.folder, "--workers", "1", "--access-log", "off",
-                                         "--admin", f"127.0.0.1:{self.admin}", *maps, *flags], stderr=self.log)
+        self.command = [target, role, "--config", self.folder, "--workers", str(workers), "--access-log", "off",
+                        "--admin", f"127.0.0.1:{self.admin}", *maps, *flags]
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(self.command, stderr=self.log)
         try:
             wait(self.is_ready, "it is ready", 20)
         except AssertionError:

@@ -1,9 +1,11 @@
 //! Where a connection would go that is not read as HTTP, and why: for `route` and `/explain`, which are asked of `tcp://...`
 //! and `tls://...`. Start at [`explain`].
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use config_model::model::{ClusterIndex, ClusterName, ClusterTarget, Endpoint, Listener, Model, Tunnel};
+use config_model::model::{
+    ClusterIndex, ClusterName, ClusterTarget, Endpoint, Listener, ListenerAddress, Model, Tunnel,
+};
 use config_model::origin::Origin;
 use http::Uri;
 use routing::Table;
@@ -61,12 +63,13 @@ pub(crate) fn explain<'m>(
     draw: u64,
 ) -> Result<Answer<'m>, String> {
     let host = url.host().unwrap_or("").trim_matches(['[', ']']).to_ascii_lowercase();
-    let wanted = host.parse::<IpAddr>().unwrap_or(listener.address.ip());
+    let own = listener.address.ip_and_port().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
+    let wanted = host.parse::<IpAddr>().unwrap_or(own);
     let name = (url.scheme_str() == Some("tls") && !host.is_empty()).then_some(&*host);
-    let port = listener.address.port();
+    let place = place(&listener.address);
     let proxy = listener.tcp_for(wanted, name).ok_or_else(|| match name {
-        Some(name) => format!("port {port} passes no TLS for {name:?} on"),
-        None => format!("port {port} takes no connections but HTTP or TLS; ask for http://, https:// or tls://"),
+        Some(name) => format!("{place} passes no TLS for {name:?} on"),
+        None => format!("{place} takes no connections but HTTP or TLS; ask for http://, https:// or tls://"),
     })?;
     let routes = table.tcp(proxy).into_iter().flat_map(|entry| entry.routes());
     let mut looked = Vec::new();
@@ -99,6 +102,11 @@ pub(crate) fn explain<'m>(
     let tunnel = destinations.and_then(|route| route.tunnel.as_deref());
     let (destinations, listener) = (shares.collect(), listener.address.to_string());
     Ok(Answer { connection: url.to_string(), listener, routes: looked, tunnel, destinations })
+}
+
+/// `port 80`, `unix:///run/mesh.sock`
+pub(crate) fn place(address: &ListenerAddress) -> String {
+    address.ip_and_port().map_or_else(|| address.to_string(), |address| format!("port {}", address.port()))
 }
 
 fn model_route<'m>(model: &'m Model, id: &str, proxy: u32) -> Option<&'m config_model::model::TcpRoute> {

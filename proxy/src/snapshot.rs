@@ -3,13 +3,12 @@
 //! What outlives a change (connections, active-request counts, counters) hangs on stable keys: an endpoint's
 //! [`balance::EndpointState`] is carried from set to set by address, a worker's pools are keyed by that state.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use balance::{EndpointSet, EntryIndex};
 use config_model::model::{
-    Binding, Cluster, ClusterIndex, Model, NetworkFilter, RouteConfigurationIndex, TcpProxyIndex,
+    Binding, Cluster, ClusterIndex, ListenerAddress, Model, NetworkFilter, RouteConfigurationIndex, TcpProxyIndex,
 };
 use ipnet::IpNet;
 use routing::Table;
@@ -49,7 +48,7 @@ impl Snapshot {
 /// A listener and the cells of its connections.
 pub struct ListenerRuntime {
     /// As the Gateway says it; what is bound may be a mapped port.
-    pub address: SocketAddr,
+    pub address: ListenerAddress,
     /// What becomes of its connections.
     pub(crate) accepts: Accepts,
     /// How connections get here.

@@ -1,12 +1,12 @@
 //! Listeners, their filter chains, and the virtual hosts behind them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{DownstreamTls, Route, TcpProxyIndex};
+use super::{DownstreamTls, ListenerAddress, Route, TcpProxyIndex};
 use crate::name::HostPattern;
 use crate::origin::Origin;
 
@@ -17,8 +17,8 @@ pub struct RouteConfigurationIndex(pub u32);
 /// A socket to bind and what is served on it. Envoy: `Listener`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Listener {
-    /// Address and port as the Gateway says (a port map of the command line comes later). `0.0.0.0` unless `bind` is set.
-    pub address: SocketAddr,
+    /// As the Gateway says (a port map of the command line comes later). `0.0.0.0` unless `bind` is set.
+    pub address: ListenerAddress,
     /// How connections get here.
     pub binding: Binding,
     /// Whether they begin with a header of the PROXY protocol, of either version. Source: MeshConfig,
@@ -231,7 +231,8 @@ pub struct RouteConfiguration {
     pub port: u16,
     /// No host pattern appears twice.
     pub virtual_hosts: Vec<VirtualHost>,
-    /// Whether the port in a request's Host counts: the listener is an HTTP proxy, where services of any port are asked for.
+    /// Whether the port in a request's Host counts: the listener is an HTTP proxy or on a Unix socket, where services of any port
+    /// are asked for.
     /// Envoy: not `ignore_port_in_host_matching`.
     pub compares_ports: bool,
 }

@@ -2,6 +2,7 @@
 //! resolved and every default filled in. It says what Envoy's messages of the same names say, in the same vocabulary, so
 //! that a control plane can fill it directly; nothing in it knows of a custom resource.
 
+mod address;
 mod cluster;
 mod cluster_policy;
 mod endpoint;
@@ -12,6 +13,7 @@ mod route_policy;
 mod tcp;
 mod tls;
 
+pub use address::ListenerAddress;
 pub use cluster::{
     BackEndProtocol, Cluster, ClusterIndex, ClusterName, ClusterTarget, Direction, Discovery, ProxyProtocolVersion,
 };

@@ -124,6 +124,7 @@ impl Sockets {
         };
         let origins = servers.iter().map(GatewayServer::origin).collect();
         let has_proxy_header = has_proxy_header(serving.build.resources);
+        let address = address.into();
         self.listeners.push(Listener { address, binding: Binding::Bound, has_proxy_header, chains, origins });
     }
 

@@ -143,7 +143,6 @@ fn egress<'a>(
     let bind = &listener.bind;
     if port.number.value == 0 {
         socket(bind, port.position, &at.field("bind"), report);
-        report.not_honoured(values::place(bind, port.position), &at.field("bind"), "a Unix socket to listen on");
         if listener.capture_mode.value == CaptureMode::Iptables {
             let message = "must be NONE for a Unix socket";
             report.error(listener.capture_mode.position, &at.field("captureMode"), message, None);

@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Instant;
 
 use balance::Entry;
 use bytes::Bytes;
-use config_model::model::{EndpointAddress, Health};
+use config_model::model::{EndpointAddress, Health, ListenerAddress};
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
@@ -154,19 +155,18 @@ pub(super) fn listeners(request: &Request<Bytes>, context: &Context) -> Answer {
         let statuses: Vec<Value> = applied.listeners.iter().map(listener_status).collect();
         return answer::json(StatusCode::OK, &json!({ "listener_statuses": statuses }));
     }
-    let lines = applied.listeners.iter().map(|listener| match (listener.bound, &listener.error) {
-        (Some(bound), _) => format!("{}::{bound}\n", name(listener)),
-        (None, error) => format!("{}::not bound: {}\n", name(listener), error.as_deref().unwrap_or("not yet")),
+    let lines = applied.listeners.iter().map(|listener| match (&listener.bound, listener.address.listener_name()) {
+        (Some(ListenerAddress::Unix(path)), name) => format!("{name}::{path}\n"),
+        (Some(bound), name) => format!("{name}::{bound}\n"),
+        (None, name) => format!("{name}::not bound: {}\n", listener.error.as_deref().unwrap_or("not yet")),
     });
     answer::text(StatusCode::OK, lines.collect::<String>())
 }
 
 fn listener_status(listener: &ListenerStatus) -> Value {
-    let bound = listener.bound.map(|bound| address(&EndpointAddress::Ip(bound)));
-    json!({ "name": name(listener), "local_address": bound, "error": listener.error })
-}
-
-/// As Istio names listeners: `0.0.0.0_80`.
-fn name(listener: &ListenerStatus) -> String {
-    format!("{}_{}", listener.address.ip(), listener.address.port())
+    let bound = listener.bound.as_ref().map(|bound| match bound {
+        ListenerAddress::Ip(bound) => address(&EndpointAddress::Ip(*bound)),
+        ListenerAddress::Unix(path) => address(&EndpointAddress::Unix(Arc::clone(path))),
+    });
+    json!({ "name": listener.address.listener_name(), "local_address": bound, "error": listener.error })
 }

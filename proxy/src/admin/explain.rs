@@ -1,10 +1,9 @@
 //! `/explain`: where a request or a connection would go, and why, by the same function that decides for traffic.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use bytes::Bytes;
-use config_model::model::{ClusterIndex, ClusterTarget, Endpoint, Listener, Scheme};
+use config_model::model::{ClusterIndex, ClusterTarget, Endpoint, Listener, ListenerAddress, Scheme};
 use http::{Request, StatusCode, Uri};
 use routing::RequestHead;
 use routing::explain::{ClusterRules, Explanation, Inquiry, Outcome};
@@ -185,7 +184,7 @@ impl Question {
         let of_port = |port: u16| listeners.iter().find(move |listener| listener.address.port() == port);
         let found = match &self.listener {
             Some(Value::Number(port)) => port.as_u64().and_then(|port| of_port(u16::try_from(port).ok()?)),
-            Some(Value::String(text)) => match text.parse::<SocketAddr>() {
+            Some(Value::String(text)) => match text.parse::<ListenerAddress>() {
                 Ok(address) => listeners.iter().find(|listener| listener.address == address),
                 Err(_) => text.parse().ok().and_then(of_port),
             },

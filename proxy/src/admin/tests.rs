@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
 
+use config_model::model::ListenerAddress;
 use http_body_util::BodyExt;
 use proptest::prelude::*;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -139,19 +140,23 @@ fn server_info_says_who_we_are() {
 #[test]
 fn listeners_say_what_is_bound_for_what_and_what_is_not() {
     let fixture = Fixture::new();
-    let address = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let address = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into();
+    let socket = ListenerAddress::Unix("/run/mesh.sock".into());
     fixture.context.status.set_applied(Applied {
         listeners: vec![
             ListenerStatus { address: address(80), bound: Some(address(8080)), error: None },
             ListenerStatus { address: address(81), bound: None, error: Some("in use".to_owned()) },
+            ListenerStatus { address: socket.clone(), bound: Some(socket), error: None },
         ],
         ..(*fixture.context.status.applied()).clone()
     });
     let (_, text) = fixture.ask("GET", "/listeners");
-    assert_eq!(text, "0.0.0.0_80::0.0.0.0:8080\n0.0.0.0_81::not bound: in use\n");
+    let unix = "unix:///run/mesh.sock_0::/run/mesh.sock\n";
+    assert_eq!(text, format!("0.0.0.0_80::0.0.0.0:8080\n0.0.0.0_81::not bound: in use\n{unix}"));
     let (_, json) = fixture.ask("GET", "/listeners?format=json");
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["listener_statuses"][0]["local_address"]["socket_address"]["port_value"], 8080);
+    assert_eq!(json["listener_statuses"][2]["local_address"]["pipe"]["path"], "/run/mesh.sock");
     let (_, errors) = fixture.ask("GET", "/config/errors");
     let errors: serde_json::Value = serde_json::from_str(&errors).unwrap();
     assert_eq!(errors["listeners"][0]["error"], "in use");

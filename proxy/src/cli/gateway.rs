@@ -46,8 +46,8 @@ pub(crate) struct GatewayArguments {
 
 /// Routes the outbound traffic of the workload beside it
 ///
-/// Serves what the Sidecar resource says that holds for these labels: ports that clients connect to (captureMode NONE), and
-/// connections that are redirected to port 15001, wherever they were meant to go. VirtualServices of the mesh hold, and services are
+/// Serves what the Sidecar resource says that holds for these labels: ports and Unix sockets that clients connect to (captureMode
+/// NONE), and connections that are redirected to port 15001, wherever they were meant to go. VirtualServices of the mesh hold, and services are
 /// known by all their names. Changes, signals and the exit status are as with `tidegate gateway`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -214,8 +214,8 @@ mod tests {
         assert_eq!(options.admin, "[::1]:9901".parse().unwrap());
         assert_eq!((options.access_log, options.drain), (Target::Off, Duration::from_secs(90)));
         for (from, bound) in [(80, 8080), (443, 8443), (81, 81)] {
-            let address = |port| SocketAddr::from(([0, 0, 0, 0], port));
-            assert_eq!(options.port_map.apply(address(from)), address(bound));
+            let address = |port| SocketAddr::from(([0, 0, 0, 0], port)).into();
+            assert_eq!(options.port_map.apply(&address(from)), address(bound));
         }
     }
 

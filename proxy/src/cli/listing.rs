@@ -1,11 +1,10 @@
 //! Rows of `listeners`, `routes`, `clusters` and `endpoints`: the model, flattened, for a table or as JSON.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
 use config_model::model::{
     Action, Balancing, Cluster, ClusterName, ClusterPolicy, Discovery, Endpoint, EndpointAddress, Health, Listener,
-    Model, Route, RouteConfiguration, RouteConfigurationIndex, TcpProxy, TcpRoute, VirtualHost,
+    ListenerAddress, Model, Route, RouteConfiguration, RouteConfigurationIndex, TcpProxy, TcpRoute, VirtualHost,
 };
 use config_model::name::{HostPattern, Labels};
 use config_model::origin::Origin;
@@ -55,7 +54,7 @@ pub(crate) trait Row<const N: usize>: Serialize {
 /// A listener.
 #[derive(Debug, Serialize)]
 pub(crate) struct ListenerRow<'m> {
-    address: SocketAddr,
+    address: &'m ListenerAddress,
     routes: &'m str,
     domains: Vec<&'m HostPattern>,
     origins: &'m [Origin],
@@ -125,13 +124,13 @@ pub(crate) fn listeners<'m>(model: &'m Model, filter: &Filter) -> Vec<ListenerRo
     for listener in model.listeners.iter().filter(|listener| filter.takes_port(listener.address.port())) {
         let proxies = listener.tcp_proxies().filter_map(|index| model.tcp_proxies.get(index.0 as usize));
         rows.extend(proxies.filter(|_| filter.host.is_none()).map(|proxy| ListenerRow {
-            address: listener.address,
+            address: &listener.address,
             routes: &proxy.name,
             domains: Vec::new(),
             origins: &listener.origins,
         }));
     }
-    rows.sort_by_key(|row| (row.address.port(), row.address.ip()));
+    rows.sort_by_cached_key(|row| row.address.rank());
     rows
 }
 
@@ -143,7 +142,7 @@ fn http_listeners<'m>(model: &'m Model, filter: &Filter) -> Vec<ListenerRow<'m>>
             && routes.virtual_hosts.iter().any(|host| filter.takes_domains(&host.domains))
             || filter.host.is_none() && filter.takes_port(listener.address.port());
         kept.then_some(ListenerRow {
-            address: listener.address,
+            address: &listener.address,
             routes: &routes.name,
             domains,
             origins: &listener.origins,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use config_model::model::{ClusterIndex, ClusterTarget, Endpoint, Listener, Model, RouteConfigurationIndex};
+use config_model::model::{
+    ClusterIndex, ClusterTarget, Endpoint, Listener, ListenerAddress, Model, RouteConfigurationIndex,
+};
 use http::Uri;
 use routing::Table;
 use routing::explain::{ClusterRules, Explanation, Inquiry, Outcome, explain};
@@ -38,15 +40,41 @@ pub(crate) struct RouteArguments {
     /// A header of the request (repeatable)
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = request::header)]
     headers: Vec<(String, String)>,
-    /// Port of the Gateway's server where the request comes in; that of the URL, or the only one, if not given
-    #[arg(long, value_name = "PORT")]
-    listener: Option<u16>,
+    /// Port of the Gateway's server where the request comes in, or the `unix://...` of a Sidecar's listener; the port of the URL,
+    /// or the only listener, if not given
+    #[arg(long, value_name = "PORT", value_parser = entrance)]
+    listener: Option<Entrance>,
     /// Where the draw of a split falls, from 0 to just below 1
     #[arg(long, default_value_t = 0.0, value_name = "X", value_parser = draw)]
     draw: f64,
     /// How the explanation is written
     #[arg(long, short, value_enum, default_value = "text", env = "TIDEGATE_OUTPUT")]
     output: OutputFormat,
+}
+
+/// Where a request comes in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Entrance {
+    Port(u16),
+    Socket(ListenerAddress),
+}
+
+impl Entrance {
+    fn is_at(&self, address: &ListenerAddress) -> bool {
+        match self {
+            Self::Port(port) => address.port() == *port && address.ip_and_port().is_some(),
+            Self::Socket(socket) => address == socket,
+        }
+    }
+}
+
+fn entrance(text: &str) -> Result<Entrance, String> {
+    if let Some(socket) = ListenerAddress::unix(text) {
+        return Ok(Entrance::Socket(socket));
+    }
+    text.parse()
+        .map(Entrance::Port)
+        .map_err(|_| "expected a port, as in 80, or a Unix socket, as in unix:///run/mesh.sock".to_owned())
 }
 
 fn draw(text: &str) -> Result<f64, String> {
@@ -120,8 +148,8 @@ impl RouteArguments {
         let host = self.url.host().unwrap_or("").to_ascii_lowercase();
         let refused = || {
             Failure(format!(
-                "the handshake is refused: no TLS server on port {} is for {host:?}",
-                listener.address.port()
+                "the handshake is refused: no TLS server on {} is for {host:?}",
+                connection::place(&listener.address)
             ))
         };
         listener.routes_for(Some(&host).filter(|host| !host.is_empty()).map(String::as_str)).ok_or_else(refused)
@@ -129,20 +157,23 @@ impl RouteArguments {
 
     /// The listener where the request comes in.
     fn listener<'m>(&self, model: &'m Model) -> Result<&'m Listener, Failure> {
-        let of_port = |port: u16| model.listeners.iter().find(move |listener| listener.address.port() == port);
+        let at = |entrance: &Entrance| model.listeners.iter().find(|listener| entrance.is_at(&listener.address));
         let default_port = if self.url.scheme_str() == Some("https") { 443 } else { 80 };
-        let ports: Vec<String> = model.listeners.iter().map(|listener| listener.address.port().to_string()).collect();
-        let ports = ports.join(", ");
-        match (self.listener, &model.listeners[..]) {
+        let name = |listener: &Listener| connection::place(&listener.address).replace("port ", "");
+        let known = model.listeners.iter().map(name).collect::<Vec<_>>().join(", ");
+        match (&self.listener, &model.listeners[..]) {
             (_, []) => Err(Failure(
                 "there is no listener: no Gateway's selector matches the proxy's labels (--labels)".to_owned(),
             )),
-            (Some(port), _) => {
-                of_port(port).ok_or_else(|| Failure(format!("no listener has port {port}; there is {ports}")))
+            (Some(wanted @ Entrance::Port(port)), _) => {
+                at(wanted).ok_or_else(|| Failure(format!("no listener has port {port}; there is {known}")))
+            }
+            (Some(wanted @ Entrance::Socket(socket)), _) => {
+                at(wanted).ok_or_else(|| Failure(format!("no listener is on {socket}; there is {known}")))
             }
             (None, [only]) => Ok(only),
-            (None, _) => of_port(self.url.port_u16().unwrap_or(default_port))
-                .ok_or_else(|| Failure(format!("which listener? Name one of {ports} with --listener"))),
+            (None, _) => at(&Entrance::Port(self.url.port_u16().unwrap_or(default_port)))
+                .ok_or_else(|| Failure(format!("which listener? Name one of {known} with --listener"))),
         }
     }
 
@@ -245,6 +276,27 @@ mod tests {
         for (ports, line, want) in table {
             assert_eq!(port(ports, line).ok(), want, "{ports:?} {line:?}");
         }
+    }
+
+    #[test]
+    fn a_listener_on_a_unix_socket_is_named_by_its_address() {
+        let text = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s}\nspec:\n  egress:\n  - {port: {number: \
+                    0, protocol: HTTP}, bind: 'unix:///run/a', hosts: ['*/*']}\n  - {port: {number: 0, protocol: HTTP}, bind: \
+                    'unix://@b', hosts: ['*/*']}\n";
+        let files = Files::parse([("s.yaml".into(), text.into())]);
+        let model = files.understand(RoleArgument::Sidecar, "default", None).model;
+        let found = |name: &str| {
+            let line = Line::try_parse_from(["route", "folder", "http://a/", "--listener", name]).unwrap();
+            let found = line.arguments.listener(&model).map(|listener| listener.address.to_string());
+            found.map_err(|failure| failure.to_string())
+        };
+        assert_eq!(found("unix://@b"), Ok("unix://@b".to_owned()));
+        assert_eq!(
+            found("unix:///c"),
+            Err("no listener is on unix:///c; there is unix:///run/a, unix://@b".to_owned())
+        );
+        assert_eq!(found("0"), Err("no listener has port 0; there is unix:///run/a, unix://@b".to_owned()));
+        assert!(Line::try_parse_from(["route", "folder", "http://a/", "--listener", "/run/a"]).is_err());
     }
 
     #[test]

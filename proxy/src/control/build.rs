@@ -120,7 +120,7 @@ fn share_routes(model: &mut Model, previous: &Model) {
 
 fn listeners(surroundings: &Surroundings<'_>, model: &Model, previous: Option<&Snapshot>) -> Arc<[ListenerRuntime]> {
     let runtime = |listener: &config_model::model::Listener| ListenerRuntime {
-        address: listener.address,
+        address: listener.address.clone(),
         accepts: match &listener.chains {
             FilterChains::PlainText(filter) => Accepts::PlainText(filter.clone()),
             FilterChains::Tls(chains) => {
@@ -138,7 +138,7 @@ fn listeners(surroundings: &Surroundings<'_>, model: &Model, previous: Option<&S
         },
         has_proxy_header: listener.has_proxy_header,
         binding: listener.binding,
-        metrics: surroundings.metrics.listener(surroundings.port_map.apply(listener.address)),
+        metrics: surroundings.metrics.listener(&surroundings.port_map.apply(&listener.address)),
     };
     model.listeners.iter().map(runtime).collect()
 }

@@ -18,14 +18,15 @@ mod status;
 mod tend;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unix;
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use config_model::diagnostic::{Diagnostic, Level};
-use config_model::model::{Binding, Model};
+use config_model::model::{Binding, ListenerAddress, Model};
 use config_model::resolve::{Proxy, Role};
+use socket2::Socket;
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
@@ -57,7 +58,7 @@ const RELEASE: Duration = Duration::from_millis(250);
 /// What the control thread is given by the process, besides what the command line says.
 pub(crate) struct Means {
     /// Sockets of the process before this one.
-    pub(crate) inherited: Vec<TcpListener>,
+    pub(crate) inherited: Vec<Socket>,
     /// Where handles of all sockets are kept.
     pub(crate) handles: Handles,
     /// Connections that may be open at once.
@@ -246,8 +247,9 @@ impl Control {
         self.publish(built.snapshot);
         self.since = SystemTime::now();
         let gone = self.sockets.close_all_but(&wanted);
+        gone.iter().for_each(sockets::remove_file);
         if let Some(workers) = &self.workers {
-            gone.iter().for_each(|&address| workers.close(address));
+            gone.iter().for_each(|address| workers.close(address));
         }
         self.listen(opened);
         self.watch_files();
@@ -280,7 +282,7 @@ impl Control {
     fn listen(&mut self, opened: Opened) {
         for (address, sockets) in opened.sockets {
             if let Some(workers) = &self.workers {
-                workers.listen(address, sockets);
+                workers.listen(&address, sockets);
             }
         }
         for (_, error) in opened.failures {
@@ -314,7 +316,7 @@ impl Control {
         let unbound = self.unbound();
         let opened = open(&mut self.sockets, &self.store.load().model);
         for (address, _) in &opened.sockets {
-            tracing::info!(target: "listener", "{} is bound now", self.options.port_map.apply(*address));
+            tracing::info!(target: "listener", "{} is bound now", self.options.port_map.apply(address));
         }
         let is_news = !opened.sockets.is_empty() || !opened.failures.is_empty();
         self.listen(opened);
@@ -336,7 +338,7 @@ impl Control {
             bound: None,
             error: Some(error.to_string()),
         }));
-        listeners.sort_by_key(|listener| listener.address);
+        listeners.sort_by(|a, b| a.address.cmp(&b.address));
         self.metrics.set_config_errors(errors.len() + self.unbound());
         let credentials = self.pipeline.credentials();
         let certificates: Arc<[CertificateStatus]> = credentials.status().into();
@@ -447,14 +449,14 @@ fn log(finding: &Diagnostic) {
     }
 }
 
-fn addresses(model: &Model) -> Vec<std::net::SocketAddr> {
-    model.listeners.iter().filter(|listener| listener.is_bound()).map(|listener| listener.address).collect()
+fn addresses(model: &Model) -> Vec<ListenerAddress> {
+    model.listeners.iter().filter(|listener| listener.is_bound()).map(|listener| listener.address.clone()).collect()
 }
 
 fn open(sockets: &mut Sockets, model: &Model) -> Opened {
     let mut opened = sockets.open(&addresses(model));
     let transparent = model.listeners.iter().filter(|listener| listener.binding == Binding::Transparent);
-    let addresses: Vec<_> = transparent.map(|listener| listener.address).collect();
+    let addresses: Vec<_> = transparent.map(|listener| listener.address.clone()).collect();
     opened.failures.extend(sockets.make_transparent(&addresses));
     opened
 }

@@ -46,7 +46,11 @@ impl QuicSockets {
             let found = snapshot.listeners.iter().find(|listener| listener.address == address);
             found.and_then(|listener| listener.chains()).is_some_and(offers)
         };
-        let wanted: BTreeMap<SocketAddr, SocketAddr> = tcp.bound().filter(|(address, _)| served(*address)).collect();
+        let wanted: BTreeMap<SocketAddr, SocketAddr> = tcp
+            .bound()
+            .filter_map(|(address, bound)| Some((address.ip_and_port()?, bound.ip_and_port()?)))
+            .filter(|(address, _)| served(*address))
+            .collect();
         followed.gone.extend(self.open.extract_if(.., |address| !wanted.contains_key(address)));
         self.failed.retain(|address, _| wanted.contains_key(address));
         for (address, bound) in wanted {

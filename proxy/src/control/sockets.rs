@@ -1,18 +1,22 @@
-//! Listening sockets: one for each worker and address, sharing the port, opened and closed as the configuration asks.
+//! Listening sockets: one for each worker and address, sharing the port, opened and closed as the configuration asks. Of a Unix
+//! socket there is one, which all workers share.
 //!
 //! The process owns them, and keeps a second handle of each, so that it can pass them to a successor (see
 //! [`crate::process`]). Start at [`Sockets::open`].
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use config_model::model::ListenerAddress;
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::unix;
 
 /// Connections that wait for a worker in the kernel, for each socket.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// Gateway ports and what is bound in their place. Source: `--port-map 80:8080`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,7 +29,11 @@ impl PortMap {
     }
 
     /// What is bound for an address as the Gateway says it.
-    pub fn apply(&self, address: SocketAddr) -> SocketAddr {
+    pub fn apply(&self, address: &ListenerAddress) -> ListenerAddress {
+        address.ip_and_port().map_or_else(|| address.clone(), |address| self.apply_to_port(address).into())
+    }
+
+    fn apply_to_port(&self, address: SocketAddr) -> SocketAddr {
         let port = self.0.get(&address.port()).copied().unwrap_or(address.port());
         SocketAddr::new(address.ip(), port)
     }
@@ -84,6 +92,14 @@ pub enum BindError {
         /// The listener.
         wanted: SocketAddr,
     },
+    /// A Unix socket.
+    #[error("can't listen on {wanted}: {reason}")]
+    Unix {
+        /// As the Sidecar says.
+        wanted: ListenerAddress,
+        /// In words, with the cure.
+        reason: String,
+    },
     /// Whatever else the system says.
     #[error("can't listen on {bound}: {reason}")]
     Other {
@@ -112,18 +128,18 @@ impl BindError {
 
 /// Second handles of the sockets that are open, by address as the Gateway says it. Copies share them.
 #[derive(Debug, Clone, Default)]
-pub struct Handles(Arc<Mutex<BTreeMap<SocketAddr, Vec<TcpListener>>>>);
+pub struct Handles(Arc<Mutex<BTreeMap<ListenerAddress, Vec<Socket>>>>);
 
 impl Handles {
     /// A third handle of each socket.
     ///
     /// # Errors
     /// If there are no descriptors left.
-    pub fn duplicate(&self) -> io::Result<Vec<TcpListener>> {
-        self.lock().values().flatten().map(TcpListener::try_clone).collect()
+    pub fn duplicate(&self) -> io::Result<Vec<Socket>> {
+        self.lock().values().flatten().map(Socket::try_clone).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Vec<TcpListener>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ListenerAddress, Vec<Socket>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -135,29 +151,29 @@ pub(super) struct Sockets {
     /// Sockets for an address: one for each worker.
     count: usize,
     /// The address as bound.
-    open: BTreeMap<SocketAddr, SocketAddr>,
+    open: BTreeMap<ListenerAddress, ListenerAddress>,
     handles: Handles,
-    failed: BTreeMap<SocketAddr, BindError>,
+    failed: BTreeMap<ListenerAddress, BindError>,
     /// From the process before this one, by bound address.
-    inherited: BTreeMap<SocketAddr, Vec<TcpListener>>,
+    inherited: BTreeMap<ListenerAddress, Vec<Socket>>,
 }
 
 /// What [`Sockets::open`] did.
 #[derive(Debug, Default)]
 pub(super) struct Opened {
     /// Addresses that were opened, with a socket for each worker.
-    pub(super) sockets: Vec<(SocketAddr, Vec<TcpListener>)>,
+    pub(super) sockets: Vec<(ListenerAddress, Vec<Socket>)>,
     /// Addresses that can't be bound, for a reason that was not known before.
-    pub(super) failures: Vec<(SocketAddr, BindError)>,
+    pub(super) failures: Vec<(ListenerAddress, BindError)>,
 }
 
 impl Sockets {
     /// None yet; `count` for each address to come. `inherited` ones, of the process before this one, are used before any is
     /// made. Their handles are kept in `handles`.
-    pub(super) fn new(count: usize, port_map: PortMap, handles: Handles, inherited: Vec<TcpListener>) -> Self {
-        let mut by_address: BTreeMap<SocketAddr, Vec<TcpListener>> = BTreeMap::new();
+    pub(super) fn new(count: usize, port_map: PortMap, handles: Handles, inherited: Vec<Socket>) -> Self {
+        let mut by_address: BTreeMap<ListenerAddress, Vec<Socket>> = BTreeMap::new();
         for socket in inherited {
-            if let Ok(bound) = socket.local_addr() {
+            if let Some(bound) = bound(&socket) {
                 by_address.entry(bound).or_default().push(socket);
             }
         }
@@ -170,27 +186,27 @@ impl Sockets {
     }
 
     /// Opens those of `wanted` that are not open. An address that failed is tried again with each call.
-    pub(super) fn open(&mut self, wanted: &[SocketAddr]) -> Opened {
+    pub(super) fn open(&mut self, wanted: &[ListenerAddress]) -> Opened {
         let mut opened = Opened::default();
         self.failed.retain(|address, _| wanted.contains(address));
-        for &address in wanted {
+        for address in wanted {
             let twin = twin(address).filter(|twin| wanted.contains(twin));
             // A supervisor's socket may be for both families.
             let bound = self.port_map.apply(address);
-            let is_covered = twin.is_some_and(|twin| self.open.get(&twin) == Some(&bound));
-            if self.open.contains_key(&address) || is_covered {
+            let is_covered = twin.as_ref().is_some_and(|twin| self.open.get(twin) == Some(&bound));
+            if self.open.contains_key(address) || is_covered {
                 continue;
             }
             match self.open_one(address, twin.is_some()) {
                 Ok(sockets) => {
-                    self.failed.remove(&address);
-                    opened.sockets.push((address, sockets));
+                    self.failed.remove(address);
+                    opened.sockets.push((address.clone(), sockets));
                 }
                 // Nothing can come by a family that isn't there.
                 Err(BindError::NoIpv6 { .. }) if twin.is_some() => {}
                 Err(error) => {
-                    if self.failed.insert(address, error.clone()).as_ref() != Some(&error) {
-                        opened.failures.push((address, error));
+                    if self.failed.insert(address.clone(), error.clone()).as_ref() != Some(&error) {
+                        opened.failures.push((address.clone(), error));
                     }
                 }
             }
@@ -199,18 +215,20 @@ impl Sockets {
     }
 
     /// Lets those at `addresses` take connections for other addresses too, which come by TPROXY. Yields those that can't.
-    pub(super) fn make_transparent(&self, addresses: &[SocketAddr]) -> Vec<(SocketAddr, BindError)> {
+    pub(super) fn make_transparent(&self, addresses: &[ListenerAddress]) -> Vec<(ListenerAddress, BindError)> {
         let handles = self.handles.lock();
-        let refused = |wanted: &&SocketAddr| {
-            let mut sockets = handles.get(*wanted).into_iter().flatten();
-            sockets.any(|socket| transparent(socket).is_err())
+        let refused = |address: &ListenerAddress| {
+            let wanted = address.ip_and_port()?;
+            let mut sockets = handles.get(address).into_iter().flatten();
+            let is_refused = sockets.any(|socket| transparent(socket, wanted).is_err());
+            is_refused.then(|| (address.clone(), BindError::Transparent { wanted }))
         };
-        addresses.iter().filter(refused).map(|&wanted| (wanted, BindError::Transparent { wanted })).collect()
+        addresses.iter().filter_map(refused).collect()
     }
 
     /// Lets go of those that are open and not among `wanted`, and returns them: their workers still hold them.
-    pub(super) fn close_all_but(&mut self, wanted: &[SocketAddr]) -> Vec<SocketAddr> {
-        let gone = self.open.keys().copied().filter(|address| !wanted.contains(address)).collect::<Vec<_>>();
+    pub(super) fn close_all_but(&mut self, wanted: &[ListenerAddress]) -> Vec<ListenerAddress> {
+        let gone = self.open.keys().filter(|address| !wanted.contains(address)).cloned().collect::<Vec<_>>();
         let mut handles = self.handles.lock();
         for address in &gone {
             self.open.remove(address);
@@ -220,40 +238,64 @@ impl Sockets {
     }
 
     /// What is open: the address as the Gateway says it, then as bound.
-    pub(super) fn bound(&self) -> impl Iterator<Item = (SocketAddr, SocketAddr)> {
-        self.open.iter().map(|(&address, &bound)| (address, bound))
+    pub(super) fn bound(&self) -> impl Iterator<Item = (ListenerAddress, ListenerAddress)> {
+        self.open.iter().map(|(address, bound)| (address.clone(), bound.clone()))
     }
 
     /// What should be open and isn't.
-    pub(super) fn failed(&self) -> impl Iterator<Item = (SocketAddr, &BindError)> {
-        self.failed.iter().map(|(&address, error)| (address, error))
+    pub(super) fn failed(&self) -> impl Iterator<Item = (ListenerAddress, &BindError)> {
+        self.failed.iter().map(|(address, error)| (address.clone(), error))
     }
 
     /// What was inherited for `address`. A socket for every address of both families, which is what systemd makes of a port alone,
     /// does for one of IPv4 too.
-    fn take_inherited(&mut self, address: SocketAddr) -> Vec<TcpListener> {
-        let both = (address.ip() == Ipv4Addr::UNSPECIFIED).then(|| (Ipv6Addr::UNSPECIFIED, address.port()).into());
-        let found = self.inherited.remove(&address);
-        found.or_else(|| self.inherited.remove(&both?)).unwrap_or_default()
+    fn take_inherited(&mut self, address: SocketAddr) -> Vec<Socket> {
+        let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()));
+        let both = (address.ip() == Ipv4Addr::UNSPECIFIED).then_some(both);
+        let found = self.inherited.remove(&address.into());
+        found.or_else(|| self.inherited.remove(&both?.into())).unwrap_or_default()
     }
 
     /// `is_alone`: another socket takes the port's connections by IPv4.
-    fn open_one(&mut self, wanted: SocketAddr, is_alone: bool) -> Result<Vec<TcpListener>, BindError> {
-        let address = self.port_map.apply(wanted);
-        if let Some((&other, _)) = self.open.iter().find(|(_, bound)| **bound == address) {
+    fn open_one(&mut self, wanted: &ListenerAddress, is_alone: bool) -> Result<Vec<Socket>, BindError> {
+        let (bound, sockets) = match wanted {
+            ListenerAddress::Ip(port) => self.open_port(*port, is_alone)?,
+            ListenerAddress::Unix(path) => self.open_unix(wanted, path)?,
+        };
+        self.open.insert(wanted.clone(), bound);
+        Ok(sockets)
+    }
+
+    fn open_port(&mut self, wanted: SocketAddr, is_alone: bool) -> Result<(ListenerAddress, Vec<Socket>), BindError> {
+        let address = self.port_map.apply_to_port(wanted);
+        let mut mapped = self.open.iter().filter(|(_, bound)| **bound == address);
+        if let Some(other) = mapped.find_map(|(other, _)| other.ip_and_port()) {
             return Err(BindError::MappedTwice { wanted, bound: address, other });
         }
         let inherited = self.take_inherited(address);
-        let shares_port = self.open.values().any(|bound| bound.port() == address.port());
+        let mut ports = self.open.values().filter_map(ListenerAddress::ip_and_port);
+        let shares_port = ports.any(|bound| bound.port() == address.port());
         let sockets = listen_all((address, is_alone), self.count, inherited, shares_port);
         let opened = sockets.and_then(|(bound, sockets)| {
-            let handles = sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
-            self.handles.lock().insert(wanted, handles);
-            Ok((bound, sockets))
+            self.keep_handles(&wanted.into(), &sockets)?;
+            Ok((bound.into(), sockets))
         });
-        let (bound, sockets) = opened.map_err(|error| BindError::new(wanted, address, &error))?;
-        self.open.insert(wanted, bound);
-        Ok(sockets)
+        opened.map_err(|error| BindError::new(wanted, address, &error))
+    }
+
+    fn open_unix(&mut self, wanted: &ListenerAddress, path: &str) -> Result<(ListenerAddress, Vec<Socket>), BindError> {
+        let failed = |reason: String| BindError::Unix { wanted: wanted.clone(), reason };
+        let inherited = self.inherited.remove(wanted).into_iter().flatten().next();
+        let first = inherited.map_or_else(|| unix::listen(path), Ok).map_err(failed)?;
+        let sockets: io::Result<Vec<Socket>> = (0..self.count).map(|_| first.try_clone()).collect();
+        let sockets = sockets.and_then(|sockets| self.keep_handles(wanted, &[first]).map(|()| sockets));
+        Ok((wanted.clone(), sockets.map_err(|error| failed(error.to_string()))?))
+    }
+
+    fn keep_handles(&self, wanted: &ListenerAddress, sockets: &[Socket]) -> io::Result<()> {
+        let handles = sockets.iter().map(Socket::try_clone).collect::<io::Result<_>>()?;
+        self.handles.lock().insert(wanted.clone(), handles);
+        Ok(())
     }
 }
 
@@ -262,18 +304,18 @@ impl Sockets {
 fn listen_all(
     (address, only_v6): (SocketAddr, bool),
     count: usize,
-    inherited: Vec<TcpListener>,
+    inherited: Vec<Socket>,
     shares_port: bool,
-) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+) -> io::Result<(SocketAddr, Vec<Socket>)> {
     let mut sockets = inherited;
-    let mut bound = sockets.first().map_or(Ok(address), TcpListener::local_addr)?;
+    let mut bound = sockets.first().map_or(Ok(address), port)?;
     if sockets.is_empty() {
         if !shares_port {
             probe(address, only_v6)?;
         }
         let first = listen(address, only_v6)?;
         // Port 0 has become one that the others share.
-        bound = first.local_addr()?;
+        bound = port(&first)?;
         sockets.push(first);
     }
     // A socket too many would take connections that no worker accepts.
@@ -285,22 +327,39 @@ fn listen_all(
 }
 
 /// One more socket at `address`, where `first` listens. A supervisor's socket need not share its port: then workers share its queue.
-fn another((address, only_v6): (SocketAddr, bool), first: Option<&TcpListener>) -> io::Result<TcpListener> {
+fn another((address, only_v6): (SocketAddr, bool), first: Option<&Socket>) -> io::Result<Socket> {
     match first {
-        Some(first) if !SockRef::from(first).reuse_port()? => first.try_clone(),
+        Some(first) if !first.reuse_port()? => first.try_clone(),
         _ => listen(address, only_v6),
     }
 }
 
 /// For every address of IPv6 on a port, the same of IPv4.
-fn twin(address: SocketAddr) -> Option<SocketAddr> {
-    (address.ip() == Ipv6Addr::UNSPECIFIED).then(|| (Ipv4Addr::UNSPECIFIED, address.port()).into())
+fn twin(address: &ListenerAddress) -> Option<ListenerAddress> {
+    let address = address.ip_and_port().filter(|address| address.ip() == Ipv6Addr::UNSPECIFIED)?;
+    Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())).into())
 }
 
-fn transparent(socket: &TcpListener) -> io::Result<()> {
-    let is_v6 = socket.local_addr()?.is_ipv6();
-    let socket = SockRef::from(socket);
-    if is_v6 { socket.set_ip_transparent_v6(true) } else { socket.set_ip_transparent_v4(true) }
+/// What a socket of TCP is bound to.
+fn port(socket: &Socket) -> io::Result<SocketAddr> {
+    socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}
+
+/// What a socket is bound to, if it is one that listeners have.
+fn bound(socket: &Socket) -> Option<ListenerAddress> {
+    let unix = || Some(ListenerAddress::Unix(unix::path(&socket.local_addr().ok()?)?.into()));
+    port(socket).ok().map(ListenerAddress::Ip).or_else(unix)
+}
+
+/// Takes away the file of a Unix socket where we listen no more.
+pub(super) fn remove_file(address: &ListenerAddress) {
+    if let ListenerAddress::Unix(path) = address {
+        unix::remove(path);
+    }
+}
+
+fn transparent(socket: &Socket, wanted: SocketAddr) -> io::Result<()> {
+    if wanted.is_ipv6() { socket.set_ip_transparent_v6(true) } else { socket.set_ip_transparent_v4(true) }
 }
 
 /// `only_v6` counts for every address of IPv6 on a port: whether IPv4 is left out.
@@ -321,23 +380,28 @@ fn probe(address: SocketAddr, only_v6: bool) -> io::Result<()> {
     socket.listen(1)
 }
 
-fn listen(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
     let socket = socket(address, only_v6)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
 
     use super::*;
 
-    fn address(port: u16) -> SocketAddr {
+    fn local(port: u16) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, port).into()
+    }
+
+    fn address(port: u16) -> ListenerAddress {
+        local(port).into()
     }
 
     fn new<const N: usize>(count: usize, ports: [(u16, u16); N]) -> Sockets {
@@ -350,7 +414,8 @@ mod tests {
     }
 
     fn bound(sockets: &Sockets, port: u16) -> SocketAddr {
-        sockets.bound().find(|(wanted, _)| *wanted == address(port)).map(|(_, bound)| bound).unwrap()
+        let bound = sockets.bound().find(|(wanted, _)| *wanted == address(port)).map(|(_, bound)| bound);
+        bound.unwrap().ip_and_port().unwrap()
     }
 
     #[test]
@@ -359,7 +424,7 @@ mod tests {
         let opened = sockets.open(&[address(80)]);
         let [(key, listeners)] = &opened.sockets[..] else { panic!("{opened:?}") };
         assert_eq!(*key, address(80));
-        let ports: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        let ports: Vec<_> = listeners.iter().map(|listener| port(listener).unwrap()).collect();
         assert_eq!(ports, [bound(&sockets, 80); 2]);
         assert!(TcpStream::connect(ports[0]).is_ok());
     }
@@ -370,24 +435,24 @@ mod tests {
         sockets.open(&[address(80)]);
         let before = bound(&sockets, 80);
         let opened = sockets.open(&[address(80), address(81)]);
-        assert_eq!(opened.sockets.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [address(81)]);
+        assert_eq!(opened.sockets.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(), [address(81)]);
         assert_eq!(bound(&sockets, 80), before);
         assert_eq!(sockets.close_all_but(&[address(81)]), [address(80)]);
-        assert_eq!(sockets.close_all_but(&[address(81)]), []);
+        assert!(sockets.close_all_but(&[address(81)]).is_empty());
         assert!(TcpStream::connect(before).is_err(), "nobody holds the socket any more");
     }
 
     #[test]
     fn a_port_of_another_program_is_refused_even_if_it_would_share_it() {
         for share in [false, true] {
-            let stranger = socket(address(0), false).unwrap();
+            let stranger = socket(local(0), false).unwrap();
             stranger.set_reuse_port(share).unwrap();
-            stranger.bind(&address(0).into()).unwrap();
+            stranger.bind(&local(0).into()).unwrap();
             stranger.listen(1).unwrap();
             let taken = stranger.local_addr().unwrap().as_socket().unwrap();
             let mut sockets = new(1, [(80, taken.port())]);
             let opened = sockets.open(&[address(80)]);
-            let error = BindError::InUse { wanted: address(80), bound: taken };
+            let error = BindError::InUse { wanted: local(80), bound: taken };
             assert_eq!(opened.failures, [(address(80), error)]);
             assert!(sockets.open(&[address(80)]).failures.is_empty(), "the same reason is told once");
             drop(stranger);
@@ -401,10 +466,10 @@ mod tests {
         let mut sockets = sockets();
         sockets.open(&[address(80)]);
         let taken = bound(&sockets, 80);
-        let opened = sockets.open(&[address(80), taken]);
+        let opened = sockets.open(&[address(80), taken.into()]);
         assert_eq!(
             opened.failures,
-            [(taken, BindError::MappedTwice { wanted: taken, bound: taken, other: address(80) })]
+            [(taken.into(), BindError::MappedTwice { wanted: taken, bound: taken, other: local(80) })]
         );
     }
 
@@ -414,19 +479,20 @@ mod tests {
         sockets.open(&[address(80)]);
         let port = bound(&sockets, 80).port();
         let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-        assert!(sockets.open(&[address(80), everywhere]).failures.is_empty());
+        assert!(sockets.open(&[address(80), everywhere.into()]).failures.is_empty());
     }
 
     #[test]
     fn each_family_has_its_own_socket_where_both_are_wanted() {
         let free = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port();
         let mut sockets = new(1, [(80, free)]);
-        let wanted = [(Ipv4Addr::UNSPECIFIED, 80).into(), (Ipv6Addr::UNSPECIFIED, 80).into()];
+        let wanted: [SocketAddr; 2] = [(Ipv4Addr::UNSPECIFIED, 80).into(), (Ipv6Addr::UNSPECIFIED, 80).into()];
+        let wanted = wanted.map(ListenerAddress::from);
         let opened = sockets.open(&wanted);
         assert!(opened.failures.is_empty(), "{opened:?}");
         for (_, sockets) in &opened.sockets {
             let socket = sockets.first().unwrap();
-            assert!(socket.local_addr().unwrap().is_ipv4() || SockRef::from(socket).only_v6().unwrap());
+            assert!(port(socket).unwrap().is_ipv4() || socket.only_v6().unwrap());
         }
         drop((sockets, opened));
         // As a supervisor makes it of a port alone.
@@ -455,18 +521,44 @@ mod tests {
         let passed = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
         let port = passed.local_addr().unwrap().port();
         let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80));
-        let mut sockets = Sockets::new(3, PortMap::new([(80, port)]), Handles::default(), vec![passed]);
-        let opened = sockets.open(&[everywhere]);
+        let mut sockets = Sockets::new(3, PortMap::new([(80, port)]), Handles::default(), vec![passed.into()]);
+        let opened = sockets.open(&[everywhere.into()]);
         let [(_, listeners)] = &opened.sockets[..] else { panic!("{opened:?}") };
         assert_eq!(listeners.len(), 3);
-        assert_eq!(sockets.bound().next(), Some((everywhere, (Ipv6Addr::UNSPECIFIED, port).into())));
+        let bound = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        assert_eq!(sockets.bound().next(), Some((everywhere.into(), bound.into())));
         let _waiting = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
         assert!(listeners[2].accept().is_ok());
     }
 
     #[test]
+    fn workers_share_a_unix_socket_which_a_successor_takes_over_with_what_waits_on_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mesh.sock");
+        let wanted = ListenerAddress::Unix(path.to_str().unwrap().into());
+        let mut before = new(2, []);
+        let opened = before.open(std::slice::from_ref(&wanted));
+        assert_eq!(opened.sockets[0].1.len(), 2);
+        assert_eq!(before.bound().next(), Some((wanted.clone(), wanted.clone())));
+        let other = new(1, []).open(std::slice::from_ref(&wanted));
+        assert!(matches!(&other.failures[..], [(_, BindError::Unix { .. })]), "{other:?}");
+        let inherited = before.handles.duplicate().unwrap();
+        drop((before, opened));
+        let _waiting = UnixStream::connect(&path).unwrap();
+        let mut after = Sockets::new(3, PortMap::default(), Handles::default(), inherited);
+        let opened = after.open(std::slice::from_ref(&wanted));
+        let [(_, sockets)] = &opened.sockets[..] else { panic!("{opened:?}") };
+        assert_eq!(sockets.len(), 3);
+        assert!(sockets[2].accept().is_ok());
+        let gone = after.close_all_but(&[]);
+        assert_eq!(gone, [wanted]);
+        gone.iter().for_each(remove_file);
+        assert!(!path.exists());
+    }
+
+    #[test]
     fn every_reason_names_its_cure() {
-        let error = |kind: io::ErrorKind, port| BindError::new(address(port), address(port), &kind.into()).to_string();
+        let error = |kind: io::ErrorKind, port| BindError::new(local(port), local(port), &kind.into()).to_string();
         for (text, part) in [
             (error(io::ErrorKind::AddrInUse, 9080), "--port-map 9080:PORT"),
             (error(io::ErrorKind::PermissionDenied, 80), "--port-map 80:8080"),

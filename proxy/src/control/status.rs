@@ -1,11 +1,11 @@
 //! What the control thread lets others know: how far the program has come, and what is in force since when.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use config_model::diagnostic::Diagnostic;
+use config_model::model::ListenerAddress;
 use config_model::resolve::ResourceSet;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -40,9 +40,9 @@ impl State {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ListenerStatus {
     /// As the Gateway says.
-    pub address: SocketAddr,
+    pub address: ListenerAddress,
     /// As bound; nothing if it could not be.
-    pub bound: Option<SocketAddr>,
+    pub bound: Option<ListenerAddress>,
     /// Why it could not be, with the cure.
     pub error: Option<String>,
 }

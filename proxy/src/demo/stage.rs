@@ -53,7 +53,7 @@ impl Stage {
     /// Where the gateway listens.
     pub(crate) fn entrance(&self) -> Result<SocketAddr, String> {
         let applied = self.gateway.status().applied();
-        let bound = applied.listeners.iter().find_map(|listener| listener.bound);
+        let bound = applied.listeners.iter().find_map(|listener| listener.bound.as_ref()?.ip_and_port());
         let port = bound.ok_or("the gateway listens nowhere: does the folder have a Gateway with a server?")?.port();
         Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }

@@ -47,7 +47,7 @@ impl Tries<'_> {
         entry: &Entry,
         exchange: &mut Exchange,
     ) -> Result<Box<UpstreamConnection>, AttemptEnd> {
-        let ends = Some(exchange.record.ends());
+        let ends = exchange.record.connection().ends;
         let connecting = connect(&self.local, self.cluster, entry, self.security.as_deref(), ends);
         in_time(exchange, connecting).await
     }

@@ -195,7 +195,7 @@ fn hash_of(exchange: &mut Exchange, source: &HashSource) -> Option<u64> {
             let mut values: SmallVec<[&[u8]; 4]> = head.values(name.as_bytes()).collect();
             header_hash(&mut values)
         }
-        HashSource::SourceIp => Some(source_ip_hash(exchange.record.client().ip())),
+        HashSource::SourceIp => exchange.record.client().map(|client| source_ip_hash(client.ip())),
         HashSource::QueryParameter(name) => {
             let query = exchange.target.query(head).and_then(|query| std::str::from_utf8(query).ok())?;
             query_parameter_hash(query, name)
@@ -205,7 +205,7 @@ fn hash_of(exchange: &mut Exchange, source: &HashSource) -> Option<u64> {
                 return Some(hash_bytes(value));
             }
             let ttl = (*ttl)?;
-            let (peer, here) = (exchange.record.peer(), exchange.record.here());
+            let (peer, here) = exchange.record.connection().addresses();
             let value = made_cookie_value(peer, here);
             let hash = hash_bytes(value.as_bytes());
             exchange.rare().cookie = Some(set_cookie(name, &value, path, ttl, attributes));

@@ -22,9 +22,10 @@ use super::policy::Rare;
 use super::pump::SILENCE_LIMIT;
 use super::target::Target;
 use crate::listener::{Connection, Protocol};
-use crate::net::Ends;
 use crate::snapshot::ClusterRuntime;
-use crate::telemetry::{AccessRecord, CapturedHeaders, Flags, Headers, NO_HEADERS, RequestProtocol, RequestRecord};
+use crate::telemetry::{
+    AccessRecord, Address, CapturedHeaders, Flags, Headers, NO_HEADERS, RequestProtocol, RequestRecord,
+};
 use crate::worker::{Local, Pinned};
 
 /// A request on its way, and what is known of it.
@@ -202,19 +203,9 @@ impl Record {
         &self.pinned
     }
 
-    /// The client's address.
-    pub(super) fn peer(&self) -> SocketAddr {
-        self.connection.peer
-    }
-
-    /// Our address, as the client dialled it.
-    pub(super) fn here(&self) -> SocketAddr {
-        self.connection.here
-    }
-
-    /// Both ends of the client's connection.
-    pub(super) fn ends(&self) -> Ends {
-        self.connection.ends()
+    /// The client's connection.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Whether the client speaks HTTP/2, or what came after it.
@@ -228,11 +219,11 @@ impl Record {
         self.connection.http3_port()
     }
 
-    /// The client, as far as it is known: whoever the proxies in front of us have seen, if they are believed.
-    pub(super) fn client(&self) -> SocketAddr {
-        self.forwarded
-            .as_ref()
-            .map_or(self.connection.peer, |forwarded| forwarded.client.unwrap_or(self.connection.peer))
+    /// The client, as far as it is known: whoever the proxies in front of us have seen, if they are believed. Nobody by a Unix
+    /// socket.
+    pub(super) fn client(&self) -> Option<SocketAddr> {
+        let forwarded = self.forwarded.as_ref().and_then(|forwarded| forwarded.client);
+        forwarded.or_else(|| self.connection.ends.map(|ends| ends.client))
     }
 
     /// By its listener, or by the proxies in front of us.
@@ -430,6 +421,7 @@ impl Record {
             Protocol::Http1 if texts.is_http10 => Version::HTTP_10,
             Protocol::Http1 => Version::HTTP_11,
         };
+        let (peer, here) = self.connection.addresses();
         AccessRecord {
             start: words.start,
             method: texts.method,
@@ -453,11 +445,11 @@ impl Record {
             response_tx_duration: self.answered.map(|answered| self.elapsed().saturating_sub(answered)),
             upstream_host: endpoint.map(|endpoint| &*endpoint.address),
             upstream_cluster: cluster.map(|cluster| &*cluster.name),
-            upstream_local_address: words.upstream_local_address,
+            upstream_local_address: words.upstream_local_address.map(Address::Ip),
             attempt_count: self.attempts,
-            downstream_local_address: Some(self.connection.here),
-            downstream_remote_address: Some(self.client()),
-            downstream_direct_remote_address: Some(self.connection.peer),
+            downstream_local_address: Some(here),
+            downstream_remote_address: Some(self.client().map_or(peer, Address::Ip)),
+            downstream_direct_remote_address: Some(peer),
             server_name: self.connection.tls().and_then(|tls| tls.server_name.as_deref()),
             route_name: route.and_then(|route| route.route.name.as_deref()),
             virtual_host_name: words.virtual_host.as_deref(),

@@ -1,13 +1,13 @@
 //! One client connection: what is known of it, and its first bytes, which tell what it speaks.
 
 use std::cell::{Cell, OnceCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use config_model::model::{Discovery, RouteConfigurationIndex, Scheme};
+use config_model::model::{Discovery, ListenerAddress, RouteConfigurationIndex, Scheme};
 use http1::Message;
 use tokio::net::TcpStream;
 
@@ -19,7 +19,7 @@ use crate::http::{peer_text, serve_http1, serve_http2};
 use crate::net::{Ends, Stream, proxy_header};
 use crate::snapshot::{Accepts, ClusterRuntime, ListenerRuntime};
 use crate::tcp::{self, Opening};
-use crate::telemetry::ListenerId;
+use crate::telemetry::{Address, ListenerId};
 use crate::tls::{Chain, Chains};
 use crate::worker::{ConnectionGuard, Deadline, Local, Pinned};
 
@@ -48,13 +48,12 @@ pub(crate) struct Connection {
     /// The worker's state.
     pub(crate) local: Rc<Local>,
     /// Address of the listener as the Gateway says it.
-    pub(crate) listener: SocketAddr,
-    /// The client's address.
-    pub(crate) peer: SocketAddr,
+    pub(crate) listener: ListenerAddress,
+    /// The client's address, and ours as the client dialled it, or as it wanted it if it was redirected to us; nothing for a
+    /// connection by a Unix socket.
+    pub(crate) ends: Option<Ends>,
     /// The client's address as `x-forwarded-for` has it.
     pub(crate) peer_text: Box<[u8]>,
-    /// Our address, as the client dialled it; the one that it wanted, if it was redirected to us.
-    pub(crate) here: SocketAddr,
     /// Whether it was redirected to us, so that it can go where it was meant to.
     pub(crate) is_redirected: bool,
     /// Whether its requests may say how they are tried, and for how long.
@@ -70,26 +69,24 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn new(local: Rc<Local>, listener: SocketAddr, peer: SocketAddr, here: SocketAddr, way: Option<Way>) -> Self {
-        // One that was redirected counts as one of the address that it was meant for.
-        let (listener, here) = way.map_or((listener, here), |way| (way.listener, way.wanted));
-        let metrics = local.pin().listener(listener).map(|listener| listener.metrics.clone());
+    fn new(local: Rc<Local>, listener: ListenerAddress, ends: Option<Ends>, is_redirected: bool) -> Self {
+        let metrics = local.pin().listener(&listener).map(|listener| listener.metrics.clone());
         if let Some(metrics) = &metrics {
             local.shard.borrow_mut().downstream_connection_opened(metrics);
         }
-        let client = peer.ip().to_canonical();
+        let client = ends.map(|ends| ends.client.ip().to_canonical());
+        let is_trusted = |client| local.shared.trusted_clients.iter().any(|network| network.contains(&client));
         Self {
-            is_trusted: local.shared.trusted_clients.iter().any(|network| network.contains(&client)),
+            is_trusted: client.is_some_and(is_trusted),
             deadline: Deadline::new(&local.deadlines),
-            peer_text: peer_text(peer.ip()),
+            peer_text: client.map(peer_text).unwrap_or_default(),
             protocol: Cell::new(Protocol::Http1),
             tls: OnceCell::new(),
             place: Cell::new((0, usize::MAX)),
             local,
             listener,
-            peer,
-            here,
-            is_redirected: way.is_some(),
+            ends,
+            is_redirected,
             metrics,
         }
     }
@@ -103,7 +100,8 @@ impl Connection {
         here: SocketAddr,
         tls: Box<ClientTls>,
     ) -> Self {
-        let connection = Self::new(local, listener, peer, here, None);
+        let ends = Some(Ends { client: peer, server: here });
+        let connection = Self::new(local, listener.into(), ends, false);
         connection.protocol.set(Protocol::Http3);
         // Set once, here.
         let _ = connection.tls.set(tls);
@@ -114,12 +112,12 @@ impl Connection {
     pub(super) fn listener<'p>(&self, pinned: &'p Pinned) -> Option<&'p ListenerRuntime> {
         let snapshot = Arc::as_ptr(&pinned.snapshot) as usize;
         if self.place.get().0 != snapshot {
-            self.place.set((snapshot, pinned.listener_place(self.listener).unwrap_or(usize::MAX)));
+            self.place.set((snapshot, pinned.listener_place(&self.listener).unwrap_or(usize::MAX)));
         }
         // Another snapshot may have come to lie where that one was.
         let listener = pinned.snapshot.listeners.get(self.place.get().1);
         match listener.filter(|listener| listener.address == self.listener) {
-            None => pinned.listener(self.listener),
+            None => pinned.listener(&self.listener),
             found => found,
         }
     }
@@ -138,16 +136,31 @@ impl Connection {
         chains.find(self.tls.get()?.server_name.as_deref())
     }
 
-    /// Its ends, for whoever is to be told of them.
-    pub(crate) fn ends(&self) -> Ends {
-        Ends { client: self.peer, server: self.here }
+    /// The client's address; none for one of a Unix socket.
+    pub(crate) fn client_ip(&self) -> Option<IpAddr> {
+        self.ends.map(|ends| ends.client.ip())
+    }
+
+    /// The address that the client wanted. Who came by a Unix socket has wanted none, and no rule for certain addresses holds.
+    pub(crate) fn wanted_ip(&self) -> IpAddr {
+        self.ends.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ends| ends.server.ip())
+    }
+
+    /// The client's address and ours, in words. Source: Envoy, where a client that came by a Unix socket has the socket's.
+    pub(crate) fn addresses(&self) -> (Address<'_>, Address<'_>) {
+        match (&self.ends, &self.listener) {
+            (Some(ends), _) => (Address::Ip(ends.client), Address::Ip(ends.server)),
+            (None, ListenerAddress::Unix(path)) => (Address::Unix(path), Address::Unix(path)),
+            (None, ListenerAddress::Ip(address)) => (Address::Ip(*address), Address::Ip(*address)),
+        }
     }
 
     /// `cluster` with the address that the client wanted as its only endpoint, if that is where connections to it go and if this
     /// connection was redirected.
     pub(crate) fn original(&self, cluster: &Arc<ClusterRuntime>) -> Option<Arc<ClusterRuntime>> {
         let goes_there = self.is_redirected && cluster.definition.discovery == Discovery::None;
-        goes_there.then(|| self.local.originals.cluster(cluster, self.here, &self.local.deadlines))
+        let ends = self.ends.filter(|_| goes_there)?;
+        Some(self.local.originals.cluster(cluster, ends.server, &self.local.deadlines))
     }
 
     /// What its handshake has told, if it is TLS.
@@ -200,30 +213,41 @@ pub(super) async fn serve_behind_proxy(
 ) {
     match tokio::time::timeout(HEADER_LIMIT, proxy_header::read(&mut socket)).await {
         Ok(Ok(Some(Ends { client, server }))) => {
-            let place = Place { here: Some(server), ..place };
-            serve(local, guard, place, socket, client).await;
+            serve_at(&local, guard, &Place { here: Some(server), ..place }, Stream::Tcp(socket), Some(client)).await;
         }
-        Ok(Ok(None)) => serve(local, guard, place, socket, peer).await,
+        Ok(Ok(None)) => serve_at(&local, guard, &place, Stream::Tcp(socket), Some(peer)).await,
         Ok(Err(_)) | Err(_) => {
             tracing::debug!(target: "listener", %peer, "a connection begins without a PROXY header");
         }
     }
 }
 
-/// Serves a connection to its end.
-pub(super) async fn serve(local: Rc<Local>, guard: ConnectionGuard, place: Place, socket: TcpStream, peer: SocketAddr) {
-    let Some(here) = place.here.or_else(|| socket.local_addr().ok()) else { return };
-    let way = redirect::way(&local, place, &socket);
-    let connection = Rc::new(Connection::new(local, place.address, peer, here, way));
-    let stream = match beginning(&connection) {
-        Beginning::Http => Some(Stream::Tcp(socket)),
+/// Serves the connection of `peer` that came in at `place`, to its end.
+pub(super) fn serve_at(
+    local: &Rc<Local>,
+    guard: ConnectionGuard,
+    place: &Place,
+    stream: Stream,
+    peer: Option<SocketAddr>,
+) -> impl Future<Output = ()> + use<> {
+    // Out of the future, which needs no room for what it was made of.
+    let connection = connection(Rc::clone(local), place, &stream, peer).map(Rc::new);
+    serve(guard, connection, stream)
+}
+
+async fn serve(guard: ConnectionGuard, connection: Option<Rc<Connection>>, stream: Stream) {
+    let Some(connection) = connection else { return };
+    let stream = match (beginning(&connection), stream) {
+        (Beginning::Http, stream) => Some(stream),
         // Boxed, as it is over soon.
-        Beginning::Tls => Box::pin(secure(&connection, socket)).await,
+        (Beginning::Tls, Stream::Tcp(socket)) => Box::pin(secure(&connection, socket)).await,
         // Boxed, as the futures of HTTP/1 connections would have to have room for it.
-        Beginning::Other => {
-            Box::pin(detect::serve(Rc::clone(&connection), Stream::Tcp(socket))).await;
+        (Beginning::Other, stream) => {
+            Box::pin(detect::serve(Rc::clone(&connection), stream)).await;
             None
         }
+        // No TLS ends on a Unix socket.
+        (Beginning::Tls, Stream::Unix(_) | Stream::Tls(_)) => None,
     };
     if let Some(mut stream) = stream
         && let Some((protocol, first)) = first_bytes(&connection, &mut stream).await
@@ -241,6 +265,19 @@ pub(super) async fn serve(local: Rc<Local>, guard: ConnectionGuard, place: Place
     }
     drop(connection);
     drop(guard);
+}
+
+/// What is known of a connection that came in at `place`; nothing if it has gone already.
+fn connection(local: Rc<Local>, place: &Place, stream: &Stream, peer: Option<SocketAddr>) -> Option<Connection> {
+    let (Some(socket), Some(client)) = (stream.tcp(), peer) else {
+        return Some(Connection::new(local, place.address.clone(), None, false));
+    };
+    let server = place.here.or_else(|| socket.local_addr().ok())?;
+    // One that was redirected counts as one of the address that it was meant for.
+    Some(match redirect::way(&local, place, socket) {
+        Some(Way { wanted, listener }) => Connection::new(local, listener, Some(Ends { client, server: wanted }), true),
+        None => Connection::new(local, place.address.clone(), Some(Ends { client, server }), false),
+    })
 }
 
 /// Serves HTTP on a connection of which `first` has been read.
@@ -301,7 +338,8 @@ async fn secure(connection: &Rc<Connection>, socket: TcpStream) -> Option<Stream
             None
         }
         Err(failure) => {
-            tracing::debug!(target: "listener", peer = %connection.peer, "a TLS handshake has failed: {failure}");
+            let (peer, _) = connection.addresses();
+            tracing::debug!(target: "listener", %peer, "a TLS handshake has failed: {failure}");
             None
         }
     }
@@ -365,7 +403,7 @@ mod tests {
     use super::*;
 
     /// The size of what an asynchronous function with these arguments yields, without calling it.
-    fn size_of_future<A, B, C, D, E, F: Future>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
+    fn size_of_future<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -178,7 +178,7 @@ fn has_routes(connection: &Connection) -> bool {
     let pinned = connection.local.pin();
     let Some(listener) = connection.listener(&pinned) else { return false };
     let Accepts::Detected(detected) = &listener.accepts else { return false };
-    let wanted = connection.here.ip();
+    let wanted = connection.wanted_ip();
     detected.http.is_some() && !detected.unread.iter().any(|subnet| subnet.contains(&wanted))
 }
 
@@ -186,5 +186,5 @@ fn has_routes(connection: &Connection) -> bool {
 fn named(connection: &Connection, server_name: Option<&str>) -> Option<TcpProxyIndex> {
     let pinned = connection.local.pin();
     let Accepts::Detected(detected) = &connection.listener(&pinned)?.accepts else { return None };
-    detected.tls.find_at(connection.here.ip(), server_name)?.tcp()
+    detected.tls.find_at(connection.wanted_ip(), server_name)?.tcp()
 }

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use config_model::model::Binding;
+use config_model::model::{Binding, ListenerAddress};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
@@ -12,16 +12,16 @@ use super::Place;
 use crate::worker::Local;
 
 /// Where a redirected connection was meant to go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Way {
     /// The address that the client wanted.
     pub(super) wanted: SocketAddr,
     /// The listener that takes it: that of the address, else that of its port on every address, else the one that it came to.
-    pub(super) listener: SocketAddr,
+    pub(super) listener: ListenerAddress,
 }
 
 /// The way of a connection that came in at `place`; nothing if it was not redirected, but meant for us.
-pub(super) fn way(local: &Local, place: Place, socket: &TcpStream) -> Option<Way> {
+pub(super) fn way(local: &Local, place: &Place, socket: &TcpStream) -> Option<Way> {
     let keeps_address = match place.binding {
         Binding::Redirected => false,
         Binding::Transparent => true,
@@ -36,8 +36,9 @@ pub(super) fn way(local: &Local, place: Place, socket: &TcpStream) -> Option<Way
     }
     let pinned = local.pin();
     let everywhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), wanted.port());
-    let found = [wanted, everywhere].into_iter().find(|address| pinned.listener(*address).is_some());
-    Some(Way { wanted, listener: found.unwrap_or(place.address) })
+    let mut places = [wanted, everywhere].into_iter().map(ListenerAddress::from);
+    let found = places.find(|address| pinned.listener(address).is_some());
+    Some(Way { wanted, listener: found.unwrap_or_else(|| place.address.clone()) })
 }
 
 /// By the kernel's table of connections, which has those too that were not redirected.

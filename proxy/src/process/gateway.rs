@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Instant, SystemTime};
 
 use config_model::diagnostic::Diagnostic;
+use socket2::Socket;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -104,7 +105,7 @@ impl Gateway {
     pub(super) fn start_with(
         options: GatewayOptions,
         levels: Option<Levels>,
-        mut inherited: Vec<TcpListener>,
+        mut inherited: Vec<Socket>,
     ) -> Result<Self, StartError> {
         let status = Arc::new(Status::new(Instant::now(), SystemTime::now()));
         let metrics = Metrics::new(own_workload(&options), &options.version);
@@ -124,12 +125,13 @@ impl Gateway {
                 .map_err(|error| StartError::Admin { address, error })
         };
         let handles = Handles::default();
-        let position = inherited.iter().position(|socket| socket.local_addr().is_ok_and(|bound| bound == address));
+        let is_admins = |socket: &Socket| socket.local_addr().is_ok_and(|bound| bound.as_socket() == Some(address));
+        let position = inherited.iter().position(is_admins);
         let (admin, ended) = match position.map(|position| inherited.remove(position)) {
             // While our predecessor serves, it is its admin that should answer.
             Some(listener) => {
                 let ended = start_control(options, &status, metrics, inbox, means(&handles, inherited))?;
-                (start_admin(Some(listener))?, ended)
+                (start_admin(Some(listener.into()))?, ended)
             }
             // First, so that whoever waits for us is told that we are coming.
             None => {
@@ -141,8 +143,8 @@ impl Gateway {
     }
 
     /// A handle of every listening socket, the admin's first.
-    pub(super) fn sockets(&self) -> io::Result<Vec<TcpListener>> {
-        let mut sockets = vec![self.admin.socket()?];
+    pub(super) fn sockets(&self) -> io::Result<Vec<Socket>> {
+        let mut sockets = vec![self.admin.socket()?.into()];
         sockets.extend(self.handles.duplicate()?);
         Ok(sockets)
     }
@@ -185,7 +187,7 @@ impl Gateway {
     }
 }
 
-fn means(handles: &Handles, inherited: Vec<TcpListener>) -> Means {
+fn means(handles: &Handles, inherited: Vec<Socket>) -> Means {
     Means { inherited, handles: handles.clone(), connections_max: limits::connections_max() }
 }
 

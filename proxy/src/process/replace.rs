@@ -9,7 +9,6 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -21,6 +20,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
+use socket2::Socket;
 
 /// Tells a successor that its standard input is the way to its predecessor.
 const VARIABLE: &str = "TIDEGATE_TAKES_OVER";
@@ -56,7 +56,7 @@ impl Program {
 
 /// Starts `program`, hands `sockets` over, and waits until it is ready. If it isn't within half a minute, or ends, it is
 /// killed, and nothing has changed for us.
-pub(super) fn replace(program: &Program, sockets: &[TcpListener]) -> io::Result<()> {
+pub(super) fn replace(program: &Program, sockets: &[Socket]) -> io::Result<()> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut child = program.start(theirs)?;
     let handed_over = hand_over(&ours, sockets, LIMIT);
@@ -68,7 +68,7 @@ pub(super) fn replace(program: &Program, sockets: &[TcpListener]) -> io::Result<
     handed_over
 }
 
-fn hand_over(mut stream: &UnixStream, sockets: &[TcpListener], limit: Duration) -> io::Result<()> {
+fn hand_over(mut stream: &UnixStream, sockets: &[Socket], limit: Duration) -> io::Result<()> {
     stream.set_write_timeout(Some(limit))?;
     stream.set_read_timeout(Some(limit))?;
     for batch in sockets.chunks(BATCH) {
@@ -86,7 +86,7 @@ fn hand_over(mut stream: &UnixStream, sockets: &[TcpListener], limit: Duration) 
     if answer == [READY] { Ok(()) } else { Err(io::Error::other("the successor does not know what it is")) }
 }
 
-fn send(stream: &UnixStream, sockets: &[TcpListener]) -> io::Result<()> {
+fn send(stream: &UnixStream, sockets: &[Socket]) -> io::Result<()> {
     let descriptors: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(BATCH))];
     let mut rights = SendAncillaryBuffer::new(&mut space);
@@ -100,7 +100,7 @@ fn send(stream: &UnixStream, sockets: &[TcpListener]) -> io::Result<()> {
 /// What a successor was given.
 #[derive(Debug)]
 pub(super) struct Inheritance {
-    sockets: Vec<TcpListener>,
+    sockets: Vec<Socket>,
     predecessor: UnixStream,
 }
 
@@ -124,7 +124,7 @@ impl Inheritance {
             let received = recvmsg(&predecessor, &mut [IoSliceMut::new(&mut byte)], &mut rights, flags)?;
             for message in rights.drain() {
                 if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                    sockets.extend(descriptors.map(TcpListener::from));
+                    sockets.extend(descriptors.map(Socket::from));
                 }
             }
             match (received.bytes, byte) {
@@ -136,7 +136,7 @@ impl Inheritance {
     }
 
     /// The sockets, each once.
-    pub(super) fn sockets(&mut self) -> Vec<TcpListener> {
+    pub(super) fn sockets(&mut self) -> Vec<Socket> {
         std::mem::take(&mut self.sockets)
     }
 
@@ -148,19 +148,20 @@ impl Inheritance {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpStream};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
     use std::thread;
 
     use super::*;
 
-    fn listeners(count: usize) -> Vec<TcpListener> {
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect()
+    fn listeners(count: usize) -> Vec<Socket> {
+        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().into()).collect()
     }
 
     #[test]
     fn a_successor_gets_every_socket_and_what_waits_in_its_queue() {
         let sockets = listeners(2 * BATCH + 3);
-        let addresses: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        let address = |socket: &Socket| socket.local_addr().unwrap().as_socket().unwrap();
+        let addresses: Vec<_> = sockets.iter().map(address).collect();
         let _waiting = TcpStream::connect(addresses[0]).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let successor = thread::spawn(move || {
@@ -172,7 +173,7 @@ mod tests {
         hand_over(&ours, &sockets, LIMIT).unwrap();
         drop(sockets);
         let inherited = successor.join().unwrap();
-        let again: Vec<_> = inherited.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        let again: Vec<_> = inherited.iter().map(address).collect();
         assert_eq!(again, addresses);
         assert!(inherited[0].accept().is_ok(), "the connection that waited is still there");
     }

@@ -1,9 +1,9 @@
 //! The program `tidegate gateway`: a gateway, its log on standard error, and what signals mean to it.
 
 use std::io;
-use std::net::TcpListener;
 use std::pin::Pin;
 
+use socket2::Socket;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -33,7 +33,7 @@ pub fn run(options: GatewayOptions, level: LevelFilter) -> Result<(), StartError
     result
 }
 
-async fn gateway(options: GatewayOptions, log: &Log, activated: Vec<TcpListener>) -> Result<(), StartError> {
+async fn gateway(options: GatewayOptions, log: &Log, activated: Vec<Socket>) -> Result<(), StartError> {
     // Before anything else: a signal that comes while we start must not end us without a drain.
     let signals = Signals::new()?;
     let program = Program::this()?;

@@ -31,10 +31,11 @@ pub(super) fn log(gateway: &Gateway) {
 fn lines(model: &Model, listeners: &[ListenerStatus]) -> Vec<String> {
     let mut lines = Vec::new();
     for listener in &model.listeners {
-        let bound = listeners.iter().find(|status| status.address == listener.address).and_then(|status| status.bound);
-        let mapped = bound.filter(|bound| *bound != listener.address);
+        let status = listeners.iter().find(|status| status.address == listener.address);
+        let bound = status.and_then(|status| status.bound.as_ref());
+        let mapped = bound.filter(|bound| **bound != listener.address);
         let mapped = mapped.map(|_| format!(" for port {}", listener.address.port())).unwrap_or_default();
-        lines.push(format!("serving {}{mapped}", bound.unwrap_or(listener.address)));
+        lines.push(format!("serving {}{mapped}", bound.unwrap_or(&listener.address)));
         let configurations = listener.route_configurations();
         let configurations = configurations.filter_map(|index| model.route_configurations.get(index.0 as usize));
         for host in configurations.flat_map(|configuration| &configuration.virtual_hosts) {
@@ -85,8 +86,9 @@ mod tests {
         let files = crate::control::tests::example();
         let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
         let (snapshot, _) = crate::control::tests::snapshot_of(&files);
-        let address = snapshot.model.listeners[0].address;
-        let status = |port| ListenerStatus { address, bound: Some((address.ip(), port).into()), error: None };
+        let address = snapshot.model.listeners[0].address.ip_and_port().unwrap();
+        let bound = |port| std::net::SocketAddr::new(address.ip(), port);
+        let status = |port| ListenerStatus { address: address.into(), bound: Some(bound(port).into()), error: None };
         let told = lines(&snapshot.model, &[status(8080)]);
         assert_eq!(told[0], "serving 0.0.0.0:8080 for port 80");
         assert_eq!(told[1], "  *: 2 routes of VirtualService default/v routes.yaml:3");

@@ -88,7 +88,7 @@ impl Running {
     /// What is bound for a Gateway's port.
     fn bound(&self, port: u16) -> Option<SocketAddr> {
         let applied = self.gateway.status().applied();
-        applied.listeners.iter().find(|listener| listener.address.port() == port).and_then(|listener| listener.bound)
+        applied.listeners.iter().find(|listener| listener.address.port() == port)?.bound.as_ref()?.ip_and_port()
     }
 
     fn get(&self, port: u16) -> String {

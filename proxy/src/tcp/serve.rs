@@ -95,7 +95,7 @@ impl Attempt {
         let pinned = local.pin();
         let snapshot = &pinned.snapshot;
         let routes = snapshot.table.tcp(proxy).ok_or(Flags::NO_ROUTE_FOUND)?;
-        let decided = routes.decide(connection.here.ip(), |split| pinned.next_draw(split));
+        let decided = routes.decide(connection.wanted_ip(), |split| pinned.next_draw(split));
         let (route, destination) = decided.ok_or(Flags::NO_ROUTE_FOUND)?;
         session.split(snapshot.splits.get(destination.index.0 as usize).and_then(Option::as_ref));
         let ClusterTarget::Known(index) = destination.target else { return Err(Flags::NO_CLUSTER_FOUND) };
@@ -103,7 +103,7 @@ impl Attempt {
         let original = connection.original(cluster);
         let cluster = original.as_ref().unwrap_or(cluster);
         session.cluster(cluster);
-        let hash = route.route.hashes_source_ip.then(|| source_ip_hash(connection.peer.ip()));
+        let hash = connection.client_ip().filter(|_| route.route.hashes_source_ip).map(source_ip_hash);
         let wish = Wish { hash, tried: &[], avoid_tried: false, avoid_tried_priorities: false };
         let pick = local.pick(&pinned, index, cluster, wish).ok_or(Flags::NO_HEALTHY_UPSTREAM)?;
         let entry = cluster.endpoints.get(pick).ok_or(Flags::NO_HEALTHY_UPSTREAM)?;
@@ -113,10 +113,10 @@ impl Attempt {
 
     /// Connects to the endpoint, and through it where it is a proxy.
     async fn reach(&self, connection: &Connection, entry: &Entry) -> Result<BackEnd, AttemptError> {
-        let (local, cluster, ends) = (&connection.local, &self.cluster, connection.ends());
+        let (local, cluster, ends) = (&connection.local, &self.cluster, connection.ends);
         let security = Security::of(cluster, b"");
         let Some(wanted) = &self.tunnel else {
-            let connected = connect_or_refuse(local, cluster, entry, security.as_ref(), Some(ends), Offer::Other);
+            let connected = connect_or_refuse(local, cluster, entry, security.as_ref(), ends, Offer::Other);
             return connected.await.map(BackEnd::Direct);
         };
         // Boxed, as it is rare.

@@ -10,7 +10,7 @@ use config_model::model::ConnectionPool;
 
 use crate::listener::Connection;
 use crate::snapshot::ClusterRuntime;
-use crate::telemetry::{AccessRecord, Flags, NO_HEADERS, SeriesId, SplitDestinationId, TcpEvent};
+use crate::telemetry::{AccessRecord, Address, Flags, NO_HEADERS, SeriesId, SplitDestinationId, TcpEvent};
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +147,8 @@ impl Session {
     }
 
     fn log(&self) {
-        let Connection { local, peer, here, .. } = &*self.connection;
+        let local = &self.connection.local;
+        let (peer, here) = self.connection.addresses();
         if !local.logger.borrow().is_enabled() {
             return;
         }
@@ -177,11 +178,11 @@ impl Session {
             response_tx_duration: None,
             upstream_host: endpoint.map(|endpoint| &*endpoint.address),
             upstream_cluster: cluster.map(|cluster| &*cluster.name),
-            upstream_local_address: self.upstream_local_address,
+            upstream_local_address: self.upstream_local_address.map(Address::Ip),
             attempt_count: u32::from(self.endpoint.is_some()),
-            downstream_local_address: Some(*here),
-            downstream_remote_address: Some(*peer),
-            downstream_direct_remote_address: Some(*peer),
+            downstream_local_address: Some(here),
+            downstream_remote_address: Some(peer),
+            downstream_direct_remote_address: Some(peer),
             server_name: self.server_name.as_deref(),
             route_name: None,
             virtual_host_name: None,

@@ -1,13 +1,12 @@
 //! The process's metrics: label sets, shards, and what control work sets.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use config_model::diagnostic::Diagnostic;
-use config_model::model::Workload;
+use config_model::model::{ListenerAddress, Workload};
 use foldhash::HashMap;
 use prometheus::{Registry, TextEncoder};
 
@@ -245,9 +244,8 @@ impl Metrics {
     }
 
     /// Stands for a listener, by the address that is bound: label `listener_address`, `0.0.0.0_8080` as Envoy has it.
-    pub fn listener(&self, address: SocketAddr) -> ListenerId {
-        let text = format!("{}_{}", address.ip(), address.port());
-        lock(&self.state.listeners).id(&ListenerLabel(text.into()))
+    pub fn listener(&self, address: &ListenerAddress) -> ListenerId {
+        lock(&self.state.listeners).id(&ListenerLabel(address.listener_name().into()))
     }
 
     /// Notes the routes whose empty destinations leave their share to the others; they are all of them.

@@ -15,7 +15,9 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
-pub use access_log::{AccessLog, AccessLogger, AccessRecord, CapturedHeaders, Headers, LineFormat, NO_HEADERS, Target};
+pub use access_log::{
+    AccessLog, AccessLogger, AccessRecord, Address, CapturedHeaders, Headers, LineFormat, NO_HEADERS, Target,
+};
 pub use flags::Flags;
 pub use metrics::{ClusterHealth, DestinationLabels, MemoryStatus, Metrics};
 pub use names::{ClusterId, ListenerId, SeriesId, SplitDestinationId};

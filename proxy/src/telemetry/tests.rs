@@ -318,7 +318,7 @@ fn recording_allocates_nothing_in_the_steady_state() {
     let series = metrics.series(&destination("reviews"));
     let cluster = metrics.cluster(&"outbound|9080||reviews".into());
     let split = metrics.split(&"default/reviews/http[0]".into(), &[("v1".into(), 0.5), ("v2".into(), 0.5)]);
-    let listener = metrics.listener("0.0.0.0:8080".parse().unwrap());
+    let listener = metrics.listener(&"0.0.0.0:8080".parse().unwrap());
     let mut shard = metrics.shard();
     let mut request = || {
         shard.downstream_connection_opened(&listener);
@@ -376,7 +376,7 @@ fn a_cluster_shows_before_its_first_request() {
 #[test]
 fn a_listener_counts_its_connections() {
     let metrics = metrics();
-    let listener = metrics.listener("[::]:8443".parse().unwrap());
+    let listener = metrics.listener(&"[::]:8443".parse().unwrap());
     let mut shard = metrics.shard();
     (0..3).for_each(|_| shard.downstream_connection_opened(&listener));
     shard.downstream_connection_closed(&listener);

@@ -2,14 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::Cache;
 use balance::{EntryIndex, Picker, Wish};
-use config_model::model::ClusterIndex;
+use config_model::model::{ClusterIndex, ListenerAddress};
 use foldhash::fast::RandomState;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -171,7 +170,7 @@ pub(crate) struct Pinned {
     /// The snapshot.
     pub(crate) snapshot: Arc<Snapshot>,
     /// Place of a listener in the snapshot's list.
-    listeners: HashMap<SocketAddr, usize, RandomState>,
+    listeners: HashMap<ListenerAddress, usize, RandomState>,
     /// One sequence for each split, so that no two routes are correlated.
     rotations: Rc<[RefCell<Rotation>]>,
     /// Whether some header operation contains a command, so that requests must be remembered in words.
@@ -183,7 +182,8 @@ pub(crate) struct Pinned {
 impl Pinned {
     /// Sequences go on where they were if the table is the same: only endpoints have changed then.
     fn new(snapshot: Arc<Snapshot>, previous: Option<&Self>, random: &mut SmallRng) -> Self {
-        let listeners = snapshot.listeners.iter().enumerate().map(|(place, listener)| (listener.address, place));
+        let listeners =
+            snapshot.listeners.iter().enumerate().map(|(place, listener)| (listener.address.clone(), place));
         let listeners = listeners.collect();
         let same = previous.filter(|previous| Arc::ptr_eq(&previous.snapshot.table, &snapshot.table));
         let (rotations, pickers) = match same {
@@ -201,13 +201,13 @@ impl Pinned {
     }
 
     /// The listener at `address`; none if it has just been removed.
-    pub(crate) fn listener(&self, address: SocketAddr) -> Option<&ListenerRuntime> {
+    pub(crate) fn listener(&self, address: &ListenerAddress) -> Option<&ListenerRuntime> {
         self.snapshot.listeners.get(self.listener_place(address)?)
     }
 
     /// Where it is in the snapshot's list.
-    pub(crate) fn listener_place(&self, address: SocketAddr) -> Option<usize> {
-        self.listeners.get(&address).copied()
+    pub(crate) fn listener_place(&self, address: &ListenerAddress) -> Option<usize> {
+        self.listeners.get(address).copied()
     }
 
     /// The next draw of a split's sequence.

@@ -10,11 +10,14 @@ mod thread;
 mod ticker;
 
 use std::io;
+#[cfg(feature = "http3")]
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use config_model::model::ListenerAddress;
 use ipnet::IpNet;
+use socket2::Socket;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::pressure::SharedPressure;
@@ -31,10 +34,10 @@ pub(crate) use thread::{ConnectionGuard, Connections};
 pub enum Command {
     /// Accept on this socket, which is non-blocking and the worker's own.
     Listen {
-        /// The key under which [`Command::Close`] and snapshots name it: address and port as the Gateway says.
-        address: SocketAddr,
+        /// The key under which [`Command::Close`] and snapshots name it: as the Gateway says.
+        address: ListenerAddress,
         /// Bound and listening; its port may be a mapped one.
-        socket: std::net::TcpListener,
+        socket: Socket,
     },
     /// Take HTTP/3 on this socket, until [`Command::CloseQuic`] or a drain.
     #[cfg(feature = "http3")]
@@ -53,7 +56,7 @@ pub enum Command {
     /// Take what is queued already, then accept no more. Connections live on.
     Close {
         /// The key.
-        address: SocketAddr,
+        address: ListenerAddress,
     },
     /// Close every listener, tell clients to go (`Connection: close`, GOAWAY), close idle connections, finish the rest.
     Drain,
@@ -108,15 +111,15 @@ impl Workers {
     }
 
     /// Gives each worker its socket for `address`: as many sockets as there are workers.
-    pub fn listen(&self, address: SocketAddr, sockets: Vec<std::net::TcpListener>) {
+    pub fn listen(&self, address: &ListenerAddress, sockets: Vec<Socket>) {
         for (worker, socket) in self.threads.iter().zip(sockets) {
-            worker.send(Command::Listen { address, socket });
+            worker.send(Command::Listen { address: address.clone(), socket });
         }
     }
 
     /// Stops accepting on `address`.
-    pub fn close(&self, address: SocketAddr) {
-        self.threads.iter().for_each(|worker| worker.send(Command::Close { address }));
+    pub fn close(&self, address: &ListenerAddress) {
+        self.threads.iter().for_each(|worker| worker.send(Command::Close { address: address.clone() }));
     }
 
     /// Gives one worker the socket for HTTP/3 at `address`: always the same one for the same address, and others for others.

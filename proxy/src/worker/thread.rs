@@ -3,11 +3,14 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
+#[cfg(feature = "http3")]
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use config_model::model::ListenerAddress;
+use socket2::Socket;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc::UnboundedReceiver, oneshot};
 
@@ -30,7 +33,7 @@ pub(super) fn run(shared: &Arc<Shared>, commands: UnboundedReceiver<Command>) {
 struct Worker {
     local: Rc<Local>,
     /// Dropping the sender closes the listener.
-    listeners: HashMap<SocketAddr, oneshot::Sender<()>>,
+    listeners: HashMap<ListenerAddress, oneshot::Sender<()>>,
     /// The same for those of HTTP/3.
     #[cfg(feature = "http3")]
     quic_listeners: HashMap<SocketAddr, oneshot::Sender<()>>,
@@ -82,12 +85,12 @@ impl Worker {
         }
     }
 
-    fn listen(&mut self, address: SocketAddr, socket: std::net::TcpListener) {
+    fn listen(&mut self, address: ListenerAddress, socket: Socket) {
         match ListeningSocket::new(socket) {
             Ok(socket) => {
                 let (open, closed) = oneshot::channel();
                 self.local.connections.listening(1);
-                tokio::task::spawn_local(listener::accept(Rc::clone(&self.local), address, socket, closed));
+                tokio::task::spawn_local(listener::accept(Rc::clone(&self.local), address.clone(), socket, closed));
                 self.listeners.insert(address, open);
             }
             Err(error) => tracing::error!(%address, %error, "a listening socket can't be used"),

@@ -62,7 +62,7 @@ impl Running {
     pub(crate) fn bound(&self, port: u16) -> SocketAddr {
         let applied = self.gateway.status().applied();
         let listener = applied.listeners.iter().find(|listener| listener.address.port() == port);
-        (Ipv4Addr::LOCALHOST, listener.unwrap().bound.unwrap().port()).into()
+        (Ipv4Addr::LOCALHOST, listener.unwrap().bound.as_ref().unwrap().port()).into()
     }
 
     /// What is wrong, one line each.

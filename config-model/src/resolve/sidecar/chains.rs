@@ -4,13 +4,12 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
 use crate::model::{
-    Detection, FilterChain, FilterChains, NetworkFilter, RouteConfigurationIndex, TcpProxyIndex, TcpRoute,
-    TransportSocket,
+    Detection, FilterChain, FilterChains, ListenerAddress, NetworkFilter, RouteConfigurationIndex, TcpProxyIndex,
+    TcpRoute, TransportSocket,
 };
 use crate::name::HostPattern;
 
@@ -20,7 +19,7 @@ use super::Serving;
 /// where neither of them names the address.
 pub(super) fn filter_chains(
     serving: &mut Serving<'_>,
-    address: SocketAddr,
+    address: &ListenerAddress,
     (tls, mut tcp): (Vec<(Vec<HostPattern>, TcpRoute)>, Vec<TcpRoute>),
     http: Option<RouteConfigurationIndex>,
     is_http_expected: bool,
@@ -30,11 +29,11 @@ pub(super) fn filter_chains(
     if tcp.iter().all(|route| !route.destination_subnets.is_empty()) {
         tcp.push(serving.unknown_route());
     }
-    let other = serving.build.tcp_proxy(
-        format!("tcp.{}.{}", address.port(), address.ip()),
-        address.port(),
-        in_order(tcp, &of_tls),
-    );
+    let place = match address {
+        ListenerAddress::Ip(address) => format!("{}.{}", address.port(), address.ip()),
+        ListenerAddress::Unix(_) => address.to_string(),
+    };
+    let other = serving.build.tcp_proxy(format!("tcp.{place}"), address.port(), in_order(tcp, &of_tls));
     if http.is_none() && tls.is_empty() {
         return FilterChains::PlainText(NetworkFilter::Tcp(other));
     }

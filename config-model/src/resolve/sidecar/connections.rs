@@ -9,7 +9,6 @@ use crate::model::{ClusterName, Direction, HashSource, TcpRoute, WeightedCluster
 use crate::name::{self, HostPattern, Labels};
 use crate::origin::Origin;
 use crate::resolve::protocol::Protocol;
-use crate::resolve::services::Port;
 use crate::resolve::set::Item;
 use crate::resolve::{Proxy, gateway, names};
 use crate::resource::{Text, VirtualService};
@@ -26,26 +25,26 @@ pub(super) struct Connections {
     pub(super) origin: Option<Origin>,
 }
 
-/// Those of `known` on a port, at a listener that is at `ip`; `subnets` tell them from others there.
+/// Those of `known` on a port, which is 0 for a Unix socket, at a listener with an address of its own or that of its port;
+/// `subnets` tell them from others there.
 pub(super) fn of_service<'a>(
     serving: &mut Serving<'a>,
     egress: &Egress<'a>,
     known: &Known<'a>,
-    (port, protocol, ip, subnets): (Port<'a>, Protocol, IpAddr, &[IpNet]),
+    (number, protocol, has_address, subnets): (u16, Protocol, bool, &[IpNet]),
 ) -> Connections {
     let has = |item: &&Item<'a, VirtualService>| {
         let own = HostPattern::from_lower(known.host.clone());
         gateway::hosts(**item).iter().any(|host| host.matches(&known.host) || *host == own)
     };
     let items: Vec<Item<'a, VirtualService>> = egress.virtual_services.iter().filter(has).copied().collect();
-    let number = egress.port.map_or(port.number, |(number, _)| number);
     let mut found = Connections { tls: Vec::new(), tcp: Vec::new(), origin: Some(known.service.origin()) };
     if protocol == Protocol::Tls {
         found.of_tls(serving, &items, number, subnets);
         if found.tls.is_empty() {
             let route = own_route(serving, known, number, subnets);
             // An address of its own tells as much as a name, and its pods have names that nobody lists.
-            if ip.is_unspecified() && !known.service.is_headless() {
+            if !has_address && !known.service.is_headless() {
                 let namespace = &serving.build.proxy.namespace;
                 let of_alias = |host: &std::sync::Arc<str>| {
                     let others = other_names(host, namespace).into_iter().map(|name| HostPattern::parse(&name));
@@ -102,7 +101,7 @@ impl Connections {
                     let names: Vec<HostPattern> = entry.sni_hosts.iter().map(|name| HostPattern::parse(name)).collect();
                     let id = format!("{}/{}/tls[{index}]/match[{place}]", item.namespace(), item.name());
                     let mut route = serving.build.tcp_route(id, (item, entry.position), &rule.route, number);
-                    let own = parsed(&entry.destination_subnets);
+                    let own = if number == 0 { Vec::new() } else { parsed(&entry.destination_subnets) };
                     route.destination_subnets = if own.is_empty() { subnets.to_vec() } else { own };
                     let is_same = |(known, of): &(Vec<HostPattern>, TcpRoute)| {
                         *known == names && of.destination_subnets == route.destination_subnets
@@ -133,7 +132,10 @@ impl Connections {
                 if entries.is_empty() && !rule.r#match.is_empty() {
                     continue;
                 }
-                let takes_all = entries.iter().any(|entry| entry.destination_subnets.is_empty()) || entries.is_empty();
+                // Nobody has wanted an address who came by a Unix socket.
+                let takes_all = number == 0
+                    || entries.iter().any(|entry| entry.destination_subnets.is_empty())
+                    || entries.is_empty();
                 let own = entries.iter().flat_map(|entry| parsed(&entry.destination_subnets));
                 let own: Vec<IpNet> = if takes_all { subnets.to_vec() } else { own.collect() };
                 let id = format!("{}/{}/tcp[{index}]", item.namespace(), item.name());

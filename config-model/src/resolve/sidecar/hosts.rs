@@ -83,7 +83,8 @@ impl<'a> Hosts<'_, 'a> {
         }
     }
 
-    /// Virtual hosts of a VirtualService: each service of its hosts, and on port 80 hosts that no service has.
+    /// Virtual hosts of a VirtualService: each service of its hosts, and hosts that no service has where there is one beside them or
+    /// the listener is for port 80.
     fn virtual_service(
         &mut self,
         item: Item<'a, VirtualService>,
@@ -98,7 +99,7 @@ impl<'a> Hosts<'_, 'a> {
         };
         let of_hosts: Vec<(&HostPattern, Vec<&Known<'a>>)> = hosts.iter().map(|host| (host, matching(host))).collect();
         let is_unknown = of_hosts.iter().all(|(_, known)| known.is_empty());
-        if is_unknown && port != 80 {
+        if is_unknown && (port != 80 || self.with_port) {
             return;
         }
         let Some(block) = self.build.block(item, &Place { port, gateway: ("", names::MESH) }) else {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-use crate::model::{Binding, FilterChains, Listener, NetworkFilter, TcpRoute};
+use crate::model::{Binding, FilterChains, Listener, ListenerAddress, NetworkFilter, TcpRoute};
 use crate::name::HostPattern;
 use crate::origin::Origin;
 use crate::resolve::protocol::Protocol;
@@ -21,7 +21,7 @@ use super::{HTTP_PROXY, Serving};
 /// Listeners as they are put together, by the address that they are bound to, or that clients want to go to.
 #[derive(Default)]
 pub(super) struct Listeners<'e, 'a> {
-    entries: BTreeMap<SocketAddr, Entry<'e, 'a>>,
+    entries: BTreeMap<ListenerAddress, Entry<'e, 'a>>,
 }
 
 /// What has been found for one address.
@@ -40,7 +40,7 @@ struct Entry<'e, 'a> {
 /// Requests at an address.
 struct Http<'e, 'a> {
     egress: &'e Egress<'a>,
-    /// None for an HTTP proxy.
+    /// None for an HTTP proxy, and for a Unix socket, which is one in all but name.
     port: Option<u16>,
     /// The only service that is meant there, whatever the host says.
     only: Option<&'e Known<'a>>,
@@ -68,9 +68,11 @@ impl<'e, 'a> Listeners<'e, 'a> {
             return;
         };
         if protocol == Protocol::HttpProxy {
-            let address = SocketAddr::new(egress.address.unwrap_or(EVERYWHERE), number);
-            self.http(address, egress, Http { egress, port: None, only: None, is_declared: true });
+            self.http(address(egress, number), egress, Http { egress, port: None, only: None, is_declared: true });
             return;
+        }
+        if egress.socket.is_some() {
+            return self.socket(serving, egress, protocol);
         }
         for known in services() {
             let named = known.service.ports().into_iter().find(|port| port.number == number);
@@ -80,8 +82,24 @@ impl<'e, 'a> Listeners<'e, 'a> {
         }
         if protocol == Protocol::Http {
             // Bound also where no service has the port: requests are told so.
-            let address = SocketAddr::new(egress.address.unwrap_or(EVERYWHERE), number);
-            self.http(address, egress, Http { egress, port: Some(number), only: None, is_declared: true });
+            let http = Http { egress, port: Some(number), only: None, is_declared: true };
+            self.http(address(egress, number), egress, http);
+        }
+    }
+
+    /// Adds a Unix socket, where every port of every service is known.
+    fn socket(&mut self, serving: &mut Serving<'a>, egress: &'e Egress<'a>, protocol: Protocol) {
+        let address = address(egress, 0);
+        if matches!(protocol, Protocol::Http | Protocol::Unknown) {
+            let is_declared = protocol == Protocol::Http;
+            self.http(address.clone(), egress, Http { egress, port: None, only: None, is_declared });
+        }
+        let protocol = if protocol == Protocol::Unknown { Protocol::Tcp } else { protocol };
+        if matches!(protocol, Protocol::Tls | Protocol::Tcp) {
+            for known in egress.services.iter().filter(|known| !known.is_alias()) {
+                let found = connections::of_service(serving, egress, known, (0, protocol, true, &[]));
+                self.tcp(address.clone(), egress, found);
+            }
         }
     }
 
@@ -92,38 +110,42 @@ impl<'e, 'a> Listeners<'e, 'a> {
         port: Port<'a>,
         declared: Protocol,
     ) {
+        let number = egress.port.map_or(port.number, |(number, _)| number);
         match declared {
             Protocol::Datagram | Protocol::HttpProxy => {}
             Protocol::Http => {
-                let address = SocketAddr::new(egress.address.unwrap_or(EVERYWHERE), port.number);
                 let http = Http { egress, port: Some(port.number), only: None, is_declared: true };
-                self.http(address, egress, http);
+                self.http(address(egress, port.number), egress, http);
             }
             Protocol::Tls | Protocol::Tcp => {
                 for (ip, subnets) in places(egress, known) {
-                    let found = connections::of_service(serving, egress, known, (port, declared, ip, &subnets));
-                    self.tcp(SocketAddr::new(ip, port.number), egress, found);
+                    let is_for = (number, declared, !ip.is_unspecified(), &subnets[..]);
+                    let found = connections::of_service(serving, egress, known, is_for);
+                    self.tcp(SocketAddr::new(ip, port.number).into(), egress, found);
                 }
             }
             Protocol::Unknown => {
                 for (ip, subnets) in places(egress, known) {
                     let only = (ip != EVERYWHERE && egress.address.is_none()).then_some(known);
-                    let address = SocketAddr::new(ip, port.number);
-                    let found = connections::of_service(serving, egress, known, (port, Protocol::Tcp, ip, &subnets));
-                    self.http(address, egress, Http { egress, port: Some(port.number), only, is_declared: false });
+                    let address = ListenerAddress::from(SocketAddr::new(ip, port.number));
+                    let is_for = (number, Protocol::Tcp, !ip.is_unspecified(), &subnets[..]);
+                    let found = connections::of_service(serving, egress, known, is_for);
+                    let http = Http { egress, port: Some(port.number), only, is_declared: false };
+                    self.http(address.clone(), egress, http);
                     self.tcp(address, egress, found);
                 }
             }
         }
     }
 
-    fn entry(&mut self, address: SocketAddr, egress: &Egress<'a>) -> Option<&mut Entry<'e, 'a>> {
+    fn entry(&mut self, address: ListenerAddress, egress: &Egress<'a>) -> Option<&mut Entry<'e, 'a>> {
+        let is_everywhere = address.ip_and_port().is_some_and(|address| address.ip() == EVERYWHERE);
         let entry = self.entries.entry(address).or_insert_with(|| Entry {
             is_bound: egress.is_bound,
             is_locked: false,
             http: None,
             // Whoever redirects connections to a port may redirect other services' connections to it, too.
-            is_mixed: address.ip() == EVERYWHERE && !egress.is_bound,
+            is_mixed: is_everywhere && !egress.is_bound,
             tls: Vec::new(),
             tcp: Vec::new(),
             origins: egress.origin.iter().cloned().collect(),
@@ -131,7 +153,7 @@ impl<'e, 'a> Listeners<'e, 'a> {
         (!entry.is_locked).then_some(entry)
     }
 
-    fn http(&mut self, address: SocketAddr, egress: &Egress<'a>, http: Http<'e, 'a>) {
+    fn http(&mut self, address: ListenerAddress, egress: &Egress<'a>, http: Http<'e, 'a>) {
         let Some(entry) = self.entry(address, egress) else { return };
         entry.is_mixed |= !http.is_declared || !entry.tcp.is_empty() || !entry.tls.is_empty();
         match &mut entry.http {
@@ -140,7 +162,7 @@ impl<'e, 'a> Listeners<'e, 'a> {
         }
     }
 
-    fn tcp(&mut self, address: SocketAddr, egress: &Egress<'a>, found: Connections) {
+    fn tcp(&mut self, address: ListenerAddress, egress: &Egress<'a>, found: Connections) {
         let Some(entry) = self.entry(address, egress) else { return };
         entry.is_mixed |= entry.http.is_some();
         // Of two that take the same the first stands.
@@ -166,6 +188,12 @@ impl<'e, 'a> Listeners<'e, 'a> {
         let entries = self.entries.into_iter();
         entries.map(|(address, entry)| entry.finish(address, serving, &mut configurations)).collect()
     }
+}
+
+/// Where `egress` listens for what is told apart by other things than its address.
+fn address(egress: &Egress<'_>, port: u16) -> ListenerAddress {
+    let of_port = || SocketAddr::new(egress.address.unwrap_or(EVERYWHERE), port).into();
+    egress.socket.clone().unwrap_or_else(of_port)
 }
 
 /// Where connections to a service come in, and the subnets that tell them from others there.
@@ -194,7 +222,7 @@ type Configurations = BTreeMap<(usize, Option<u16>, Option<String>), crate::mode
 impl<'e, 'a> Entry<'e, 'a> {
     fn finish(
         mut self,
-        address: SocketAddr,
+        address: ListenerAddress,
         serving: &mut Serving<'a>,
         configurations: &mut Configurations,
     ) -> Listener {
@@ -204,7 +232,7 @@ impl<'e, 'a> Entry<'e, 'a> {
             Some(routes) if !self.is_mixed => FilterChains::PlainText(NetworkFilter::Http(routes)),
             http => {
                 let (tls, tcp) = (std::mem::take(&mut self.tls), std::mem::take(&mut self.tcp));
-                filter_chains(serving, address, (tls, tcp), http, is_expected)
+                filter_chains(serving, &address, (tls, tcp), http, is_expected)
             }
         };
         let binding = if self.is_bound { Binding::Bound } else { Binding::Unbound };
@@ -234,7 +262,9 @@ impl<'a> Http<'_, 'a> {
                 serving.routes_of(name, Some(port), found)
             }
             (_, port) => {
-                let name = port.map_or_else(|| HTTP_PROXY.to_owned(), |port| port.to_string());
+                let socket = || self.egress.socket.as_ref().map(ToString::to_string);
+                let name = port.map(|port| port.to_string()).or_else(socket);
+                let name = name.unwrap_or_else(|| HTTP_PROXY.to_owned());
                 serving.routes(name, port, found)
             }
         };

@@ -103,7 +103,7 @@ fn listeners<'a>(serving: &mut Serving<'a>, scope: &Scope<'a>) -> Vec<Listener> 
     }
     let mut listeners = listeners.finish(serving);
     // A gateway's are in this order, too.
-    listeners.sort_by_key(|listener| (listener.address.port(), listener.address.ip()));
+    listeners.sort_by_cached_key(|listener| listener.address.rank());
     listeners
 }
 
@@ -121,7 +121,7 @@ fn capturing(serving: &mut Serving<'_>, mesh: Option<&MeshConfig>, scope: &Scope
     let proxy = serving.build.tcp_proxy("virtualOutbound".to_owned(), port, vec![route]);
     let everywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
     let listener = |ip: IpAddr| Listener {
-        address: SocketAddr::new(ip, port),
+        address: SocketAddr::new(ip, port).into(),
         binding,
         has_proxy_header: false,
         chains: FilterChains::PlainText(NetworkFilter::Tcp(proxy)),
@@ -138,7 +138,7 @@ fn http_proxy<'a>(serving: &mut Serving<'a>, mesh: Option<&MeshConfig>, scope: &
     let hosts = egress.map(|egress| hosts::virtual_hosts(&mut serving.build, egress, None)).unwrap_or_default();
     let routes = serving.routes(HTTP_PROXY.to_owned(), None, hosts);
     Some(Listener {
-        address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+        address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port).into(),
         binding: Binding::Bound,
         has_proxy_header: false,
         chains: FilterChains::PlainText(NetworkFilter::Http(routes)),

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use crate::model::ListenerAddress;
 use crate::name::{self, HostPattern};
 use crate::origin::Origin;
 use crate::resolve::protocol::Protocol;
@@ -42,6 +43,8 @@ pub(super) struct Egress<'a> {
     pub(super) port: Option<(u16, Protocol)>,
     /// Where it is bound, or where clients connect to if it isn't; nothing for the services' own addresses.
     pub(super) address: Option<IpAddr>,
+    /// The Unix socket that it listens on, instead of an address and port.
+    pub(super) socket: Option<ListenerAddress>,
     /// Whether a socket is bound for it.
     pub(super) is_bound: bool,
     /// Services that are known there, by host, each once.
@@ -111,11 +114,8 @@ pub(super) fn scope<'a>(resources: &'a ResourceSet, proxy: &'a Proxy, root_names
     let never = resources.mesh_config().and_then(|(_, mesh)| mesh.default_config.as_ref());
     let never = never.is_some_and(|config| *config.interception_mode == InterceptionMode::None);
     let written = found.map(|found| &found.spec.egress[..]).unwrap_or_default();
-    let mut egress: Vec<Egress<'a>> = written
-        .iter()
-        .filter(|written| !is_unix_socket(written))
-        .map(|written| Egress::new(resources, proxy, (found, written), never))
-        .collect();
+    let mut egress: Vec<Egress<'a>> =
+        written.iter().map(|written| Egress::new(resources, proxy, (found, written), never)).collect();
     if written.is_empty() {
         egress.push(Egress::all(resources, proxy, never));
     }
@@ -125,11 +125,6 @@ pub(super) fn scope<'a>(resources: &'a ResourceSet, proxy: &'a Proxy, root_names
         unknown: unknown(resources, found),
         origin: found.map(Item::own_origin),
     }
-}
-
-/// Not served yet, which validation tells.
-fn is_unix_socket(listener: &IstioEgressListener) -> bool {
-    listener.port.as_ref().is_some_and(|port| *port.number == 0)
 }
 
 fn find<'a>(resources: &'a ResourceSet, proxy: &Proxy, root_namespace: &str) -> Option<Item<'a, Sidecar>> {
@@ -169,11 +164,14 @@ impl<'a> Egress<'a> {
     ) -> Self {
         let imports: Vec<Import<'a>> =
             written.hosts.iter().filter_map(|host| Import::parse(&host.value, &proxy.namespace)).collect();
-        let is_bound = is_never_captured || *written.capture_mode == CaptureMode::None;
+        let socket = ListenerAddress::unix(&written.bind);
+        // Nothing can be redirected to a Unix socket.
+        let is_bound = is_never_captured || *written.capture_mode == CaptureMode::None || socket.is_some();
         let bind = written.bind.parse::<IpAddr>().ok();
         Self {
             port: written.port.as_ref().map(|port| (*port.number, Protocol::of_name(&port.protocol))),
             address: bind.or(is_bound.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST))),
+            socket,
             is_bound,
             services: known(resources, proxy, &imports),
             virtual_services: virtual_services(resources, proxy, &imports),
@@ -187,6 +185,7 @@ impl<'a> Egress<'a> {
         Self {
             port: None,
             address: is_bound.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            socket: None,
             is_bound,
             services: known(resources, proxy, &imports),
             virtual_services: virtual_services(resources, proxy, &imports),

@@ -2,7 +2,7 @@
 
 use super::connections::ways;
 use super::{labels, resolved_as, summary};
-use crate::model::{Discovery, Model};
+use crate::model::{Binding, Discovery, Model};
 use crate::resolve::{Proxy, Role};
 
 fn sidecar(text: &str) -> Model {
@@ -93,13 +93,63 @@ fn a_service_of_many_hosts_is_known_where_all_of_them_are() {
 }
 
 #[test]
-fn a_unix_socket_is_not_served_and_that_is_told() {
-    let text = resource(
-        "Sidecar",
-        "s",
-        "{egress: [{port: {number: 0, protocol: HTTP}, bind: 'unix:///run/a', hosts: ['*/*']}]}",
-    ) + &service("a", "default", ("10.96.0.1", HTTP));
-    assert!(sidecar(&text).listeners.is_empty());
+fn a_unix_socket_knows_all_ports_of_its_services_and_is_bound_without_redirection() {
+    let egress = "{egress: [{port: {number: 0, protocol: HTTP}, bind: 'unix:///run/a', hosts: ['*/*']}, {port: {number: 0, \
+                  protocol: HTTP}, bind: 'unix://@b', captureMode: NONE, hosts: ['team/*']}]}";
+    let text = resource("Sidecar", "s", egress)
+        + &service("a", "default", ("None", HTTP))
+        + &service("b", "team", ("10.96.0.2", "{name: http, port: 8080}"));
+    let model = sidecar(&text);
+    assert!(model.listeners.iter().all(|listener| listener.binding == Binding::Bound), "no port 15001");
+    assert!(model.route_configurations.iter().all(|routes| routes.compares_ports && routes.port == 0));
+    let found = summary(&model);
+    let [first, second] =
+        ["unix:///run/a unix:///run/a\n", "unix://@b unix://@b\n"].map(|line| found.find(line).unwrap());
+    assert!(
+        found[first..second].contains("  a.default.svc.cluster.local a.default.svc.cluster.local:80 a a:80"),
+        "{found}"
+    );
+    for part in [&found[first..second], &found[second..]] {
+        assert!(part.contains("  b.team.svc.cluster.local:8080 b.team.svc:8080 b.team:8080 10.96.0.2:8080"), "{found}");
+    }
+    assert!(!found[second..].contains("a.default"), "{found}");
+    let rule = |host: &str| {
+        resource("VirtualService", "v", &format!("{{hosts: [{host}], http: [{{directResponse: {{status: 200}}}}]}}"))
+    };
+    let with = |host: &str| summary(&sidecar(&(text.clone() + &rule(host))));
+    assert_eq!(with("nobody.example"), found, "a rule for no service is for none of its ports");
+    let names = |line: &str| line.split(' ').filter(|name| name.ends_with("b.team")).count();
+    assert_eq!(with("b.team.svc.cluster.local").lines().map(names).sum::<usize>(), 0, "nobody has port 80");
+}
+
+#[test]
+fn connections_by_a_unix_socket_go_by_rules_without_a_port_whatever_address_these_name() {
+    let egress = |protocol: &str| {
+        let egress = format!(
+            "{{egress: [{{port: {{number: 0, protocol: {protocol}}}, bind: 'unix:///run/a', hosts: ['*/*']}}]}}"
+        );
+        resource("Sidecar", "s", &egress)
+    };
+    let one = service("a", "default", ("10.96.0.1", "{name: tcp, port: 5432}"));
+    let two = service("a", "default", ("10.96.0.1", "{name: tcp, port: 5432}, {name: tcp-b, port: 5433}"));
+    let rules = resource(
+        "VirtualService",
+        "v",
+        "{hosts: [a], tcp: [{match: [{port: 5432}], route: [{destination: {host: x}}]}, {match: [{destinationSubnets: \
+         [10.0.0.0/8]}], route: [{destination: {host: a, port: {number: 5433}}}]}]}",
+    );
+    let any = |text: &str| ways(&sidecar(text));
+    let to = |rest: &str| format!("unix:///run/a Bound\n  any {rest}\n");
+    for protocol in ["TCP", "TLS"] {
+        let own = to("default/a/port[5432] => 1*outbound|5432||a.default.svc.cluster.local");
+        assert_eq!(any(&(egress(protocol) + &one)), own, "{protocol}: its only port");
+    }
+    let none = to("default/a/port[0] => 1*missing outbound|0||a.default.svc.cluster.local");
+    assert_eq!(any(&(egress("TCP") + &two)), none, "nobody has said which");
+    let by_rule = to("default/v/tcp[1] => 1*outbound|5433||a.default.svc.cluster.local");
+    assert_eq!(any(&(egress("TCP") + &two + &rules)), by_rule);
+    let mixed = any(&(egress("''") + &one));
+    assert!(mixed.contains("  unless http default/a/port[5432] =>"), "{mixed}");
 }
 
 #[test]

@@ -134,7 +134,7 @@ async fn serve(place: &Place, incoming: Incoming) {
     place.handshakes.set(place.handshakes.get() + 1);
     let shaken = shake_hands(place, incoming).await;
     place.handshakes.set(place.handshakes.get() - 1);
-    if let Some(metrics) = place.local.pin().listener(place.address).map(|listener| listener.metrics.clone()) {
+    if let Some(metrics) = place.local.pin().listener(&place.address.into()).map(|listener| listener.metrics.clone()) {
         place.local.shard.borrow_mut().handshake(&metrics, shaken.is_ok());
     }
     match shaken {

@@ -36,7 +36,7 @@ fn served() -> Served {
     let folder = folder(&[("a.yaml", GATEWAY), ("b.yaml", &forward("STATIC", &[("127.0.0.1", back_end())]))]);
     let options = GatewayOptions { http10: true, ..options(folder.path(), &[(80, 0)]) };
     let gateway = Gateway::start(options, None).unwrap();
-    let address = loopback(gateway.status().applied().listeners[0].bound.unwrap());
+    let address = loopback(gateway.status().applied().listeners[0].bound.as_ref().unwrap().ip_and_port().unwrap());
     Served { gateway, address, _folder: folder }
 }
 

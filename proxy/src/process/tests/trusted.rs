@@ -45,7 +45,7 @@ fn only_trusted_clients_say_how_often_and_how_long_they_are_tried() {
         let trusted_clients = vec![trusted.parse().unwrap()];
         let options = GatewayOptions { trusted_clients, ..options(folder.path(), &[(80, 0)]) };
         let gateway = Gateway::start(options, None).unwrap();
-        let address = loopback(gateway.status().applied().listeners[0].bound.unwrap());
+        let address = loopback(gateway.status().applied().listeners[0].bound.as_ref().unwrap().ip_and_port().unwrap());
         assert_eq!((status(address, "/", retries), seen.load(Ordering::Relaxed)), ("503".to_owned(), tries));
         if tries > 1 {
             assert_eq!(status(address, "/silent", "x-envoy-upstream-rq-timeout-ms: 50\r\n"), "504");

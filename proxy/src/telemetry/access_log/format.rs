@@ -297,7 +297,7 @@ mod tests {
 
     use super::super::tests::{answered, headers, record};
     use super::*;
-    use crate::telemetry::Flags;
+    use crate::telemetry::{Address, Flags};
 
     fn text_format(format: &str) -> LineFormat {
         LineFormat::new(&AccessLogFormat::Text(Format::parse(format).unwrap()))
@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn versions_and_addresses_of_either_kind_are_written() {
-        let six = |text: &str| Some(text.parse().unwrap());
+        let six = |text: &str| Some(Address::Ip(text.parse().unwrap()));
         let request = AccessRecord {
             downstream_remote_address: six("[2001:db8::7]:50000"),
             downstream_local_address: six("[::1]:8080"),
@@ -408,6 +408,9 @@ mod tests {
         assert_eq!(line(&text_format(addresses), &request), "[2001:db8::7]:50000 2001:db8::7 8080\n");
         let json = json_format(&[("client", "%DOWNSTREAM_REMOTE_ADDRESS%"), ("port", "%DOWNSTREAM_LOCAL_PORT%")]);
         assert_eq!(line(&json, &request), "{\"client\":\"[2001:db8::7]:50000\",\"port\":8080}\n");
+        let unix = Some(Address::Unix("/run/mesh.sock"));
+        let request = AccessRecord { downstream_remote_address: unix, downstream_local_address: unix, ..record() };
+        assert_eq!(line(&text_format(addresses), &request), "/run/mesh.sock /run/mesh.sock \n", "as Envoy has it");
     }
 
     #[test]

@@ -14,5 +14,5 @@ mod time;
 mod value;
 
 pub use format::LineFormat;
-pub use record::{AccessRecord, CapturedHeaders, Headers, NO_HEADERS};
+pub use record::{AccessRecord, Address, CapturedHeaders, Headers, NO_HEADERS};
 pub use sink::{AccessLog, AccessLogger, Target};

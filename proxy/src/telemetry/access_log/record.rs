@@ -1,5 +1,6 @@
 //! What the access log and header values can say of a request.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -8,6 +9,24 @@ use http1::Head;
 use smallvec::SmallVec;
 
 use crate::telemetry::Flags;
+
+/// One end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Address<'a> {
+    /// An address and port.
+    Ip(SocketAddr),
+    /// The path of a Unix socket, or its name behind `@`.
+    Unix(&'a str),
+}
+
+impl fmt::Display for Address<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => write!(f, "{address}"),
+            Self::Unix(path) => f.write_str(path),
+        }
+    }
+}
 
 /// Header fields by name, whoever holds them.
 pub trait Headers {
@@ -100,15 +119,15 @@ pub struct AccessRecord<'a> {
     /// `outbound|9080|v1|reviews.default.svc.cluster.local`
     pub upstream_cluster: Option<&'a str>,
     /// Our side of the connection to the endpoint.
-    pub upstream_local_address: Option<SocketAddr>,
+    pub upstream_local_address: Option<Address<'a>>,
     /// How often the request was sent, or tried to be.
     pub attempt_count: u32,
     /// Our side of the client's connection.
-    pub downstream_local_address: Option<SocketAddr>,
+    pub downstream_local_address: Option<Address<'a>>,
     /// The client, by `x-forwarded-for` where that is trusted.
-    pub downstream_remote_address: Option<SocketAddr>,
+    pub downstream_remote_address: Option<Address<'a>>,
     /// The other side of the client's connection.
-    pub downstream_direct_remote_address: Option<SocketAddr>,
+    pub downstream_direct_remote_address: Option<Address<'a>>,
     /// The server name that the client asked for in its TLS handshake.
     pub server_name: Option<&'a str>,
     /// The route's name.

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use ::http::Version;
 use http1::Head;
 
-use super::record::{AccessRecord, NO_HEADERS};
+use super::record::{AccessRecord, Address, NO_HEADERS};
 use crate::telemetry::Flags;
 
 /// A request of which nothing is known that need not be.
@@ -53,7 +53,7 @@ pub(super) fn headers(fields: &[(&str, &str)]) -> Head {
 
 /// A request that a back end has answered.
 pub(super) fn answered<'a>(request: &'a Head, response: &'a Head) -> AccessRecord<'a> {
-    let address = |text: &str| text.parse().ok();
+    let address = |text: &str| text.parse().ok().map(Address::Ip);
     AccessRecord {
         method: b"POST",
         path: b"/logged?x=1",

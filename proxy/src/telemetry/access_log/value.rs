@@ -2,14 +2,13 @@
 //! Source: Envoy, "Access logging", command operators.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ::http::{HeaderName, Version};
 use config_model::model::Command;
 
-use super::record::AccessRecord;
+use super::record::{AccessRecord, Address};
 use super::text;
 use super::time::{TimeFormat, Timestamps};
 use crate::telemetry::Flags;
@@ -71,18 +70,19 @@ pub(super) trait Sink {
     }
 
     /// An address and port, or nothing.
-    fn address(&mut self, address: Option<SocketAddr>) {
+    fn address(&mut self, address: Option<Address<'_>>) {
         match address {
-            Some(address) => self.quoted(|out, _| text::socket_address(out, address)),
+            Some(Address::Ip(address)) => self.quoted(|out, _| text::socket_address(out, address)),
+            Some(Address::Unix(path)) => self.text(Some(path.as_bytes())),
             None => self.absent(),
         }
     }
 
     /// The address alone, or nothing.
-    fn ip(&mut self, address: Option<SocketAddr>) {
+    fn ip(&mut self, address: Option<Address<'_>>) {
         match address {
-            Some(address) => self.quoted(|out, _| text::ip(out, address.ip())),
-            None => self.absent(),
+            Some(Address::Ip(address)) => self.quoted(|out, _| text::ip(out, address.ip())),
+            other => self.address(other),
         }
     }
 }
@@ -276,7 +276,8 @@ fn evaluate_peer(command: &Command, record: &AccessRecord<'_>, sink: &mut impl S
         Command::UpstreamRequestAttemptCount => sink.number(record.attempt_count.into()),
         Command::DownstreamLocalAddress => sink.address(record.downstream_local_address),
         Command::DownstreamLocalPort => match record.downstream_local_address {
-            Some(address) => sink.number(address.port().into()),
+            Some(Address::Ip(address)) => sink.number(address.port().into()),
+            Some(Address::Unix(_)) => sink.text(Some(b"")),
             None => sink.absent(),
         },
         Command::DownstreamRemoteAddress => sink.address(record.downstream_remote_address),

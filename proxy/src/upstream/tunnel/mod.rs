@@ -56,7 +56,7 @@ impl Tunnel {
         local: &Rc<Local>,
         cluster: &ClusterRuntime,
         entry: &Entry,
-        (security, ends): (Option<&Security>, Ends),
+        (security, ends): (Option<&Security>, Option<Ends>),
         wanted: &model::Tunnel,
     ) -> Result<Self, AttemptError> {
         let limit = cluster.definition.connect_timeout;
@@ -67,7 +67,7 @@ impl Tunnel {
             in_time(limit, std::future::poll_fn(|cx| poll_agreed(cx, &mut stream))).await?;
             return Ok(Self::Http2(stream));
         }
-        let mut connection = connect_or_refuse(local, cluster, entry, security, Some(ends), Offer::Http1).await?;
+        let mut connection = connect_or_refuse(local, cluster, entry, security, ends, Offer::Http1).await?;
         let answer = in_time(limit, ask(&mut connection, wanted, &local.memory)).await?;
         let chunks = (wanted.method == TunnelMethod::Post).then(Chunks::default);
         Ok(Self::Http1 { connection, answer, chunks })
