@@ -14,6 +14,9 @@ use sha2::{Digest as _, Sha256};
 /// Bytes of one file that are read; a larger one is unreadable. Forty times what Kubernetes stores in one object.
 pub const FILE_BYTES_MAX: u64 = 64 << 20;
 
+/// Bytes of a file that are in memory at once while it is only compared.
+const DIGEST_BLOCK: usize = 64 << 10;
+
 /// A stamp this young proves nothing: the clock of a file system is coarse, and a second write may have fallen into one tick.
 const STAMP_SETTLES: Duration = Duration::from_millis(100);
 
@@ -59,8 +62,10 @@ pub struct Folder {
 
 #[derive(Debug)]
 struct Known {
-    /// Absent while it proves nothing, so that the next look reads again.
+    /// Absent if there was none.
     stamp: Option<Stamp>,
+    /// Whether the stamp was old enough to prove something. If it wasn't, the next look reads again.
+    has_settled: bool,
     /// Of the content: a folder may hold tens of megabytes of certificates.
     digest: Digest,
 }
@@ -186,29 +191,35 @@ impl Folder {
         path: impl FnOnce() -> PathBuf,
         now: SystemTime,
     ) -> Option<Change> {
-        let known = self.known.get_mut(&name);
-        let (stamp, content) = match metadata {
+        let mut known = self.known.get_mut(&name);
+        let (stamp, has_settled, content) = match metadata {
             Ok(metadata) => {
                 let stamp = Stamp::of(&metadata);
-                if known.as_ref().is_some_and(|known| known.stamp == Some(stamp)) {
-                    return None;
-                }
                 let age = metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok());
+                let has_settled = age.is_some_and(|age| age >= STAMP_SETTLES);
+                let path = path();
+                if let Some(known) = known.as_mut().filter(|known| known.stamp == Some(stamp)) {
+                    // Most likely it is as it was: that is found out without having all of it in memory once more.
+                    if known.has_settled || digest_of(&path).is_ok_and(|digest| digest == known.digest) {
+                        known.has_settled |= has_settled;
+                        return None;
+                    }
+                }
                 if known.is_some() && metadata.len() == 0 && age.is_none_or(|age| age < EMPTY_SETTLES) {
                     return None;
                 }
-                (age.is_some_and(|age| age >= STAMP_SETTLES).then_some(stamp), read(&path(), &metadata))
+                (Some(stamp), has_settled, read(&path, &metadata))
             }
-            Err(error) => (None, Content::Unreadable(reason(&error))),
+            Err(error) => (None, false, Content::Unreadable(reason(&error))),
         };
         let digest = content.digest();
         match known {
             Some(known) if known.digest == digest => {
-                known.stamp = stamp;
+                (known.stamp, known.has_settled) = (stamp, has_settled);
                 None
             }
             _ => {
-                self.known.insert(Arc::clone(&name), Known { stamp, digest });
+                self.known.insert(Arc::clone(&name), Known { stamp, has_settled, digest });
                 Some(Change { name, content })
             }
         }
@@ -253,6 +264,19 @@ fn read(path: &Path, metadata: &Metadata) -> Content {
             Ok(text) => Content::Text(text.into()),
             Err(error) => Content::Unreadable(not_text(&error)),
         },
+    }
+}
+
+/// The digest of what a file holds.
+fn digest_of(path: &Path) -> io::Result<Digest> {
+    let mut file = fs::File::open(path)?.take(FILE_BYTES_MAX + 1);
+    let mut block = vec![0; DIGEST_BLOCK];
+    let mut hash = Sha256::new();
+    loop {
+        match file.read(&mut block)? {
+            0 => return Ok(hash.finalize().into()),
+            count => hash.update(block.get(..count).unwrap_or_default()),
+        }
     }
 }
 
