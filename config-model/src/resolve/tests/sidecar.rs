@@ -105,12 +105,11 @@ fn a_unix_socket_knows_all_ports_of_its_services_and_is_bound_without_redirectio
     let found = summary(&model);
     let [first, second] =
         ["unix:///run/a unix:///run/a\n", "unix://@b unix://@b\n"].map(|line| found.find(line).unwrap());
-    assert!(
-        found[first..second].contains("  a.default.svc.cluster.local a.default.svc.cluster.local:80 a a:80"),
-        "{found}"
-    );
+    let knows = |part: &str, name: &str| part.split_whitespace().any(|known| known == name);
+    assert!(["a", "a:80"].iter().all(|name| knows(&found[first..second], name)), "{found}");
     for part in [&found[first..second], &found[second..]] {
-        assert!(part.contains("  b.team.svc.cluster.local:8080 b.team.svc:8080 b.team:8080 10.96.0.2:8080"), "{found}");
+        assert!(["b.team:8080", "10.96.0.2:8080"].iter().all(|name| knows(part, name)), "{found}");
+        assert!(!knows(part, "b.team"), "only port 80 goes without saying: {found}");
     }
     assert!(!found[second..].contains("a.default"), "{found}");
     let rule = |host: &str| {
