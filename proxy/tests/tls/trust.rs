@@ -62,7 +62,8 @@ fn a_workload_of_the_mesh_is_known_by_its_service_account() {
         running.replace("mesh/cert-chain.pem", &own.pem());
         let answer = asked(&running);
         assert_eq!(answer.contains("HTTP/1.1 200"), is_served, "{answer}");
-        let words = if is_served { "sni=outbound_.443_._.s.internal" } else { "TLS_error:|" };
+        let words =
+            if is_served { "sni=outbound_.443_._.s.internal" } else { "reset reason: remote connection failure" };
         assert!(answer.contains(words), "{answer}");
     }
 }
