@@ -48,7 +48,8 @@ fn start() -> Running {
         ..GatewayOptions::new(folder)
     };
     let gateway = Gateway::start(options, None).expect("a gateway");
-    let bound = gateway.status().applied().listeners.iter().find_map(|listener| listener.bound).expect("a listener");
+    let applied = gateway.status().applied();
+    let bound = applied.listeners.iter().find_map(|listener| listener.bound.as_ref()?.ip_and_port()).expect("a listener");
     let listener = SocketAddr::from(([127, 0, 0, 1], bound.port()));
     let running = Running { admin: gateway.admin(), listener };
     // It ends with the process.
