@@ -1,5 +1,6 @@
 """What the suites beside it share that run a whole gateway: the gateway itself, waiting, and the run of their checks."""
 import argparse
+import http.server
 import pathlib
 import re
 import socket
@@ -39,6 +40,21 @@ def wait(condition, what, seconds=10):
         need(time.monotonic() < end, f"not within {seconds} s: {what}")
         time.sleep(0.02)
     return found
+
+
+class Answering(http.server.BaseHTTPRequestHandler):
+    """Answers each GET with what `answer` says."""
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        body = self.answer()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
 
 
 class Gateway:

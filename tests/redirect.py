@@ -23,6 +23,8 @@ import time
 import urllib.error
 import urllib.request
 
+from blackbox import Answering
+
 INSIDE = "TIDEGATE_REDIRECT_TEST"
 PROXY_USER = 1337
 CASES = []
@@ -111,18 +113,11 @@ spec:
 """
 
 
-class Named(http.server.BaseHTTPRequestHandler):
+class Named(Answering):
     """Answers with the name of its server."""
 
-    def do_GET(self):
-        body = self.server.name.encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+    def answer(self):
+        return self.server.name.encode()
 
 
 def family(address):

@@ -6,7 +6,6 @@ the program cost. What is expected of requests was seen at istiod and Envoy, but
 """
 import contextlib
 import http.client
-import http.server
 import json
 import pathlib
 import signal
@@ -17,7 +16,7 @@ import tempfile
 import threading
 import urllib.request
 
-from blackbox import Checks, Gateway, need, wait
+from blackbox import Answering, Checks, Gateway, need, wait
 
 LISTENER = """  - port: {{number: 0, name: {name}, protocol: {protocol}}}
     bind: unix://{path}
@@ -61,19 +60,11 @@ spec:
 check = Checks()
 
 
-class Web(http.server.BaseHTTPRequestHandler):
+class Web(Answering):
     """Answers with what it was asked for."""
-    protocol_version = "HTTP/1.1"
 
-    def do_GET(self):
-        body = json.dumps({"headers": {name.lower(): value for name, value in self.headers.items()}}).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+    def answer(self):
+        return json.dumps({"headers": {name.lower(): value for name, value in self.headers.items()}}).encode()
 
 
 class Echo(socketserver.BaseRequestHandler):
