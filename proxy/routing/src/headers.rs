@@ -87,21 +87,17 @@ struct Operations {
 impl Mutation {
     /// Prepares `mutation`. A name that is none was refused when the configuration was read, and is left out here.
     pub fn compile(mutation: &HeaderMutation) -> Self {
-        Self::of(mutation, false)
+        Self::of_destination(mutation, false)
     }
 
     /// The same for a destination; of several, its operations come before the route's.
     pub fn of_destination(mutation: &HeaderMutation, is_split: bool) -> Self {
-        Self::of(mutation, is_split)
-    }
-
-    fn of(mutation: &HeaderMutation, is_first: bool) -> Self {
         if mutation.is_empty() {
             return Self(None);
         }
         let remove = mutation.remove.iter().filter_map(|name| name.parse().ok()).collect();
         let (set, add) = (additions(&mutation.set), additions(&mutation.add));
-        Self(Some(Box::new(Operations { is_first, remove, set, add })))
+        Self(Some(Box::new(Operations { is_first: is_split, remove, set, add })))
     }
 
     /// Whether some value has commands.
@@ -124,19 +120,21 @@ fn additions(additions: &[HeaderAddition]) -> Box<[(HeaderName, Template)]> {
 /// Changes `head` by all `mutations`, the route's and the destination's: by both at once, or by one after the other if there
 /// are several destinations.
 pub fn apply(mutations: &[&Mutation], head: &mut Head, values: &impl Values) {
+    if mutations.iter().all(|mutation| mutation.is_empty()) {
+        return;
+    }
     for is_first in [true, false] {
-        let operations = mutations.iter().filter_map(|mutation| mutation.0.as_deref());
-        let operations: SmallVec<[_; 2]> = operations.filter(|operations| operations.is_first == is_first).collect();
-        if !operations.is_empty() {
-            change(&operations, head, values);
-        }
+        change(mutations, is_first, head, values);
     }
 }
 
-/// Removes, sets and adds, each by all `operations`. Formats see the head after the removals
+/// Removes, sets and adds, each by all `mutations` that come first or don't. Formats see the head after the removals
 /// and before anything is set, as in Envoy; an empty value changes nothing, as there.
-fn change(operations: &[&Operations], head: &mut Head, values: &impl Values) {
-    let operations = || operations.iter();
+fn change(mutations: &[&Mutation], is_first: bool, head: &mut Head, values: &impl Values) {
+    let operations = || {
+        let all = mutations.iter().filter_map(|mutation| mutation.0.as_deref());
+        all.filter(move |operations| operations.is_first == is_first)
+    };
     for name in operations().flat_map(|operations| &operations.remove) {
         head.remove(name.as_str().as_bytes());
     }

@@ -278,6 +278,23 @@ fn connections_that_are_not_http_are_explained_too() {
 }
 
 #[test]
+fn tls_that_is_passed_on_is_explained_by_its_server_name() {
+    let tls = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: passed}\nspec:\n  selector: {istio: \
+               ingressgateway}\n  servers:\n  - {port: {number: 9443, name: tls, protocol: TLS}, tls: {mode: PASSTHROUGH}, \
+               hosts: ['*.pass.example']}\n---\n\
+               apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: passed}\nspec:\n  hosts: \
+               ['*.pass.example']\n  gateways: [passed]\n  tls:\n  - match: [{port: 9443, sniHosts: \
+               [a.pass.example]}]\n    route: [{destination: {host: b.example, port: {number: 80}}}]\n";
+    let fixture = configured_with(&[("tls.yaml", tls)]);
+    let (status, text) = fixture.ask("POST", "/explain?format=json&url=tls://A.pass.example:9443");
+    let explained = &json(&text)["explanation"];
+    assert_eq!((status, &explained["listener"]), (StatusCode::OK, &serde_json::json!("0.0.0.0:9443")));
+    assert_eq!(explained["destinations"][0]["cluster"], "outbound|80||b.example");
+    let (status, text) = fixture.ask("POST", "/explain?url=tls://b.pass.example:9443");
+    assert!(status == StatusCode::BAD_REQUEST && text.contains("passes no TLS for \"b.pass.example\" on"), "{text}");
+}
+
+#[test]
 fn a_question_that_can_not_be_answered_says_why() {
     let fixture = configured();
     for (body, part) in [

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use config_model::model::{ForwardedClientCertificate, Scheme, Topology};
 use http1::{Head, Name, Names};
 
-use super::head::earlier_values;
+use super::head::{earlier_values, said_protocol, scheme_of};
 
 /// What is believed of a request.
 pub(super) struct Forwarded {
@@ -26,13 +26,9 @@ impl Forwarded {
     pub(super) fn read(head: &Head, topology: Topology, shown: Option<&[u8]>) -> Self {
         let hops = topology.trusted_proxies;
         let client = client(&earlier_values(head, Name::ForwardedFor), hops);
-        let mut said = head.values_of(Name::ForwardedProto).filter(|_| hops > 0);
-        let (scheme, odd_scheme) = match (said.next(), said.next()) {
-            (Some(word), None) if word.eq_ignore_ascii_case(b"https") => (Some(Scheme::Https), None),
-            (Some(word), None) if word.eq_ignore_ascii_case(b"http") => (Some(Scheme::Http), None),
-            (Some(word), None) if !word.is_empty() => (None, Some(word.into())),
-            _ => (None, None),
-        };
+        let said = said_protocol(head).filter(|_| hops > 0);
+        let scheme = said.and_then(scheme_of);
+        let odd_scheme = said.filter(|word| scheme.is_none() && !word.is_empty()).map(Into::into);
         Self {
             client: client.map(|address| SocketAddr::new(address, 0)),
             scheme,

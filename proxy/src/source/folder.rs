@@ -197,13 +197,17 @@ impl Folder {
                 let stamp = Stamp::of(&metadata);
                 let age = metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok());
                 let has_settled = age.is_some_and(|age| age >= STAMP_SETTLES);
+                let mut unchanged = known.as_mut().filter(|known| known.stamp == Some(stamp));
+                if unchanged.as_ref().is_some_and(|known| known.has_settled) {
+                    return None;
+                }
                 let path = path();
-                if let Some(known) = known.as_mut().filter(|known| known.stamp == Some(stamp)) {
-                    // Most likely it is as it was: that is found out without having all of it in memory once more.
-                    if known.has_settled || digest_of(&path).is_ok_and(|digest| digest == known.digest) {
-                        known.has_settled |= has_settled;
-                        return None;
-                    }
+                // Most likely it is as it was: that is found out without having all of it in memory once more.
+                if let Some(known) = &mut unchanged
+                    && digest_of(&path).is_ok_and(|digest| digest == known.digest)
+                {
+                    known.has_settled = has_settled;
+                    return None;
                 }
                 if known.is_some() && metadata.len() == 0 && age.is_none_or(|age| age < EMPTY_SETTLES) {
                     return None;

@@ -5,12 +5,12 @@
 //! [`BackEndTls::session`].
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use config_model::model::UpstreamTls;
-use rustls::client::UnbufferedClientConnection;
 use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, Error};
@@ -30,6 +30,9 @@ pub(crate) enum Offer {
     Other,
 }
 
+/// Server names whose sessions are kept, of a cluster and protocol.
+const SESSIONS: usize = 256;
+
 /// TLS of a cluster.
 pub(crate) struct BackEndTls {
     /// As configured.
@@ -47,9 +50,10 @@ enum Setup {
 
 /// What handshakes begin with.
 struct ClientSetup {
-    http1: Arc<ClientConfig>,
-    http2: Arc<ClientConfig>,
-    other: Arc<ClientConfig>,
+    /// Without a protocol and without sessions.
+    base: Box<ClientConfig>,
+    /// For each [`Offer`] that was asked for, with sessions of its own: those of another may be for another protocol.
+    configs: [OnceLock<Arc<ClientConfig>>; 3],
     made_of: Ingredients,
 }
 
@@ -131,15 +135,11 @@ impl BackEndTls {
             let Setup::Missing(reason) = &*setup else { return Err(String::new()) };
             return Err(reason.to_string());
         };
-        let config = match offer {
-            Offer::Http1 => &setup.http1,
-            Offer::Http2 => &setup.http2,
-            Offer::Other => &setup.other,
-        };
         let named = server_name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
         let name = named.or_else(|| address.map(ServerName::from));
         let name = name.ok_or("there is no server name to ask for")?;
-        UnbufferedClientConnection::new(Arc::clone(config), name).map_err(|error| error.to_string())
+        UnbufferedClientConnection::new(setup.config(offer, self.definition.is_mesh), name)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -149,27 +149,44 @@ impl ClientSetup {
         let builder = ClientConfig::builder_with_provider(Arc::clone(provider::provider()));
         let builder = builder.with_safe_default_protocol_versions().map_err(words)?;
         let builder = builder.dangerous().with_custom_certificate_verifier(verifier(definition, &made_of)?);
-        let mut http1 = match &made_of.certificate {
+        let mut base = match &made_of.certificate {
             None => builder.with_no_client_auth(),
             Some(certificate) => {
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&certificate.key))))
             }
         };
-        // Each has sessions of its own, as those of the others may be for another protocol.
-        let [mut http2, mut other] = [http1.clone(), http1.clone()];
-        for config in [&mut http2, &mut other] {
-            config.resumption = rustls::client::Resumption::in_memory_sessions(256);
+        base.resumption = Resumption::disabled();
+        Ok(Self { base: base.into(), configs: Default::default(), made_of })
+    }
+
+    fn config(&self, offer: Offer, is_mesh: bool) -> Arc<ClientConfig> {
+        let [http1, http2, other] = &self.configs;
+        let config = match offer {
+            Offer::Http1 => http1,
+            Offer::Http2 => http2,
+            Offer::Other => other,
+        };
+        let made = config.get_or_init(|| {
+            let mut config = ClientConfig::clone(&self.base);
+            config.resumption = Resumption::in_memory_sessions(SESSIONS);
+            config.alpn_protocols = offer.protocols(is_mesh).iter().map(|name| name.as_bytes().to_vec()).collect();
+            Arc::new(config)
+        });
+        Arc::clone(made)
+    }
+}
+
+impl Offer {
+    /// What ALPN says, the best first.
+    fn protocols(self, is_mesh: bool) -> &'static [&'static str] {
+        match (self, is_mesh) {
+            (Self::Http1, false) => &["http/1.1"],
+            (Self::Http1, true) => &["istio-http/1.1", "istio", "http/1.1"],
+            (Self::Http2, false) => &["h2"],
+            (Self::Http2, true) => &["istio-h2", "istio", "h2"],
+            (Self::Other, false) => &[],
+            (Self::Other, true) => &["istio"],
         }
-        let names = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect();
-        if definition.is_mesh {
-            http1.alpn_protocols = names(&["istio-http/1.1", "istio", "http/1.1"]);
-            http2.alpn_protocols = names(&["istio-h2", "istio", "h2"]);
-            other.alpn_protocols = names(&["istio"]);
-        } else {
-            http1.alpn_protocols = names(&["http/1.1"]);
-            http2.alpn_protocols = names(&["h2"]);
-        }
-        Ok(Self { http1: Arc::new(http1), http2: Arc::new(http2), other: Arc::new(other), made_of })
     }
 }
 

@@ -2,6 +2,7 @@
 //! service, else to itself. Source: Istio, `buildSidecarOutboundTLSFilterChainOpts` and `...TCPFilterChainOpts`.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -46,7 +47,7 @@ pub(super) fn of_service<'a>(
             // An address of its own tells as much as a name, and its pods have names that nobody lists.
             if !has_address && !known.service.is_headless() {
                 let namespace = &serving.build.proxy.namespace;
-                let of_alias = |host: &std::sync::Arc<str>| {
+                let of_alias = |host: &Arc<str>| {
                     let others = other_names(host, namespace).into_iter().map(|name| HostPattern::parse(&name));
                     std::iter::once(HostPattern::from_lower(host.clone())).chain(others).collect::<Vec<_>>()
                 };
