@@ -163,7 +163,11 @@ impl Head {
 
     /// The value of the first field named `name`, which is in lower case.
     pub fn value(&self, name: &[u8]) -> Option<&[u8]> {
-        self.values(name).next()
+        let kind = Name::of(name);
+        if kind != Name::Other && !self.names.has(kind) {
+            return None;
+        }
+        if kind.is_kind() { self.values(name).next() } else { self.values_of(kind).next() }
     }
 
     fn field(&self, line: Line) -> Field<'_> {

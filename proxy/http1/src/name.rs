@@ -34,6 +34,8 @@ pub enum Name {
     TransferEncoding,
     /// `upgrade`
     Upgrade,
+    /// `user-agent`
+    UserAgent,
     /// `x-envoy-...`
     Envoy,
     /// `x-forwarded-client-cert`
@@ -65,6 +67,7 @@ impl Name {
             7 => is(b"upgrade", Self::Upgrade),
             10 => match name {
                 b"connection" => Self::Connection,
+                b"user-agent" => Self::UserAgent,
                 _ => is(b"keep-alive", Self::OneHop),
             },
             11 => is(b"grpc-status", Self::GrpcStatus),
@@ -84,6 +87,11 @@ impl Name {
             _ => Self::Other,
         };
         if known == Self::Other && name.starts_with(b"x-envoy-") { Self::Envoy } else { known }
+    }
+
+    /// Whether it stands for several names.
+    pub(crate) fn is_kind(self) -> bool {
+        matches!(self, Self::Other | Self::OneHop | Self::Envoy)
     }
 
     /// This name as a set.
@@ -167,7 +175,7 @@ mod tests {
             ("x-forwarded-for", Name::ForwardedFor),
             ("x-forwarded-proto", Name::ForwardedProto),
             ("x-request-id", Name::RequestId),
-            ("user-agent", Name::Other),
+            ("user-agent", Name::UserAgent),
             ("transfer_encoding", Name::Other),
             ("", Name::Other),
         ];

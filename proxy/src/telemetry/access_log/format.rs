@@ -1,6 +1,7 @@
 //! Line formats: compiled once, then written for each request.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use ::http::HeaderName;
 use config_model::model::{AccessLogFormat, Format, Piece};
@@ -14,7 +15,7 @@ use super::value::{Head, Lookup, Operation, RawSink, Sink};
 #[derive(Debug, Clone)]
 pub struct LineFormat {
     layout: Layout,
-    response_headers: Vec<HeaderName>,
+    response_headers: Arc<[HeaderName]>,
     reads_trailers: bool,
 }
 
@@ -75,7 +76,7 @@ impl LineFormat {
         };
         let response = names(&layout, Head::Response);
         let reads_trailers = lookups(&layout).any(|lookup| lookup.head == Head::Trailers);
-        Self { layout, response_headers: response, reads_trailers }
+        Self { layout, response_headers: response.into(), reads_trailers }
     }
 
     /// Fields of the answer that a line needs.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ::http::{HeaderName, Version};
@@ -55,19 +56,22 @@ impl Headers for NoHeaders {
 /// Made by [`LineFormat::capture_response`](super::LineFormat::capture_response).
 #[derive(Debug, Clone, Default)]
 pub struct CapturedHeaders {
-    fields: SmallVec<[(HeaderName, SmallVec<[u8; 24]>); 2]>,
+    names: Option<Arc<[HeaderName]>>,
+    /// Of each name, if it was there.
+    values: SmallVec<[Option<SmallVec<[u8; 16]>>; 1]>,
 }
 
 impl CapturedHeaders {
-    pub(super) fn of(names: &[HeaderName], head: &Head) -> Self {
-        let field = |name: &HeaderName| Some((name.clone(), head.value(name.as_str().as_bytes())?.into()));
-        Self { fields: names.iter().filter_map(field).collect() }
+    pub(super) fn of(names: &Arc<[HeaderName]>, head: &Head) -> Self {
+        let value = |name: &HeaderName| head.value(name.as_str().as_bytes()).map(Into::into);
+        Self { names: Some(Arc::clone(names)), values: names.iter().map(value).collect() }
     }
 }
 
 impl Headers for CapturedHeaders {
     fn first(&self, name: &HeaderName) -> Option<&[u8]> {
-        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| &**value)
+        let place = self.names.as_ref()?.iter().position(|captured| captured == name)?;
+        self.values.get(place)?.as_deref()
     }
 }
 

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
+use wide::u8x16;
+
 /// Appends a number. Short ones, of which a line has many, are written without a call.
 pub(super) fn number(out: &mut Vec<u8>, number: u64) {
     let digit = |place: u64| b'0' + (number / place % 10) as u8;
@@ -10,6 +12,10 @@ pub(super) fn number(out: &mut Vec<u8>, number: u64) {
         0..10 => out.push(digit(1)),
         10..100 => out.extend_from_slice(&[digit(10), digit(1)]),
         100..1000 => out.extend_from_slice(&[digit(100), digit(10), digit(1)]),
+        1000..10_000 => out.extend_from_slice(&[digit(1000), digit(100), digit(10), digit(1)]),
+        10_000..100_000 => {
+            out.extend_from_slice(&[digit(10_000), digit(1000), digit(100), digit(10), digit(1)]);
+        }
         _ => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
     }
 }
@@ -42,14 +48,18 @@ static OCTETS: [([u8; 4], usize); 256] = {
 pub(super) fn ip(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
+            let (mut all, mut end) = ([0; 16], 0);
             for octet in address.octets() {
-                if let Some((text, length)) = OCTETS.get(usize::from(octet)) {
-                    let start = out.len();
-                    out.extend_from_slice(text);
-                    out.truncate(start + length);
+                let (text, length) = OCTETS[usize::from(octet)];
+                if let Some(place) = all.get_mut(end..end + text.len()) {
+                    place.copy_from_slice(&text);
                 }
+                end += length;
             }
-            out.pop();
+            // All of it is one store; what is behind the last digit goes again.
+            let start = out.len();
+            out.extend_from_slice(&all);
+            out.truncate(start + end - 1);
         }
         // Writing to a vector cannot fail.
         IpAddr::V6(address) => drop(write!(out, "{address}")),
@@ -69,9 +79,23 @@ pub(super) fn socket_address(out: &mut Vec<u8>, address: SocketAddr) {
     number(out, address.port().into());
 }
 
-/// Whether any byte may need escaping: a quote, a backslash, a control character, or what is not ASCII. Eight at a time; what
-/// stands in the high bit of each byte is the answer for it, once no byte has a high bit of its own.
+/// Whether any byte may need escaping: a quote, a backslash, a control character, or what is not ASCII.
 fn any_special(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.last_chunk::<16>() else { return any_special_of_few(bytes) };
+    let special = |bytes: &[u8; 16]| {
+        let bytes = u8x16::new(*bytes);
+        let is = |byte| bytes.simd_eq(u8x16::splat(byte));
+        let is_at_least = |byte| bytes.max(u8x16::splat(byte)).simd_eq(bytes);
+        is(b'"') | is(b'\\') | is_at_least(0x7f) | !is_at_least(b' ')
+    };
+    // The last sixteen, some of which may be among the others too.
+    let (sixteens, _) = bytes.as_chunks::<16>();
+    sixteens.iter().fold(special(last), |found, sixteen| found | special(sixteen)).to_bitmask() != 0
+}
+
+/// The same for less than sixteen bytes. Eight at a time; what stands in the high bit of each byte is the answer for it, once no
+/// byte has a high bit of its own.
+fn any_special_of_few(bytes: &[u8]) -> bool {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
     let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
