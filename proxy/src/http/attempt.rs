@@ -260,6 +260,8 @@ impl Attempt {
                 return Poll::Ready(Ok(()));
             }
         };
+        // Who has waited was mostly woken by what came.
+        let mut is_ready = self.attentive.is_some() && connection.stream.is_read_ready();
         loop {
             if let Some(response) = &mut self.response
                 && ready!(next_head(cx, response, client, to_head, exchange.wishes.upgrade))?
@@ -267,7 +269,9 @@ impl Attempt {
                 return Poll::Ready(Ok(()));
             }
             // Memory is borrowed when there is something to be read. An error is met again there.
-            let _ = ready!(connection.stream.poll_read_ready(cx));
+            if !std::mem::take(&mut is_ready) {
+                let _ = ready!(connection.stream.poll_read_ready(cx));
+            }
             let response = self.response.get_or_insert_with(|| local.memory.large_message());
             match connection.stream.poll_read_told(cx, response.space()) {
                 Poll::Ready(Ok(count @ 1..)) => response.filled(count),

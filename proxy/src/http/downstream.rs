@@ -102,7 +102,14 @@ impl Downstream {
         let mut message = ahead;
         let limit = if message.is_some() { HEAD_LIMIT } else { IDLE_LIMIT };
         self.connection.deadline.set(limit);
-        let read = std::future::poll_fn(|cx| self.poll_request(cx, &mut message)).await;
+        let mut has_waited = false;
+        let read = std::future::poll_fn(|cx| {
+            // Who has waited was mostly woken by what came.
+            let is_ready = has_waited && self.stream.is_read_ready();
+            has_waited = true;
+            self.poll_request(cx, &mut message, is_ready)
+        });
+        let read = read.await;
         match (read, message) {
             (Some(read), Some(message)) => Some((message, read)),
             (_, Some(message)) => {
@@ -117,6 +124,7 @@ impl Downstream {
         &mut self,
         cx: &mut Context<'_>,
         message: &mut Option<Box<Message>>,
+        mut is_ready: bool,
     ) -> Poll<Option<Result<(), Refusal>>> {
         loop {
             if let Some(message) = message {
@@ -129,7 +137,7 @@ impl Downstream {
             if self.half_closed {
                 return Poll::Ready(None);
             }
-            match self.poll_read(cx, message) {
+            match self.poll_read(cx, message, std::mem::take(&mut is_ready)) {
                 Poll::Ready(true) => {}
                 Poll::Ready(false) => return Poll::Ready(None),
                 Poll::Pending => return self.wait_for_request(cx, message),
@@ -138,9 +146,11 @@ impl Downstream {
     }
 
     /// Reads a part of a head. False if there will be none.
-    fn poll_read(&mut self, cx: &mut Context<'_>, message: &mut Option<Box<Message>>) -> Poll<bool> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, message: &mut Option<Box<Message>>, is_ready: bool) -> Poll<bool> {
         // Memory is borrowed when there is something to be read. An error is met again there.
-        let _ = ready!(self.stream.poll_read_ready(cx));
+        if !is_ready {
+            let _ = ready!(self.stream.poll_read_ready(cx));
+        }
         let memory = &self.connection.local.memory;
         let message = message.get_or_insert_with(|| memory.message());
         let is_first = message.is_empty();

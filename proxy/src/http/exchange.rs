@@ -89,9 +89,9 @@ fn read(exchange: &mut Exchange, connection: &Connection, pinned: &Pinned) -> Re
     let steering = if connection.is_trusted { steer::fields(head) } else { Vec::new() };
     let id = u128::from(connection.local.draw()) << 64 | u128::from(connection.local.draw());
     let shown = connection.tls().and_then(|tls| tls.client_certificate.as_deref());
-    let believes = shared.is_edge && mesh.topology != Topology::default();
-    let forwarded = believes.then(|| Box::new(Forwarded::read(head, mesh.topology, shown)));
-    exchange.record.forwarded = forwarded;
+    if shared.is_edge && mesh.topology != Topology::default() {
+        exchange.record.forwarded = Some(Box::new(Forwarded::read(head, mesh.topology, shown)));
+    }
     let scheme = exchange.record.scheme();
     if shared.is_edge {
         sanitize(head, exchange.wishes, framing, &connection.peer_text, scheme, id);

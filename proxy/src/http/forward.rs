@@ -475,11 +475,11 @@ fn flags_of(error: &AttemptError) -> Flags {
 /// Whether a back end keeps its connection open after this response, as far as its head says. Source: RFC 9112, 9.3.
 pub(super) fn keeps_connection(response: &Message) -> bool {
     let head = response.head();
-    let mut options = http1::connection_options(head);
+    let has = |word: &[u8]| http1::connection_options(head).any(|option| option.eq_ignore_ascii_case(word));
     match head.version() {
         _ if response.framing() == Framing::UntilClose => false,
-        Version::Http11 => !options.any(|option| option.eq_ignore_ascii_case(b"close")),
-        Version::Http10 => options.any(|option| option.eq_ignore_ascii_case(b"keep-alive")),
+        Version::Http11 => !head.names().has(Name::Connection) || !has(b"close"),
+        Version::Http10 => has(b"keep-alive"),
     }
 }
 

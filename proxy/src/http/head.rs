@@ -118,11 +118,13 @@ pub(super) fn drop_connection_options(head: &mut Head) {
         Name::ForwardedFor,
         Name::ForwardedProto,
     ]);
-    if !head.names().has(Name::Connection) {
+    const OWN: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
+    let is_own = |option: &[u8]| OWN.iter().any(|own| option.eq_ignore_ascii_case(own));
+    // Most say one word or nothing.
+    if !head.names().has(Name::Connection) || head.values_of(Name::Connection).all(is_own) {
         return;
     }
-    let own = [&b"close"[..], b"keep-alive", b"upgrade"];
-    let options = connection_options(head).map(<[u8]>::to_ascii_lowercase).filter(|option| !own.contains(&&**option));
+    let options = connection_options(head).filter(|option| !is_own(option)).map(<[u8]>::to_ascii_lowercase);
     let options: SmallVec<[Vec<u8>; 2]> = options.collect();
     if !options.is_empty() {
         head.retain(|field| KEPT.has(field.kind) || !options.iter().any(|option| option == field.name));
@@ -170,13 +172,22 @@ pub(super) fn trust(head: &mut Head, wishes: Wishes, framing: Framing, scheme: S
 
 /// The scheme that the client's request has come with, as its `x-forwarded-proto` says. Source: Envoy, `:scheme`.
 pub(super) fn said_scheme(head: &Head) -> Option<Scheme> {
+    scheme_of(said_protocol(head)?)
+}
+
+/// The only `x-forwarded-proto` of a request.
+pub(super) fn said_protocol(head: &Head) -> Option<&[u8]> {
     let mut said = head.values_of(Name::ForwardedProto);
-    let scheme = match said.next()? {
-        text if text.eq_ignore_ascii_case(b"http") => Scheme::Http,
-        text if text.eq_ignore_ascii_case(b"https") => Scheme::Https,
-        _ => return None,
-    };
-    said.next().is_none().then_some(scheme)
+    said.next().filter(|_| said.next().is_none())
+}
+
+/// The scheme of HTTP that `word` is.
+pub(super) fn scheme_of(word: &[u8]) -> Option<Scheme> {
+    match word {
+        word if word.eq_ignore_ascii_case(b"http") => Some(Scheme::Http),
+        word if word.eq_ignore_ascii_case(b"https") => Some(Scheme::Https),
+        _ => None,
+    }
 }
 
 fn say_scheme(head: &mut Head, scheme: Scheme) {

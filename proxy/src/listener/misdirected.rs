@@ -17,6 +17,11 @@ pub(super) fn is_misdirected(tls: &ClientTls, chains: &Chains, authority: &[u8],
     if own.is_some_and(|own| !Arc::ptr_eq(own, &tls.chain) && !own.has_client_rules_of(&tls.chain)) {
         return true;
     }
+    // Only clients of HTTP/2 and later use a connection for several hosts by themselves, and have to look at the certificate.
+    let names_count = protocol != Protocol::Http1 && server_name.is_some();
+    if chains.is_one() && !names_count {
+        return false;
+    }
     let host = host(authority);
     if server_name.is_some_and(|name| host.eq_ignore_ascii_case(name.as_bytes())) {
         return false;
@@ -24,8 +29,7 @@ pub(super) fn is_misdirected(tls: &ClientTls, chains: &Chains, authority: &[u8],
     let Ok(host) = std::str::from_utf8(host).map(str::to_ascii_lowercase) else { return false };
     let (Some(own), Some(meant)) = (own, chains.find(Some(&host))) else { return false };
     if Arc::ptr_eq(own, meant) {
-        // Only clients of HTTP/2 and later use a connection for several hosts by themselves, and have to look at the certificate.
-        return protocol != Protocol::Http1 && server_name.is_some() && !covers(tls, &host);
+        return names_count && !covers(tls, &host);
     }
     true
 }

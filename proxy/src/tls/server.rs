@@ -79,6 +79,11 @@ impl Chains {
         Self { names, by_subnet, chains: definitions.iter().map(chain).collect() }
     }
 
+    /// Whether there is but one.
+    pub(crate) fn is_one(&self) -> bool {
+        self.chains.len() == 1
+    }
+
     /// The chain that takes connections for `server_name`, which is in lower case, where no address counts: at a gateway.
     pub(crate) fn find(&self, server_name: Option<&str>) -> Option<&Arc<Chain>> {
         self.chains.get(self.names.find(server_name)? as usize)

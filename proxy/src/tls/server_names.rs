@@ -29,8 +29,10 @@ impl ServerNames {
     /// The place for `name`, in lower case; nothing if the handshake is to be refused.
     pub(crate) fn find(&self, name: Option<&str>) -> Option<u32> {
         let named = name.and_then(|name| {
-            let dots = name.match_indices('.').map(|(at, _)| at).filter(|at| *at > 0);
-            let suffix = || dots.filter_map(|at| self.suffixes.get(name.get(at..)?)).next();
+            let suffix = || {
+                let mut dots = memchr::memchr_iter(b'.', name.as_bytes()).filter(|at| *at > 0);
+                if self.suffixes.is_empty() { None } else { dots.find_map(|at| self.suffixes.get(name.get(at..)?)) }
+            };
             self.exact.get(name).or_else(suffix).copied()
         });
         named.or(self.any)

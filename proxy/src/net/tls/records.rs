@@ -124,7 +124,9 @@ fn advance<R: Records>(
                         Err(error) => return (used + discard, Err(error)),
                     }
                 }
-                None
+                let is_all = used + discard == incoming.len() && !peer_closed;
+                // Asked again, the library would only say so.
+                (is_all && matches!(wish, Wish::None) && !records.common().wants_write()).then_some(Progress::Traffic)
             }
             ConnectionState::EncodeTlsData(mut data) => {
                 append(out, |space| data.encode(space));

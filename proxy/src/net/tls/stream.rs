@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::records::{Outgoing, Progress, Session, Wish};
 use crate::net::Liveness;
-use crate::net::socket::{poll_receive, poll_send};
+use crate::net::socket::{poll_receive, poll_receive_told, poll_send};
 
 /// A record with the most that may be in it and around it. Source: RFC 8446, 5.2.
 const RECORD_MAX: usize = 5 + 16 * 1024 + 256;
@@ -142,6 +142,21 @@ impl TlsStream {
     /// If the connection or the session breaks. An end that the other side has not announced is an error towards a back end,
     /// whose answer it would cut.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.read(cx, buffer, poll_receive)
+    }
+
+    /// The same for who has been told that the socket has something to be read.
+    pub(crate) fn poll_read_told(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.read(cx, buffer, poll_receive_told)
+    }
+
+    /// Reads, at first by `receive`.
+    fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+        mut receive: fn(&TcpStream, &mut Context<'_>, &mut [u8]) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         loop {
             if let Some(count) = self.take_plain(buffer) {
                 return Poll::Ready(Ok(count));
@@ -156,7 +171,7 @@ impl TlsStream {
             let mut incoming = scratch.incoming(self.partial.len() + buffer.len().clamp(RECORD_MAX, READ_MAX));
             let held = self.partial.len();
             let (start, space) = incoming.split_at_mut(held);
-            let received = ready!(poll_receive(&self.socket, cx, space))?;
+            let received = ready!(std::mem::replace(&mut receive, poll_receive)(&self.socket, cx, space))?;
             if received == 0 {
                 self.ended = true;
                 let is_cut = matches!(self.session, Session::Client(_));
