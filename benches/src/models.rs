@@ -14,7 +14,6 @@ use config_model::origin::{Origin, Position, ResourceId};
 /// A model of one route configuration with these virtual hosts.
 pub(crate) fn model(virtual_hosts: Vec<VirtualHost>) -> Model {
     let mesh = Mesh {
-        access_log: None,
         path_normalization: PathNormalization::Strict,
         root_namespace: "istio-system".to_owned(),
         trust_domain: "cluster.local".to_owned(),
@@ -23,7 +22,15 @@ pub(crate) fn model(virtual_hosts: Vec<VirtualHost>) -> Model {
     let configuration =
         RouteConfiguration { name: "http.8080".to_owned(), port: 8080, virtual_hosts, compares_ports: false };
     let (route_configurations, locality) = (vec![configuration], Locality::default());
-    Model { listeners: Vec::new(), route_configurations, tcp_proxies: Vec::new(), clusters: Vec::new(), mesh, locality }
+    Model {
+        listeners: Vec::new(),
+        route_configurations,
+        tcp_proxies: Vec::new(),
+        clusters: Vec::new(),
+        mesh,
+        access_logs: None,
+        locality,
+    }
 }
 
 /// A virtual host of one domain.

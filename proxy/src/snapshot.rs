@@ -13,7 +13,7 @@ use config_model::model::{
 use ipnet::IpNet;
 use routing::Table;
 
-use crate::telemetry::{ClusterId, LineFormat, ListenerId, SeriesId, SplitDestinationId};
+use crate::telemetry::{ClusterId, ListenerId, RequestLogs, SeriesId, SplitDestinationId};
 use crate::tls::{BackEndTls, Chains};
 
 /// One configuration, whole.
@@ -32,8 +32,8 @@ pub struct Snapshot {
     pub listeners: Arc<[ListenerRuntime]>,
     /// Metric cells of each destination, by the table's destination index; shared while the table is.
     pub splits: Arc<[Option<SplitDestinationId>]>,
-    /// How a line of the access log looks.
-    pub line_format: Arc<LineFormat>,
+    /// The access logs; none until whoever publishes it has opened them.
+    pub access_logs: Arc<RequestLogs>,
     /// Cells for answers that no cluster had a part in.
     pub local_series: SeriesId,
 }

@@ -9,6 +9,7 @@ mod gateways;
 mod policies;
 mod reachability;
 mod splits;
+mod telemetry;
 mod virtual_services;
 
 use crate::diagnostic::{Code, Diagnostic, Level};
@@ -31,6 +32,7 @@ pub fn analyze(resources: &ResourceSet, proxy: Option<&Proxy>) -> Vec<Diagnostic
     reachability::analyze(&mut findings);
     gateways::analyze(&mut findings);
     credentials::analyze(&mut findings);
+    telemetry::analyze(&mut findings);
     let mut diagnostics = findings.diagnostics;
     let key = |finding: &Diagnostic| (finding.file.clone(), finding.position, finding.code, finding.message.clone());
     diagnostics.sort_by_cached_key(key);

@@ -1,6 +1,7 @@
 //! A table for each code: a folder, and the lines that are reported for it.
 
 mod policies;
+mod telemetries;
 
 use super::*;
 use crate::resolve::tests::{REVIEWS, WEB, gateway, set, virtual_service};

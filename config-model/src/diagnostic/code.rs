@@ -45,6 +45,8 @@ codes! {
     ServiceEntryAddressesRequired = "IST0134", "A ServiceEntry for TCP has no addresses.";
     ConflictingGateways = "IST0145", "Two Gateways serve the same host on the same port.";
     JwtClaimBasedRoutingWithoutRequestAuthn = "IST0149", "A rule matches claims of a token that nothing verifies.";
+    InvalidTelemetryProvider = "IST0157", "A Telemetry names no provider of access logs, nor does anything that it inherits from.";
+    MultipleTelemetriesWithoutWorkloadSelectors = "IST0160", "Two Telemetries are for a whole namespace.";
     InvalidGatewayCredential = "IST0161", "A Gateway's certificate can't be used.";
     GatewayPortNotDefinedOnService = "IST0162", "A Gateway's port is not among those of the gateway's Service.";
     Syntax = "TG0001", "The file is not YAML that Kubernetes would read.";

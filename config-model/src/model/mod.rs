@@ -62,14 +62,17 @@ pub enum PathNormalization {
     DecodeAndMergeSlashes,
 }
 
-/// Where the access log goes and how a line looks.
-/// Source: MeshConfig, `accessLogFile`, `accessLogFormat`, `accessLogEncoding`.
+/// An access log: where it goes and how a line looks.
+/// Source: MeshConfig, `accessLogFile`, `accessLogFormat`, `accessLogEncoding`, `extensionProviders[].envoyFileAccessLog`;
+/// Telemetry, `accessLogging`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AccessLog {
-    /// `/dev/stdout`, another path, or nothing: no log.
-    pub file: Option<String>,
+    /// `/dev/stdout` or another path.
+    pub path: String,
     /// Format of a text line, or of each field of a JSON line.
     pub format: AccessLogFormat,
+    /// Whether what is absent leaves nothing behind, not even `-`, `null` or its field.
+    pub omits_absent: bool,
 }
 
 /// The look of one access-log line.
@@ -110,8 +113,6 @@ pub enum ForwardedClientCertificate {
 /// What MeshConfig says, defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mesh {
-    /// The access log; `None` where MeshConfig says nothing of it, so that the command line decides.
-    pub access_log: Option<AccessLog>,
     /// Path normalisation.
     pub path_normalization: PathNormalization,
     /// The namespace whose resources hold for the whole mesh, `istio-system` if absent.
@@ -136,6 +137,8 @@ pub struct Model {
     pub clusters: Vec<Cluster>,
     /// Settings of the mesh.
     pub mesh: Mesh,
+    /// The access logs, perhaps none; `None` where nothing is said of them, so that the command line decides.
+    pub access_logs: Option<Vec<AccessLog>>,
     /// Where the proxy is: its label `istio-locality`, else its labels `topology.kubernetes.io/region`, `/zone` and
     /// `topology.istio.io/subzone`.
     pub locality: Locality,

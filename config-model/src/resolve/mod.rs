@@ -3,6 +3,7 @@
 //! Whatever can't be used is left out by itself, with a diagnostic; nothing here refuses a file. Every route, destination and
 //! cluster keeps the place where it was written.
 
+pub(crate) mod access_logs;
 mod action;
 mod back_end_protocol;
 mod build;
@@ -87,8 +88,9 @@ struct Place<'a> {
 
 /// The model of `proxy`.
 pub fn resolve(resources: &ResourceSet, proxy: &Proxy) -> Resolution {
-    let (mesh, mut diagnostics) = mesh::mesh(resources);
-    diagnostics.extend_from_slice(resources.diagnostics());
+    let mesh = mesh::mesh(resources);
+    let mut diagnostics = resources.diagnostics().to_vec();
+    let access_logs = access_logs::access_logs(resources, proxy, &mesh.root_namespace, &mut diagnostics);
     let clusters = Clusters::new(resources, proxy, &mesh.root_namespace);
     let (served, clusters) = match proxy.role {
         Role::Gateway => gateway::serve(resources, proxy, clusters, &mut diagnostics),
@@ -96,7 +98,13 @@ pub fn resolve(resources: &ResourceSet, proxy: &Proxy) -> Resolution {
     };
     let gateway::Served { listeners, route_configurations, tcp_proxies } = served;
     let locality = locality::of_pod(&proxy.labels);
-    Resolution { model: Model { listeners, route_configurations, tcp_proxies, clusters, mesh, locality }, diagnostics }
+    let model = Model { listeners, route_configurations, tcp_proxies, clusters, mesh, access_logs, locality };
+    Resolution { model, diagnostics }
+}
+
+/// The namespace whose resources hold for the whole mesh.
+pub(crate) fn root_namespace(resources: &ResourceSet) -> String {
+    mesh::mesh(resources).root_namespace
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::name::Labels;
 use crate::origin::{Origin, Position};
 use crate::resource::{
     DestinationRule, EndpointSlice, Endpoints, Gateway, MeshConfig, Pod, Resource, Secret, Service, ServiceEntry,
-    Sidecar, Spec, VirtualService, WorkloadEntry,
+    Sidecar, Spec, Telemetry, VirtualService, WorkloadEntry,
 };
 
 use super::findings;
@@ -133,7 +133,8 @@ kinds!(
     Endpoints,
     Pod,
     Secret,
-    Sidecar
+    Sidecar,
+    Telemetry
 );
 
 impl ResourceSet {

@@ -1,6 +1,6 @@
 //! `DestinationRule`, as `networking/v1/destination_rule.proto` has it.
 
-use super::PortSelector;
+use super::{LabelSelector, PortSelector};
 use crate::decode::{Duration, Located, Map, Text, choice, object};
 use crate::name::Labels;
 
@@ -17,14 +17,6 @@ object! {
         export_to: Vec<Text> = "exportTo",
         /// Proxies that this rule is for; all if absent.
         workload_selector: Option<LabelSelector> = "workloadSelector",
-    }
-}
-
-object! {
-    /// Labels to match.
-    LabelSelector {
-        /// All of them.
-        match_labels: Labels = "matchLabels",
     }
 }
 

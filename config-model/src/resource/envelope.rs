@@ -8,15 +8,17 @@ use crate::diagnostic::{Code, Level};
 use crate::document::{Node, Value};
 use crate::origin::ResourceId;
 
-/// Istio's networking group, and the versions of it whose resources are the same.
 const NETWORKING: &str = "networking.istio.io";
-const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha3"];
+const TELEMETRY: &str = "telemetry.istio.io";
+
+/// Istio's groups, and the versions of each whose resources are the same.
+const VERSIONS: [(&str, &[&str]); 2] = [(NETWORKING, &["v1", "v1beta1", "v1alpha3"]), (TELEMETRY, &["v1", "v1alpha1"])];
 
 /// The Gateway API of Kubernetes, of which no kind is read.
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 /// Kinds that would route traffic or change what becomes of it, but aren't read.
-const UNREAD: [(&str, &str); 11] = [
+const UNREAD: [(&str, &str); 10] = [
     ("networking.k8s.io", "Ingress"),
     (NETWORKING, "EnvoyFilter"),
     (NETWORKING, "ProxyConfig"),
@@ -24,7 +26,6 @@ const UNREAD: [(&str, &str); 11] = [
     ("security.istio.io", "AuthorizationPolicy"),
     ("security.istio.io", "PeerAuthentication"),
     ("security.istio.io", "RequestAuthentication"),
-    ("telemetry.istio.io", "Telemetry"),
     ("extensions.istio.io", "WasmPlugin"),
     ("extensions.istio.io", "TrafficExtension"),
     ("install.istio.io", "IstioOperator"),
@@ -34,13 +35,14 @@ const UNREAD: [(&str, &str); 11] = [
 type Reader = fn(&Node<'_>, &mut Report) -> Spec;
 
 /// A kind that is read: group, kind, reader.
-const READ: [(&str, &str, Reader); 13] = [
+const READ: [(&str, &str, Reader); 14] = [
     (NETWORKING, "Gateway", |node, report| Spec::Gateway(spec(node, report))),
     (NETWORKING, "VirtualService", |node, report| Spec::VirtualService(spec(node, report))),
     (NETWORKING, "DestinationRule", |node, report| Spec::DestinationRule(spec(node, report))),
     (NETWORKING, "ServiceEntry", |node, report| Spec::ServiceEntry(spec(node, report))),
     (NETWORKING, "WorkloadEntry", |node, report| Spec::WorkloadEntry(spec(node, report))),
     (NETWORKING, "Sidecar", |node, report| Spec::Sidecar(spec(node, report))),
+    (TELEMETRY, "Telemetry", |node, report| Spec::Telemetry(spec(node, report))),
     ("", "Service", |node, report| Spec::Service(whole(node, report))),
     ("", "Endpoints", |node, report| Spec::Endpoints(whole(node, report))),
     ("discovery.k8s.io", "EndpointSlice", |node, report| Spec::EndpointSlice(whole(node, report))),
@@ -62,11 +64,8 @@ pub fn read(node: &Node<'_>, ordinal: u32, report: &mut Report) -> Option<Resour
         unread(group, &kind, node, report);
         return None;
     };
-    if group == NETWORKING && !VERSIONS.contains(&version) {
-        let text = (
-            format!("unknown version {:?}", api_version.value),
-            Some(format!("use {NETWORKING}/v1, {NETWORKING}/v1beta1 or {NETWORKING}/v1alpha3")),
-        );
+    if let Some(hint) = unknown_version(group, version) {
+        let text = (format!("unknown version {:?}", api_version.value), Some(hint));
         report.add(Code::UnknownKind, Level::Error, api_version.position, &Path::ROOT.field("apiVersion"), text);
         return None;
     }
@@ -74,6 +73,14 @@ pub fn read(node: &Node<'_>, ordinal: u32, report: &mut Report) -> Option<Resour
     report.resource = identity.as_ref().map(|(_, id)| Arc::clone(id));
     let spec = reader(node, report);
     identity.map(|(metadata, id)| Resource { id, metadata, ordinal, spec })
+}
+
+/// Which versions there are, if this is none of its group's.
+fn unknown_version(group: &str, version: &str) -> Option<String> {
+    let (_, versions) = VERSIONS.iter().find(|(known, versions)| *known == group && !versions.contains(&version))?;
+    let names: Vec<String> = versions.iter().map(|version| format!("{group}/{version}")).collect();
+    let (last, others) = names.split_last()?;
+    Some(format!("use {} or {last}", others.join(", ")))
 }
 
 fn required(node: &Node<'_>, name: &str, report: &mut Report) -> Option<Text> {

@@ -4,7 +4,10 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::{HttpRetry, LocalityLoadBalancerSetting, TcpKeepalive, ZoneAwareLoadBalancerSetting};
+use super::{
+    DefaultProviders, ExtensionProvider, HttpRetry, LocalityLoadBalancerSetting, TcpKeepalive,
+    ZoneAwareLoadBalancerSetting,
+};
 use crate::decode::{Decode, Duration, Field, Located, Map, Path, Report, Text, Unknown, choice, object};
 use crate::diagnostic::{Code, Level};
 use crate::document::{Node, Section, parse};
@@ -52,6 +55,10 @@ object! {
         access_log_format: Text = "accessLogFormat",
         /// Text or JSON.
         access_log_encoding: Located<AccessLogEncoding> = "accessLogEncoding",
+        /// Who takes what traffic leaves behind.
+        extension_providers: Vec<ExtensionProvider> = "extensionProviders",
+        /// Those of them that do where a resource names none.
+        default_providers: Option<DefaultProviders> = "defaultProviders",
         /// How paths are normalised.
         path_normalization: Option<ProxyPathNormalization> = "pathNormalization",
         /// The namespace whose resources hold everywhere; `istio-system` if empty.

@@ -3,12 +3,14 @@
 
 mod destination_rule;
 mod envelope;
+mod extension_provider;
 mod gateway;
 mod kubernetes;
 mod mesh_config;
 mod metadata;
 mod service_entry;
 mod sidecar;
+mod telemetry;
 mod virtual_service;
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use serde::Serialize;
 
 pub use destination_rule::*;
 pub use envelope::read;
+pub use extension_provider::*;
 pub use gateway::*;
 pub use kubernetes::*;
 pub use mesh_config::{
@@ -27,6 +30,7 @@ pub use mesh_config::{
 pub use metadata::{Metadata, OwnerReference};
 pub use service_entry::*;
 pub use sidecar::*;
+pub use telemetry::*;
 pub use virtual_service::*;
 
 use crate::decode::object;
@@ -65,6 +69,7 @@ pub enum Spec {
     ServiceEntry(Box<ServiceEntry>),
     WorkloadEntry(WorkloadEntry),
     Sidecar(Box<Sidecar>),
+    Telemetry(Box<Telemetry>),
     Service(Box<Service>),
     Endpoints(Endpoints),
     EndpointSlice(EndpointSlice),
@@ -90,6 +95,14 @@ object! {
     Percent {
         /// 0 to 100.
         value: Located<f64> = "value",
+    }
+}
+
+object! {
+    /// Labels to match.
+    LabelSelector {
+        /// All of them.
+        match_labels: Labels = "matchLabels",
     }
 }
 

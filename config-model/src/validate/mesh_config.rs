@@ -1,10 +1,9 @@
 //! Rules for MeshConfig, as far as it is read.
 
-use super::{destination_rule, http_policy, locality, names, values};
+use super::{access_log, destination_rule, http_policy, locality, names, values};
 use crate::decode::{Path, Report};
-use crate::model::Format;
 use crate::resolve::zones;
-use crate::resource::{AccessLogEncoding, MeshConfig, MeshOutboundTrafficPolicyMode};
+use crate::resource::{MeshConfig, MeshOutboundTrafficPolicyMode};
 
 pub(super) fn check(config: &MeshConfig, report: &mut Report) {
     let data = Path::ROOT.field("data");
@@ -40,35 +39,5 @@ pub(super) fn check(config: &MeshConfig, report: &mut Report) {
             report.not_honoured(value.position, &field.key(&name.value), &name.value);
         }
     }
-    access_log(config, &at.field("accessLogFormat"), report);
-}
-
-/// A text format, or a JSON object whose values are formats.
-fn access_log(config: &MeshConfig, at: &Path<'_>, report: &mut Report) {
-    let written = &config.access_log_format;
-    let formats = match config.access_log_encoding.value {
-        AccessLogEncoding::Text => {
-            Format::parse(&written.value).map(|format| vec![format]).map_err(|error| error.to_string())
-        }
-        AccessLogEncoding::Json => json_formats(&written.value),
-    };
-    match formats {
-        Ok(formats) => formats.iter().for_each(|format| {
-            report.unavailable_commands(written.position, at, format, "its value is - in a line, null in JSON");
-        }),
-        Err(problem) => {
-            report.error(written.position, at, problem, Some("write a percent sign that stands for itself as %%"));
-        }
-    }
-}
-
-/// The values of the JSON object `text`.
-fn json_formats(text: &str) -> Result<Vec<Format>, String> {
-    if text.is_empty() {
-        return Ok(Vec::new());
-    }
-    let fields: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(text).map_err(|error| format!("must be a JSON object, {error}"))?;
-    let texts = fields.values().filter_map(serde_json::Value::as_str);
-    texts.map(|text| Format::parse(text).map_err(|error| error.to_string())).collect()
+    access_log::check(config, &at, report);
 }

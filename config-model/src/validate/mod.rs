@@ -1,6 +1,7 @@
 //! Istio's rules for each resource, as `pkg/config/validation` of Istio has them: what breaks one is an error, and what
 //! Istio merely warns of is a warning. References between resources are looked at elsewhere. Start at [`validate`].
 
+mod access_log;
 mod destination_rule;
 mod gateway;
 mod headers;
@@ -14,6 +15,7 @@ mod names;
 mod outlier_detection;
 mod service_entry;
 mod sidecar;
+mod telemetry;
 mod tls;
 mod values;
 mod virtual_service;
@@ -34,6 +36,7 @@ pub fn validate(resource: &Resource, report: &mut Report) {
         Spec::ServiceEntry(entry) => service_entry::check(entry, &resource.id, &spec, report),
         Spec::WorkloadEntry(entry) => service_entry::check_workload(entry, None, true, &spec, report),
         Spec::Sidecar(sidecar) => sidecar::check(sidecar, &spec, report),
+        Spec::Telemetry(telemetry) => telemetry::check(telemetry, &spec, report),
         Spec::MeshConfig(config) => mesh_config::check(config, report),
         Spec::Service(_)
         | Spec::Endpoints(_)

@@ -108,18 +108,22 @@ pub(super) fn labels(labels: &Labels, position: Position, at: &Path<'_>, report:
     }
 }
 
-/// Labels that select workloads of the namespace.
+/// Workloads of the namespace, by their labels.
 pub(super) fn workloads(selector: Option<&WorkloadSelector>, at: &Path<'_>, report: &mut Report) {
-    let Some(selector) = selector else { return };
-    let at = at.field("workloadSelector");
-    let labels = at.field("labels");
-    if selector.labels.is_empty() {
-        report.warning(selector.position, &labels, "is empty and so selects the whole namespace", None);
+    if let Some(selector) = selector {
+        selecting(&selector.labels, selector.position, &at.field("workloadSelector").field("labels"), report);
     }
-    for (key, value) in &selector.labels {
+}
+
+/// Labels that select workloads of the namespace.
+pub(super) fn selecting(labels: &Labels, position: Position, at: &Path<'_>, report: &mut Report) {
+    if labels.is_empty() {
+        report.warning(position, at, "is empty and so selects the whole namespace", None);
+    }
+    for (key, value) in labels {
         if key.is_empty() || key.contains('*') || value.contains('*') {
             let message = "must not have an empty key or a wildcard";
-            report.error(selector.position, &labels.key(key), message, Some("name the labels in full"));
+            report.error(position, &at.key(key), message, Some("name the labels in full"));
         }
     }
 }

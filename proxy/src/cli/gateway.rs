@@ -24,7 +24,7 @@ use tracing::level_filters::LevelFilter;
 /// The folder is watched: a changed file is in force within half a second, and no request fails because of it. A file with an
 /// error is refused whole and the last good version of it stays in force; at start an error ends the program with status 1.
 /// SIGTERM or Ctrl-C finishes the requests in flight and ends with status 0; a second one ends at once. SIGHUP reads the folder anew,
-/// SIGUSR1 opens the access log again.
+/// SIGUSR1 opens the access logs again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -77,7 +77,7 @@ struct ProxyArguments {
     /// Data threads; one for each core that may be used if not given
     #[arg(long, env = "TIDEGATE_WORKERS", value_name = "N")]
     workers: Option<NonZeroU16>,
-    /// The access log: - for standard output, off, or a file; MeshConfig stands before this
+    /// The access log: - for standard output, off, or a file; MeshConfig and Telemetries stand before this
     #[arg(long, env = "TIDEGATE_ACCESS_LOG", value_name = "-|off|FILE", default_value = "-")]
     access_log: String,
     /// The folder of the proxy's own certificate in the mesh: cert-chain.pem, key.pem and root-cert.pem

@@ -10,8 +10,7 @@ use std::time::Instant;
 
 use balance::{EndpointSet, Entry, SetRules};
 use config_model::model::{
-    AccessLogFormat, Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, EndpointList, FilterChains,
-    Format, Model, Route,
+    Cluster, ClusterIndex, ClusterName, ClusterPolicy, ClusterTarget, EndpointList, FilterChains, Model, Route,
 };
 use foldhash::fast::RandomState;
 use routing::split::Split;
@@ -20,7 +19,7 @@ use routing::{ActionEntry, DestinationIndex, Table};
 use super::sockets::PortMap;
 use super::tend::health;
 use crate::snapshot::{Accepts, ClusterRuntime, Detected, EndpointLabels, ListenerRuntime, Snapshot};
-use crate::telemetry::{DestinationLabels, LineFormat, Metrics, SplitDestinationId};
+use crate::telemetry::{DestinationLabels, Metrics, SplitDestinationId};
 use crate::tls::{BackEndTls, Chains};
 
 /// The policy of clusters for which nothing was set.
@@ -53,8 +52,6 @@ pub(super) fn full(
         share_routes(&mut model, &previous.model);
     }
     let table = Table::compile(&model);
-    let format = model.mesh.access_log.as_ref().map(|access_log| &access_log.format);
-    let default = || AccessLogFormat::Text(Format::istio_default());
     let clusters = clusters(metrics, &model.clusters, endpoints_of, previous);
     Snapshot {
         version,
@@ -62,7 +59,7 @@ pub(super) fn full(
         splits: splits(metrics, &clusters, &table),
         tended: tended(&model.clusters),
         clusters,
-        line_format: Arc::new(LineFormat::new(&format.cloned().unwrap_or_else(default))),
+        access_logs: previous.map(|previous| Arc::clone(&previous.access_logs)).unwrap_or_default(),
         local_series: metrics.series(&DestinationLabels::unknown()),
         model: Arc::new(model),
         table: Arc::new(table),
@@ -90,7 +87,7 @@ pub(super) fn with_endpoints(
         tended: Arc::clone(&previous.tended),
         listeners: Arc::clone(&previous.listeners),
         splits: Arc::clone(&previous.splits),
-        line_format: Arc::clone(&previous.line_format),
+        access_logs: Arc::clone(&previous.access_logs),
         local_series: previous.local_series.clone(),
     }
 }

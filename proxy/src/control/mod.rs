@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use config_model::diagnostic::{Diagnostic, Level};
-use config_model::model::{Binding, ListenerAddress, Model};
+use config_model::model::{self, AccessLogFormat, Binding, Format, ListenerAddress, Model};
 use config_model::resolve::{Proxy, Role};
 use socket2::Socket;
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel};
@@ -34,7 +34,7 @@ use crate::pressure::{self, Memory, SharedPressure, Watch};
 use crate::process::{GatewayOptions, Order, StartError};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::source::{self, Change, FileWatch, Folder, Rereader, Scan};
-use crate::telemetry::{AccessLog, Metrics, Target};
+use crate::telemetry::{AccessLogs, Metrics, Target, WantedLog};
 use crate::worker::{self, Workers};
 use build::Surroundings;
 use drain::Drain;
@@ -74,7 +74,7 @@ pub(crate) struct Control {
     quic_sockets: QuicSockets,
     status: Arc<Status>,
     metrics: Metrics,
-    access_log: Arc<AccessLog>,
+    access_logs: AccessLogs,
     store: Arc<SnapshotStore>,
     /// Out of force, and not freed yet. Held here so that it is this thread that frees them, and not one that serves.
     retired: Vec<Arc<Snapshot>>,
@@ -99,14 +99,15 @@ impl Control {
         metrics: Metrics,
         means: Means,
     ) -> Result<Self, StartError> {
-        let First { folder, pipeline, outcome, built } = First::read(&options, &metrics).await?;
+        let First { folder, pipeline, outcome, mut built } = First::read(&options, &metrics).await?;
         let map = options.port_map.clone();
         let mut sockets = Sockets::new(options.workers, map, means.handles, means.inherited);
         let opened = open(&mut sockets, &built.snapshot.model);
         sockets.forget_inherited();
         refuse_failures(&opened)?;
-        let target = log_target(&options, &built.snapshot.model);
-        let access_log = Arc::new(AccessLog::start(target, &metrics).map_err(StartError::AccessLog)?);
+        let mut access_logs = AccessLogs::new(&metrics);
+        let wanted = wanted_logs(&options, &built.snapshot.model);
+        built.snapshot.access_logs = access_logs.follow(&wanted).map_err(StartError::AccessLog)?;
         let store = Arc::new(SnapshotStore::new(Arc::new(built.snapshot)));
         let pressure = SharedPressure::default();
         let watch = |memory| Watch::new(memory, pressure.clone());
@@ -115,7 +116,6 @@ impl Control {
             pressure: pressure.clone(),
             snapshots: Arc::clone(&store),
             metrics: Arc::new(metrics.clone()),
-            access_log: Arc::clone(&access_log),
             #[cfg(feature = "http3")]
             http3: options.http3,
             is_edge: options.role == Role::Gateway,
@@ -138,7 +138,7 @@ impl Control {
             sockets,
             status,
             metrics,
-            access_log,
+            access_logs,
             store,
             retired: Vec::new(),
             workers,
@@ -201,14 +201,14 @@ impl Control {
             }
         }
         drain.report();
-        self.access_log.close(drain::LAST_LINES);
+        self.access_logs.close(drain::LAST_LINES);
     }
 
     fn reopen_log(&self) {
-        match self.access_log.reopen() {
-            Ok(()) => tracing::info!(target: "telemetry", "the access log is open again"),
+        match self.access_logs.reopen() {
+            Ok(()) => tracing::info!(target: "telemetry", "the access logs are open again"),
             Err(error) => {
-                tracing::error!(target: "telemetry", "the access log can't be opened again, and goes where it went: {error}");
+                tracing::error!(target: "telemetry", "an access log can't be opened again, and goes where it went: {error}");
             }
         }
     }
@@ -238,10 +238,13 @@ impl Control {
     }
 
     /// Publishes what was built; sockets of new listeners first, so that nothing is lost between. Returns new findings.
-    fn put_in_force(&mut self, built: Built, begun: Instant) -> Vec<Diagnostic> {
+    fn put_in_force(&mut self, mut built: Built, begun: Instant) -> Vec<Diagnostic> {
         let wanted = addresses(&built.snapshot.model);
-        if let Err(error) = self.access_log.set_target(log_target(&self.options, &built.snapshot.model)) {
-            tracing::error!(target: "config", "the access log can't be opened, and goes where it went: {error}");
+        match self.access_logs.follow(&wanted_logs(&self.options, &built.snapshot.model)) {
+            Ok(logs) => built.snapshot.access_logs = logs,
+            Err(error) => {
+                tracing::error!(target: "config", "an access log can't be opened, and all stay as they were: {error}");
+            }
         }
         let opened = open(&mut self.sockets, &built.snapshot.model);
         self.publish(built.snapshot);
@@ -461,12 +464,23 @@ fn open(sockets: &mut Sockets, model: &Model) -> Opened {
     opened
 }
 
-/// Where MeshConfig wants the access log, or else the command line.
-fn log_target(options: &GatewayOptions, model: &Model) -> Target {
-    match &model.mesh.access_log {
-        Some(access_log) => access_log.file.as_deref().map_or(Target::Off, Target::parse),
-        None => options.access_log.clone(),
-    }
+/// The access logs that MeshConfig and Telemetries want, or else the command line.
+fn wanted_logs(options: &GatewayOptions, model: &Model) -> Vec<WantedLog> {
+    let own = || WantedLog {
+        target: options.access_log.clone(),
+        format: AccessLogFormat::Text(Format::istio_default()),
+        omits_absent: false,
+    };
+    let written = |log: &model::AccessLog| WantedLog {
+        target: Target::parse(&log.path),
+        format: log.format.clone(),
+        omits_absent: log.omits_absent,
+    };
+    let logs = match &model.access_logs {
+        Some(logs) => logs.iter().map(written).collect(),
+        None => vec![own()],
+    };
+    logs.into_iter().filter(|log| log.target != Target::Off).collect()
 }
 
 fn every(period: Duration) -> Interval {

@@ -260,36 +260,23 @@ async fn the_next_priority_is_used_when_the_first_one_has_failed() {
 }
 
 #[test]
-fn the_access_log_of_mesh_config_stands_before_that_of_the_command_line() {
-    use config_model::model::{AccessLog as Log, AccessLogFormat, Format, Mesh, PathNormalization};
+fn access_logs_of_the_configuration_stand_before_that_of_the_command_line() {
+    use config_model::model::{AccessLog, AccessLogFormat, Format};
     let options = GatewayOptions { access_log: Target::Stderr, ..GatewayOptions::new("/") };
-    let log = |file: &str| Log {
-        file: (!file.is_empty()).then(|| file.to_owned()),
+    let log = |path: &str| AccessLog {
+        path: path.to_owned(),
         format: AccessLogFormat::Text(Format::istio_default()),
+        omits_absent: false,
     };
-    for (access_log, want) in [
-        (None, Target::Stderr),
-        (Some(log("")), Target::Off),
-        (Some(log("/dev/stdout")), Target::Stdout),
-        (Some(log("/var/log/a")), Target::File("/var/log/a".into())),
+    let mut model = Model::clone(&snapshot_of(&[("gateway.yaml", GATEWAY)]).0.model);
+    for (access_logs, want) in [
+        (None, vec![Target::Stderr]),
+        (Some(vec![]), vec![]),
+        (Some(vec![log("/dev/stdout"), log("/var/log/a")]), vec![Target::Stdout, Target::File("/var/log/a".into())]),
     ] {
-        let mesh = Mesh {
-            access_log,
-            path_normalization: PathNormalization::Strict,
-            root_namespace: String::new(),
-            trust_domain: String::new(),
-            topology: config_model::model::Topology::default(),
-        };
-        let locality = config_model::model::Locality::default();
-        let model = Model {
-            listeners: vec![],
-            route_configurations: vec![],
-            tcp_proxies: vec![],
-            clusters: vec![],
-            mesh,
-            locality,
-        };
-        assert_eq!(log_target(&options, &model), want);
+        model.access_logs = access_logs;
+        let wanted: Vec<Target> = wanted_logs(&options, &model).into_iter().map(|log| log.target).collect();
+        assert_eq!(wanted, want);
     }
 }
 

@@ -153,7 +153,7 @@ impl Drop for Exchange {
 
 impl Record {
     fn begin(connection: &Rc<Connection>, pinned: &Rc<Pinned>, head: &Head) -> Self {
-        let is_logged = pinned.has_header_commands || connection.local.logger.borrow().is_enabled();
+        let is_logged = pinned.has_header_commands || pinned.is_logged();
         let words = || {
             Box::new(Words {
                 start: SystemTime::now(),
@@ -352,7 +352,7 @@ impl Record {
         self.open_ended =
             self.grpc || !head.names().has(Name::ContentLength) && content_type(head).is_some_and(brings_events);
         if let Some(words) = &mut self.words {
-            words.response_headers = self.pinned.snapshot.line_format.capture_response(head);
+            words.response_headers = self.pinned.snapshot.access_logs.capture_response(head);
         }
     }
 
@@ -392,10 +392,10 @@ impl Record {
         }
         self.count();
         let Some(words) = &self.words else { return };
-        if self.local().logger.borrow().is_enabled() {
+        if self.pinned.is_logged() {
             let texts = Texts::of(request, target);
             let view = self.view(words, &texts, request, &words.response_headers);
-            self.local().logger.borrow_mut().log(&self.pinned.snapshot.line_format, &view);
+            self.pinned.log(&view);
         }
     }
 

@@ -149,7 +149,8 @@ impl Session {
     fn log(&self) {
         let local = &self.connection.local;
         let (peer, here) = self.connection.addresses();
-        if !local.logger.borrow().is_enabled() {
+        let pinned = local.pin();
+        if !pinned.is_logged() {
             return;
         }
         let cluster = self.cluster.as_deref();
@@ -187,8 +188,7 @@ impl Session {
             route_name: None,
             virtual_host_name: None,
         };
-        let pinned = local.pin();
-        local.logger.borrow_mut().log(&pinned.snapshot.line_format, &record);
+        pinned.log(&record);
     }
 }
 

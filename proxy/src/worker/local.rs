@@ -21,7 +21,7 @@ use super::{Connections, Deadlines, Memory, Originals, Shared};
 use crate::net::TlsScratch;
 use crate::pressure::Pressure;
 use crate::snapshot::{ClusterRuntime, ListenerRuntime, Snapshot};
-use crate::telemetry::{AccessLogger, Shard};
+use crate::telemetry::{AccessRecord, ChosenLoggers, Loggers, Shard};
 use crate::upstream::Pool;
 
 /// A worker's own state. Lives on one thread; tasks hold it by `Rc`.
@@ -33,7 +33,7 @@ pub(crate) struct Local {
     /// Metric cells.
     pub(crate) shard: RefCell<Shard>,
     /// Access-log lines on their way to the log thread.
-    pub(crate) logger: RefCell<AccessLogger>,
+    pub(crate) loggers: RefCell<Loggers>,
     /// Upstream connections.
     pub(crate) pool: Pool,
     /// Clusters whose endpoint is where a client wanted to go.
@@ -80,11 +80,12 @@ impl Local {
     pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
         let mut random = SmallRng::from_rng(&mut rand::rng());
         let mut cache = Cache::new(StoreAccess(Arc::clone(&shared)));
-        let pinned = Rc::new(Pinned::new(Arc::clone(cache.load()), None, &mut random));
+        let mut loggers = Loggers::default();
+        let pinned = Rc::new(Pinned::new(Arc::clone(cache.load()), None, &mut random, &mut loggers));
         Rc::new(Self {
             deadlines: Rc::default(),
             shard: RefCell::new(shared.metrics.shard()),
-            logger: RefCell::new(shared.access_log.logger()),
+            loggers: RefCell::new(loggers),
             pool: Pool::default(),
             originals: Originals::default(),
             memory: Memory::default(),
@@ -139,7 +140,8 @@ impl Local {
         if Arc::ptr_eq(current, &pinned.snapshot) {
             return Rc::clone(&pinned);
         }
-        let next = Rc::new(Pinned::new(Arc::clone(current), Some(&pinned), &mut self.random.borrow_mut()));
+        let (mut random, mut loggers) = (self.random.borrow_mut(), self.loggers.borrow_mut());
+        let next = Rc::new(Pinned::new(Arc::clone(current), Some(&pinned), &mut random, &mut loggers));
         drop(pinned);
         self.pinned.replace(Rc::clone(&next));
         next
@@ -177,11 +179,14 @@ pub(crate) struct Pinned {
     pub(crate) has_header_commands: bool,
     /// One choice of endpoints for each cluster in use.
     pickers: Rc<RefCell<HashMap<u32, Picker, RandomState>>>,
+    /// Where the lines of its access logs go.
+    loggers: ChosenLoggers,
 }
 
 impl Pinned {
     /// Sequences go on where they were if the table is the same: only endpoints have changed then.
-    fn new(snapshot: Arc<Snapshot>, previous: Option<&Self>, random: &mut SmallRng) -> Self {
+    fn new(snapshot: Arc<Snapshot>, previous: Option<&Self>, random: &mut SmallRng, loggers: &mut Loggers) -> Self {
+        let loggers = loggers.of(&snapshot.access_logs);
         let listeners =
             snapshot.listeners.iter().enumerate().map(|(place, listener)| (listener.address.clone(), place));
         let listeners = listeners.collect();
@@ -197,7 +202,7 @@ impl Pinned {
             Some(previous) => previous.has_header_commands,
             None => snapshot.table.routes().iter().any(RouteEntry::has_header_commands),
         };
-        Self { snapshot, listeners, rotations, has_header_commands, pickers }
+        Self { snapshot, listeners, rotations, has_header_commands, pickers, loggers }
     }
 
     /// The listener at `address`; none if it has just been removed.
@@ -208,6 +213,16 @@ impl Pinned {
     /// Where it is in the snapshot's list.
     pub(crate) fn listener_place(&self, address: &ListenerAddress) -> Option<usize> {
         self.listeners.get(address).copied()
+    }
+
+    /// Whether there is any access log.
+    pub(crate) fn is_logged(&self) -> bool {
+        self.loggers.is_any()
+    }
+
+    /// Adds a line to each access log.
+    pub(crate) fn log(&self, record: &AccessRecord<'_>) {
+        self.loggers.log(&self.snapshot.access_logs, record);
     }
 
     /// The next draw of a split's sequence.

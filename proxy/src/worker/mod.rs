@@ -22,7 +22,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::pressure::SharedPressure;
 use crate::snapshot::SnapshotStore;
-use crate::telemetry::{AccessLog, Metrics};
+use crate::telemetry::Metrics;
 
 pub(crate) use deadline::{Deadline, Deadlines, TICK};
 pub(crate) use local::{Local, Pinned};
@@ -68,8 +68,6 @@ pub struct Shared {
     pub snapshots: Arc<SnapshotStore>,
     /// Cells and their exposition.
     pub metrics: Arc<Metrics>,
-    /// Where access-log lines go, and how they look.
-    pub access_log: Arc<AccessLog>,
     /// Whether HTTP/3 is served, and told of where it is.
     #[cfg(feature = "http3")]
     pub http3: bool,

@@ -64,7 +64,7 @@ impl Worker {
                 else => self.drain(),
             }
         }
-        local.logger.borrow_mut().flush();
+        local.loggers.borrow_mut().flush();
         Ok(())
     }
 
@@ -118,7 +118,7 @@ async fn tick(local: Rc<Local>, flushes: Ticker) {
     let per_tick = TICK.as_millis() / FLUSH.as_millis();
     let mut count = 0;
     while flushes.tick().await.is_ok() {
-        local.logger.borrow_mut().flush();
+        local.loggers.borrow_mut().flush();
         local.date.set(SystemTime::now());
         local.follow_pressure();
         count += 1;

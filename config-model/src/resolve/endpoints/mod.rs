@@ -64,7 +64,7 @@ const NOWHERE: (&str, &str) = ("", "");
 impl EndpointIndex {
     /// An index over `resources`.
     pub fn new(resources: &ResourceSet) -> Self {
-        let trust_domain = super::mesh::mesh(resources).0.trust_domain;
+        let trust_domain = super::mesh::mesh(resources).trust_domain;
         let mut index = Self { resources: resources.clone(), trust_domain, ..Self::default() };
         for slice in resources.all::<EndpointSlice>() {
             if let Some(service) = slice.resource.metadata.labels.get(SERVICE_NAME) {
@@ -82,7 +82,7 @@ impl EndpointIndex {
 
     /// Goes on with `resources`. Lists that no change touches are kept.
     pub fn follow(&mut self, resources: &ResourceSet) {
-        let trust_domain = super::mesh::mesh(resources).0.trust_domain;
+        let trust_domain = super::mesh::mesh(resources).trust_domain;
         let read = || read_again(&self.resources, resources);
         let answers = if trust_domain != self.trust_domain || read().any(is_in_other_lists) {
             HashMap::new()

@@ -1,5 +1,6 @@
 //! Resolution by tables: YAML in, a summary of the model out.
 
+mod access_logs;
 mod actions;
 mod change;
 mod connections;

@@ -78,14 +78,21 @@ pub fn origin(line: u32) -> Origin {
 /// A model of these route configurations and nothing else.
 pub fn model(route_configurations: Vec<RouteConfiguration>) -> Model {
     let mesh = Mesh {
-        access_log: None,
         path_normalization: PathNormalization::Strict,
         root_namespace: "istio-system".into(),
         trust_domain: "cluster.local".into(),
         topology: config_model::model::Topology::default(),
     };
     let locality = Locality::default();
-    Model { listeners: Vec::new(), route_configurations, tcp_proxies: Vec::new(), clusters: Vec::new(), mesh, locality }
+    Model {
+        listeners: Vec::new(),
+        route_configurations,
+        tcp_proxies: Vec::new(),
+        clusters: Vec::new(),
+        mesh,
+        access_logs: None,
+        locality,
+    }
 }
 
 /// A virtual host, named after its first domain.

@@ -1,22 +1,22 @@
 //! Line formats: compiled once, then written for each request.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use ::http::HeaderName;
 use config_model::model::{AccessLogFormat, Format, Piece};
 
-use super::record::{AccessRecord, CapturedHeaders};
+use super::record::AccessRecord;
 use super::text::{escaped_json, escaped_text};
 use super::time::Timestamps;
 use super::value::{Head, Lookup, Operation, RawSink, Sink};
 
 /// A compiled access-log format.
 #[derive(Debug, Clone)]
-pub struct LineFormat {
+pub(super) struct LineFormat {
     layout: Layout,
-    response_headers: Arc<[HeaderName]>,
-    reads_trailers: bool,
+    /// Whether what is absent leaves nothing behind.
+    omits_absent: bool,
+    response_headers: Vec<HeaderName>,
 }
 
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ enum Literal {
 
 #[derive(Debug, Clone)]
 struct JsonField {
-    /// `{"start_time":` or `,"method":`
+    /// `,"start_time":`
     lead: Vec<u8>,
     /// A single command keeps its type; anything else is a string.
     template: Template,
@@ -66,39 +66,47 @@ pub(super) struct Scratch {
 
 impl LineFormat {
     /// Compiles `format`. A text without a line feed at its end gets one, as Istio does.
-    pub fn new(format: &AccessLogFormat) -> Self {
+    pub(super) fn new(format: &AccessLogFormat) -> Self {
         let layout = match format {
             AccessLogFormat::Text(format) => {
                 let line_feed = if format.as_str().ends_with('\n') { "" } else { "\n" };
                 Layout::Text(Template::new(format, line_feed, |out, text| out.extend_from_slice(text)))
             }
-            AccessLogFormat::Json(fields) => Layout::Json(fields.iter().enumerate().map(JsonField::new).collect()),
+            AccessLogFormat::Json(fields) => Layout::Json(fields.iter().map(JsonField::new).collect()),
         };
         let response = names(&layout, Head::Response);
-        let reads_trailers = lookups(&layout).any(|lookup| lookup.head == Head::Trailers);
-        Self { layout, response_headers: response.into(), reads_trailers }
+        Self { layout, omits_absent: false, response_headers: response }
+    }
+
+    /// The same, but what is absent leaves nothing behind, not even `-`, `null` or its field.
+    /// Source: Envoy, `omit_empty_values`.
+    pub(super) fn omitting_absent(self) -> Self {
+        Self { omits_absent: true, ..self }
     }
 
     /// Fields of the answer that a line needs.
-    pub fn capture_response(&self, head: &http1::Head) -> CapturedHeaders {
-        CapturedHeaders::of(&self.response_headers, head)
-    }
-
-    /// Whether a line needs the answer's trailers.
-    pub fn reads_trailers(&self) -> bool {
-        self.reads_trailers
+    pub(super) fn response_headers(&self) -> &[HeaderName] {
+        &self.response_headers
     }
 
     /// Appends the line for `record`, with its line feed.
     pub(super) fn write(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
-        match &self.layout {
-            Layout::Text(template) => template.write::<TextEscape>(out, scratch, record),
-            Layout::Json(fields) => {
+        match (&self.layout, self.omits_absent) {
+            (Layout::Text(template), false) => template.write::<InText>(out, scratch, record),
+            (Layout::Text(template), true) => template.write::<Omitting<InText>>(out, scratch, record),
+            (Layout::Json(fields), omits_absent) => {
+                let start = out.len();
                 for field in fields {
-                    out.extend_from_slice(&field.lead);
-                    field.write(out, scratch, record);
+                    match omits_absent {
+                        false => field.write(out, scratch, record),
+                        true => field.write_present(out, scratch, record),
+                    }
                 }
-                out.extend_from_slice(if fields.is_empty() { b"{}\n" } else { b"}\n" });
+                match out.get_mut(start) {
+                    Some(comma) => *comma = b'{',
+                    None => out.push(b'{'),
+                }
+                out.extend_from_slice(b"}\n");
             }
         }
     }
@@ -173,7 +181,7 @@ impl Step {
         let mut sink = RawSink::new(&mut scratch.cut);
         self.operation.evaluate(record, &mut sink);
         if sink.is_absent {
-            out.push(b'-');
+            out.extend_from_slice(E::ABSENT);
         } else {
             E::escape(out, scratch.cut.get(..length).unwrap_or(&scratch.cut));
         }
@@ -181,44 +189,81 @@ impl Step {
 }
 
 impl JsonField {
-    fn new((place, (name, format)): (usize, &(String, Format))) -> Self {
-        let mut lead = vec![if place == 0 { b'{' } else { b',' }, b'"'];
+    fn new((name, format): &(String, Format)) -> Self {
+        let mut lead = vec![b',', b'"'];
         escaped_json(&mut lead, name.as_bytes());
         lead.extend_from_slice(b"\":");
         Self { lead, template: Template::new(format, "", escaped_json) }
     }
 
-    fn write(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
+    /// The command that is all of the value, so that its type stays.
+    fn single(&self) -> Option<&Operation> {
         match (&self.template.steps[..], &self.template.end) {
-            ([Step { lead: Literal::Short(_, 0), operation, cut: None }], Literal::Short(_, 0)) => {
-                operation.evaluate(record, &mut JsonSink { out, times: &mut scratch.times });
-            }
-            _ => {
-                out.push(b'"');
-                self.template.write::<JsonEscape>(out, scratch, record);
-                out.push(b'"');
-            }
+            ([Step { lead: Literal::Short(_, 0), operation, cut: None }], Literal::Short(_, 0)) => Some(operation),
+            _ => None,
         }
+    }
+
+    fn write(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
+        out.extend_from_slice(&self.lead);
+        match self.single() {
+            Some(operation) => {
+                operation.evaluate(record, &mut JsonSink { out, times: &mut scratch.times, is_absent: false });
+            }
+            None => self.write_text::<InJson>(out, scratch, record),
+        }
+    }
+
+    /// The same, but nothing at all of a value that is absent.
+    fn write_present(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
+        let start = out.len();
+        out.extend_from_slice(&self.lead);
+        let Some(operation) = self.single() else { return self.write_text::<Omitting<InJson>>(out, scratch, record) };
+        let mut sink = JsonSink { out, times: &mut scratch.times, is_absent: false };
+        operation.evaluate(record, &mut sink);
+        if sink.is_absent {
+            out.truncate(start);
+        }
+    }
+
+    fn write_text<E: Escape>(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
+        out.push(b'"');
+        self.template.write::<E>(out, scratch, record);
+        out.push(b'"');
     }
 }
 
 /// How bytes are written within a line.
 trait Escape {
+    /// What stands for an absent value.
+    const ABSENT: &'static [u8] = b"-";
+
     fn escape(out: &mut Vec<u8>, bytes: &[u8]);
 }
 
-struct TextEscape;
-struct JsonEscape;
+struct InText;
+struct InJson;
 
-impl Escape for TextEscape {
+impl Escape for InText {
     fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
         escaped_text(out, bytes);
     }
 }
 
-impl Escape for JsonEscape {
+impl Escape for InJson {
     fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
         escaped_json(out, bytes);
+    }
+}
+
+/// As `E`, but nothing stands for an absent value.
+struct Omitting<E>(PhantomData<E>);
+
+impl<E: Escape> Escape for Omitting<E> {
+    const ABSENT: &'static [u8] = b"";
+
+    fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
+        E::escape(out, bytes);
     }
 }
 
@@ -235,7 +280,7 @@ impl<E: Escape> Sink for LineSink<'_, E> {
     }
 
     fn absent(&mut self) {
-        self.out.push(b'-');
+        self.out.extend_from_slice(E::ABSENT);
     }
 
     fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -247,6 +292,8 @@ impl<E: Escape> Sink for LineSink<'_, E> {
 struct JsonSink<'a> {
     out: &'a mut Vec<u8>,
     times: &'a mut Timestamps,
+    /// Whether there was no value.
+    is_absent: bool,
 }
 
 impl Sink for JsonSink<'_> {
@@ -255,6 +302,7 @@ impl Sink for JsonSink<'_> {
     }
 
     fn absent(&mut self) {
+        self.is_absent = true;
         self.out.extend_from_slice(b"null");
     }
 
@@ -296,6 +344,7 @@ mod tests {
     use regex::Regex;
     use serde_json::{Value as Json, json};
 
+    use super::super::record::CapturedHeaders;
     use super::super::tests::{answered, headers, record};
     use super::*;
     use crate::telemetry::{Address, Flags};
@@ -465,15 +514,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_absent_leaves_nothing_behind_if_that_is_asked_for() {
+        // As Envoy 1.40 writes them, but for the order.
+        let fields = [
+            ("a", "%REQ(missing)%"),
+            ("b", "%RESPONSE_CODE%"),
+            ("c", "x%REQ(missing)%y"),
+            ("d", "%REQ(missing)%%REQ(gone)%"),
+            ("f", "%RESPONSE_FLAGS%"),
+            ("m", "%UPSTREAM_HOST%"),
+            ("n", ""),
+        ];
+        let record = AccessRecord { status: 200, ..record() };
+        let json = line(&json_format(&fields).omitting_absent(), &record);
+        assert_eq!(json, "{\"b\":200,\"c\":\"xy\",\"d\":\"\",\"f\":\"-\",\"n\":\"\"}\n");
+        assert_eq!(line(&json_format(&fields[..1]).omitting_absent(), &record), "{}\n");
+        let text = text_format("[%REQ(missing)%] [%RESPONSE_FLAGS%] [%UPSTREAM_HOST%] [%REQ(missing):3%]");
+        assert_eq!(line(&text.omitting_absent(), &record), "[] [-] [] []\n");
+    }
+
+    #[test]
     fn the_fields_that_a_line_needs_can_be_kept_from_a_head_that_leaves() {
         let (request, response) =
             (request_fields(), headers(&[("x-envoy-upstream-service-time", "6"), ("date", "now")]));
         let format = LineFormat::new(&AccessLogFormat::Text(Format::istio_default()));
         let whole = answered(&request, &response);
-        let kept = AccessRecord { response_headers: &format.capture_response(&response), ..whole };
+        let kept = AccessRecord {
+            response_headers: &CapturedHeaders::of(&format.response_headers().into(), &response),
+            ..whole
+        };
         assert_eq!(line(&format, &kept), line(&format, &whole));
-        assert!(!format.reads_trailers());
-        assert!(text_format("%TRAILER(grpc-status)%").reads_trailers());
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Headers for NoHeaders {
 }
 
 /// Values of the few fields that a line needs, kept from a head that is gone before the line is written.
-/// Made by [`LineFormat::capture_response`](super::LineFormat::capture_response).
+/// Made by [`RequestLogs::capture_response`](super::RequestLogs::capture_response).
 #[derive(Debug, Clone, Default)]
 pub struct CapturedHeaders {
     names: Option<Arc<[HeaderName]>>,

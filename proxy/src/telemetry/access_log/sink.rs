@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use super::format::{LineFormat, Scratch};
 use super::record::AccessRecord;
-use crate::telemetry::Metrics;
 use crate::telemetry::shard::lock;
 
 /// Bytes that wait for the log thread at most, in sum.
@@ -73,8 +72,6 @@ struct Batch {
 
 /// What the workers, the control thread and the log thread share.
 struct Shared {
-    /// Whether there is a file.
-    enabled: AtomicBool,
     queued_bytes: AtomicUsize,
     dropped: Arc<AtomicU64>,
     /// Buffers that have been written, empty.
@@ -101,24 +98,23 @@ impl Shared {
     }
 }
 
-/// The access log of the process.
-pub struct AccessLog {
+/// A file of access logs, and the thread that writes to it.
+pub(super) struct AccessLog {
     queue: SyncSender<Batch>,
     shared: Arc<Shared>,
-    target: Mutex<Target>,
+    target: Target,
     closed: Mutex<Receiver<()>>,
 }
 
 impl AccessLog {
-    /// Opens `target` and starts the log thread. Lines that are dropped are counted in `metrics`.
-    pub fn start(target: Target, metrics: &Metrics) -> io::Result<Self> {
+    /// Opens `target` and starts the log thread. Lines that are dropped are counted in `dropped`.
+    pub(super) fn start(target: Target, dropped: Arc<AtomicU64>) -> io::Result<Self> {
         let file = target.open()?;
-        Self::start_with(file, target, metrics.lines_dropped())
+        Self::start_with(file, target, dropped)
     }
 
     fn start_with(file: Option<File>, target: Target, dropped: Arc<AtomicU64>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            enabled: AtomicBool::new(file.is_some()),
             queued_bytes: AtomicUsize::new(0),
             dropped,
             spare: Mutex::default(),
@@ -132,14 +128,19 @@ impl AccessLog {
             writer.run(&batches);
             // First, so that whoever hands over a line from now on is told that it is too late.
             drop(batches);
-            // Nobody waits for it, if not `close`.
+            // Nobody waits for it, if not `closed`.
             let _ = close.try_send(());
         })?;
-        Ok(Self { queue, shared, target: Mutex::new(target), closed: Mutex::new(closed) })
+        Ok(Self { queue, shared, target, closed: Mutex::new(closed) })
     }
 
-    /// A buffer for a worker that starts.
-    pub fn logger(&self) -> AccessLogger {
+    /// Where lines go.
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// A buffer for a worker.
+    pub(super) fn logger(&self) -> AccessLogger {
         AccessLogger {
             buffer: Vec::new(),
             lines: 0,
@@ -149,26 +150,12 @@ impl AccessLog {
         }
     }
 
-    /// Writes to `target` from now on, if it can be opened.
-    pub fn set_target(&self, target: Target) -> io::Result<()> {
-        let mut current = lock(&self.target);
-        if *current != target {
-            self.replace(target.open()?);
-            *current = target;
-        }
-        Ok(())
-    }
-
     /// Opens the file again, as after it has been renamed; also the cure for a reader that had gone.
-    pub fn reopen(&self) -> io::Result<()> {
-        self.replace(lock(&self.target).open()?);
-        Ok(())
-    }
-
-    fn replace(&self, file: Option<File>) {
-        self.shared.enabled.store(file.is_some(), Ordering::Relaxed);
+    pub(super) fn reopen(&self) -> io::Result<()> {
+        let file = self.target.open()?;
         *lock(&self.shared.next) = Some(file);
         self.wake();
+        Ok(())
     }
 
     fn wake(&self) {
@@ -176,17 +163,20 @@ impl AccessLog {
         drop(self.queue.try_send(Batch { bytes: Vec::new(), lines: 0 }));
     }
 
-    /// Waits until all that was handed over is written, at most for `bound`; false if that was not enough. Lines that come
-    /// later are dropped.
-    pub fn close(&self, bound: Duration) -> bool {
+    /// Has all that was handed over written. Lines that come later are dropped.
+    pub(super) fn begin_to_close(&self) {
         self.shared.closing.store(true, Ordering::SeqCst);
         self.wake();
+    }
+
+    /// Waits until that is done, at most for `bound`; false if that was not enough.
+    pub(super) fn closed(&self, bound: Duration) -> bool {
         lock(&self.closed).recv_timeout(bound).is_ok()
     }
 }
 
-/// One worker's side of the access log.
-pub struct AccessLogger {
+/// One worker's side of a file.
+pub(super) struct AccessLogger {
     buffer: Vec<u8>,
     lines: u64,
     scratch: Scratch,
@@ -195,16 +185,13 @@ pub struct AccessLogger {
 }
 
 impl AccessLogger {
-    /// Whether lines go anywhere. A caller may spare itself what only a line needs.
-    pub fn is_enabled(&self) -> bool {
-        self.shared.enabled.load(Ordering::Relaxed)
+    /// Whether its lines go to `log`.
+    pub(super) fn writes_to(&self, log: &AccessLog) -> bool {
+        Arc::ptr_eq(&self.shared, &log.shared)
     }
 
     /// Adds the line for `record`. Never waits.
-    pub fn log(&mut self, format: &LineFormat, record: &AccessRecord<'_>) {
-        if !self.is_enabled() {
-            return;
-        }
+    pub(super) fn log(&mut self, format: &LineFormat, record: &AccessRecord<'_>) {
         format.write(&mut self.buffer, &mut self.scratch, record);
         self.lines += 1;
         if self.buffer.len() >= BUFFER_BYTES {
@@ -212,13 +199,8 @@ impl AccessLogger {
         }
     }
 
-    /// Whether there are lines that [`Self::flush`] would hand over.
-    pub fn is_pending(&self) -> bool {
-        self.lines > 0
-    }
-
     /// Hands the lines over to the log thread; drops them if too much waits there already. Never waits.
-    pub fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         if self.lines == 0 {
             return;
         }
@@ -314,6 +296,11 @@ mod tests {
         (AccessLog::start_with(Some(file), Target::Off, Arc::default()).unwrap(), reader)
     }
 
+    fn close(log: &AccessLog, bound: Duration) -> bool {
+        log.begin_to_close();
+        log.closed(bound)
+    }
+
     fn dropped(log: &AccessLog) -> u64 {
         log.shared.dropped.load(Ordering::Relaxed)
     }
@@ -343,14 +330,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.log");
         fs::write(&path, "kept\n").unwrap();
-        let log =
-            AccessLog::start_with(Target::File(path.clone()).open().unwrap(), Target::Off, Arc::default()).unwrap();
+        let log = AccessLog::start(Target::File(path.clone()), Arc::default()).unwrap();
         let mut logger = log.logger();
         let lengths: Vec<usize> = (2..1200).chain([70_000, 5]).collect();
         lengths.iter().for_each(|length| logger.log(&line(*length), &record()));
-        assert!(logger.is_pending());
         drop(logger);
-        assert!(log.close(BOUND));
+        assert!(close(&log, BOUND));
         let expected: String = lengths.iter().map(|length| "x".repeat(length - 1) + "\n").collect();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("kept\n{expected}"));
         assert_eq!(dropped(&log), 0);
@@ -368,7 +353,7 @@ mod tests {
         assert!(dropped_at_first >= lines - (QUEUED_BYTES_MAX + (64 << 10) + 2 * BUFFER_BYTES) as u64 / 1000);
         assert!(dropped_at_first < lines - 1000, "{dropped_at_first}");
         let read = thread::spawn(|| read_lines(reader));
-        assert!(log.close(BOUND));
+        assert!(close(&log, BOUND));
         let counted = dropped(&log);
         drop(log);
         assert_eq!(read.join().unwrap() + counted, lines);
@@ -390,7 +375,7 @@ mod tests {
                 scope.spawn(move || (0..2000).for_each(|_| logger.log(&line, &record())));
             }
         });
-        assert!(log.close(BOUND));
+        assert!(close(&log, BOUND));
         let counted = dropped(&log);
         drop(log);
         let text = read.join().unwrap().unwrap();
@@ -403,7 +388,7 @@ mod tests {
     fn what_comes_after_the_end_is_counted_as_dropped() {
         let (log, _reader) = piped();
         let mut logger = log.logger();
-        assert!(log.close(BOUND));
+        assert!(close(&log, BOUND));
         logger.log(&line(10), &record());
         logger.flush();
         assert_eq!(dropped(&log), 1);
@@ -416,7 +401,7 @@ mod tests {
         (0..1000).for_each(|_| logger.log(&line(1000), &record()));
         drop(logger);
         let start = Instant::now();
-        assert!(!log.close(Duration::from_millis(20)));
+        assert!(!close(&log, Duration::from_millis(20)));
         assert!(start.elapsed() < BOUND);
     }
 
@@ -424,7 +409,9 @@ mod tests {
     fn without_a_reader_lines_are_counted_and_dropped_until_there_is_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.log");
-        let (log, reader) = piped();
+        let (reader, writer) = io::pipe().unwrap();
+        let file = File::from(OwnedFd::from(writer));
+        let log = AccessLog::start_with(Some(file), Target::File(path.clone()), Arc::default()).unwrap();
         drop(reader);
         let mut logger = log.logger();
         for lines in 1..=3 {
@@ -434,10 +421,10 @@ mod tests {
                 thread::yield_now();
             }
         }
-        log.set_target(Target::File(path.clone())).unwrap();
+        log.reopen().unwrap();
         logger.log(&line(10), &record());
         drop(logger);
-        assert!(log.close(BOUND));
+        assert!(close(&log, BOUND));
         assert_eq!(dropped(&log), 3);
         assert_eq!(fs::read_to_string(path).unwrap(), "xxxxxxxxx\n");
     }
@@ -446,8 +433,7 @@ mod tests {
     fn a_file_that_was_renamed_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
         let (path, old) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
-        let metrics = Metrics::new(crate::telemetry::DestinationLabels::unknown().workload.as_ref().clone(), "1");
-        let log = AccessLog::start(Target::File(path.clone()), &metrics).unwrap();
+        let log = AccessLog::start(Target::File(path.clone()), Arc::default()).unwrap();
         let mut logger = log.logger();
         logger.log(&line(3), &record());
         logger.flush();
@@ -458,19 +444,8 @@ mod tests {
         log.reopen().unwrap();
         logger.log(&line(4), &record());
         logger.flush();
-        assert!(log.close(BOUND));
+        assert!(close(&log, BOUND));
         assert_eq!(fs::read_to_string(old).unwrap(), "xx\n");
         assert_eq!(fs::read_to_string(path).unwrap(), "xxx\n");
-    }
-
-    #[test]
-    fn a_log_that_is_off_costs_and_keeps_nothing() {
-        let log = AccessLog::start_with(None, Target::Off, Arc::default()).unwrap();
-        let mut logger = log.logger();
-        logger.log(&line(10), &record());
-        assert!(!logger.is_enabled() && !logger.is_pending());
-        assert_eq!(dropped(&log), 0);
-        assert!(log.set_target(Target::File("/nonexistent/folder/log".into())).is_err());
-        assert!(log.close(BOUND));
     }
 }
