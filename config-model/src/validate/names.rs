@@ -152,11 +152,18 @@ pub(super) fn unix_path(path: &str) -> Check {
     Err(format!("must be the absolute path of a socket, found {path:?}"))
 }
 
-/// A header that is matched: `[-_A-Za-z0-9]+`, or a claim of a token.
+/// Parts of a request and its answer that are matched by names like those of headers.
+const PSEUDO_HEADERS: [&str; 5] = [":method", ":scheme", ":authority", ":path", ":status"];
+
+/// A header that is matched: `[-_A-Za-z0-9]+`, a part of the request line, or a claim of a token.
 pub(super) fn matched_header(name: &str) -> Check {
     let valid =
         !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    if valid || is_claim(name) { Ok(()) } else { Err(format!("must be the name of a header, found {name:?}")) }
+    if valid || PSEUDO_HEADERS.contains(&name) || is_claim(name) {
+        Ok(())
+    } else {
+        Err(format!("must be the name of a header, found {name:?}"))
+    }
 }
 
 /// `@request.auth.claims.x` or `@request.auth.claims[x][y]`.
@@ -300,6 +307,8 @@ mod tests {
             (subnet, "2001:db8::/32", "10.0.0/8"),
             (unix_path, "/run/x.sock", "run/x.sock"),
             (matched_header, "x-user", "x user"),
+            (matched_header, ":path", ":Path"),
+            (matched_header, ":authority", ":host"),
             (matched_header, "@request.auth.claims.sub", "@request.auth"),
             (gateway_name, "team/web", "team/we_b"),
             (gateway_name, "web", "a b"),
