@@ -19,10 +19,11 @@ pub fn status_of_http(status: u16) -> u8 {
     }
 }
 
-/// Whether a request with this `content-type` speaks gRPC, so that errors must be told in its words.
+/// Whether a request with this `content-type` speaks gRPC, so that errors must be told in its words. Parameters are not part of
+/// gRPC's types. Source: Envoy, `Grpc::Common::hasGrpcContentType`.
 pub fn is_grpc(content_type: &[u8]) -> bool {
     let rest = content_type.strip_prefix(b"application/grpc");
-    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
 }
 
 /// The time that a client gives its call, as `grpc-timeout` says it; nothing if it says nothing, or none that can be read.
@@ -112,7 +113,7 @@ mod tests {
         let table = [
             ("application/grpc", true),
             ("application/grpc+proto", true),
-            ("application/grpc;charset=x", true),
+            ("application/grpc;charset=x", false),
             ("application/grpc-web", false),
             ("application/json", false),
         ];
