@@ -34,6 +34,8 @@ pub enum Command {
     RequestWithoutQuery(Arc<str>, Option<Arc<str>>),
     /// `RESP(name?alternative)`
     Response(Arc<str>, Option<Arc<str>>),
+    /// `QUERY_PARAM(name)`
+    QueryParameter(Arc<str>),
     /// `TRAILER(name?alternative)`
     Trailer(Arc<str>, Option<Arc<str>>),
     /// `PROTOCOL`: `HTTP/1.1`, `HTTP/2`
@@ -62,8 +64,10 @@ pub enum Command {
     ResponseTxDuration,
     /// `UPSTREAM_HOST`
     UpstreamHost,
-    /// `UPSTREAM_CLUSTER` and `UPSTREAM_CLUSTER_RAW`
+    /// `UPSTREAM_CLUSTER`: the name in Envoy's metrics, which Istio ends with a semicolon.
     UpstreamCluster,
+    /// `UPSTREAM_CLUSTER_RAW`
+    UpstreamClusterRaw,
     /// `UPSTREAM_LOCAL_ADDRESS`
     UpstreamLocalAddress,
     /// `UPSTREAM_REQUEST_ATTEMPT_COUNT`
@@ -219,6 +223,9 @@ mod tests {
             ("%REQ(x%", 0, "a percent sign begins a command that does not end"),
             ("%REQ%", 0, "%REQ% needs the name of a header: %REQ(x-name)%"),
             ("ok %BOGUS%", 3, "%BOGUS% is not a command that is known here"),
+            ("%PATH(FOO)%", 0, "%PATH(…)%: \"FOO\" is neither WQ nor NQ"),
+            ("%PATH(NQ:FOO)%", 0, "%PATH(…)%: \"FOO\" is none of ORIG, PATH and ORIG_OR_PATH"),
+            ("%QUERY_PARAM%", 0, "%QUERY_PARAM% needs the name of a parameter: %QUERY_PARAM(page)%"),
             ("%DURATION(x)%", 0, "%DURATION% takes nothing in parentheses"),
             ("%DURATION:x%", 0, "%DURATION…: \"\" is not a length"),
             ("%REQ(x):%", 0, "%REQ…: \"\" is not a length"),

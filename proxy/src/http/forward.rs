@@ -73,6 +73,9 @@ pub(super) async fn forward<C: Client>(
         sources => policy::hash(exchange, sources),
     };
     let times = Times::take(exchange.request.head_mut());
+    if let ClusterTarget::Known(index) = destination.target {
+        exchange.record.cluster(index);
+    }
     let target = rewrite_head(exchange, route, destination);
     let ClusterTarget::Known(index) = destination.target else {
         return Outcome::Answer(Answer::new(503, Flags::NO_CLUSTER_FOUND, "cluster_not_found"));
@@ -80,7 +83,6 @@ pub(super) async fn forward<C: Client>(
     let Some(cluster) = pinned.snapshot.cluster(index) else { return Outcome::Answer(no_healthy_upstream()) };
     // Only a route that forwards has destinations.
     let Action::Forward(action) = &route.route.action else { return Outcome::Answer(no_healthy_upstream()) };
-    exchange.record.cluster(index);
     let original = exchange.record.original(cluster);
     let cluster = original.as_ref().unwrap_or(cluster);
     let steered = steer::retries(exchange.request.head_mut(), times, &action.retry);

@@ -101,7 +101,8 @@ pub(super) struct Record {
 struct Words {
     start: SystemTime,
     virtual_host: Option<Box<str>>,
-    is_path_rewritten: bool,
+    /// The target that back ends see, if it is another one.
+    rewritten: Option<Box<[u8]>>,
     is_host_rewritten: bool,
     response_headers: CapturedHeaders,
     transport_failure: Option<String>,
@@ -158,7 +159,7 @@ impl Record {
             Box::new(Words {
                 start: SystemTime::now(),
                 virtual_host: None,
-                is_path_rewritten: false,
+                rewritten: None,
                 is_host_rewritten: false,
                 response_headers: CapturedHeaders::default(),
                 transport_failure: None,
@@ -289,10 +290,10 @@ impl Record {
         self.original.clone()
     }
 
-    /// The rule rewrites the path.
-    pub(super) fn path_rewritten(&mut self) {
+    /// The rule makes `target` of the path and query.
+    pub(super) fn path_rewritten(&mut self, target: &[u8]) {
         if let Some(words) = &mut self.words {
-            words.is_path_rewritten = true;
+            words.rewritten = Some(target.into());
         }
     }
 
@@ -425,8 +426,8 @@ impl Record {
         AccessRecord {
             start: words.start,
             method: texts.method,
-            path: &texts.path,
-            original_path: words.is_path_rewritten.then_some(&*texts.path),
+            path: words.rewritten.as_deref().unwrap_or(&texts.path),
+            original_path: words.rewritten.is_some().then_some(&*texts.path),
             authority: rewritten_host.unwrap_or(texts.authority),
             scheme: self.scheme().as_str(),
             request_headers: request,
@@ -439,7 +440,7 @@ impl Record {
             upstream_transport_failure_reason: words.transport_failure.as_deref(),
             bytes_received: self.request_bytes,
             bytes_sent: self.response_bytes,
-            duration: (self.status != 0).then(|| self.elapsed()),
+            duration: Some(self.elapsed()),
             request_duration: None,
             response_duration: self.answered,
             response_tx_duration: self.answered.map(|answered| self.elapsed().saturating_sub(answered)),
@@ -513,7 +514,12 @@ impl Values for Commands<'_> {
         let request = self.request.unwrap_or(head);
         let response: &dyn Headers = if self.request.is_some() { head } else { NO_HEADERS };
         let texts = Texts::of(request, self.target);
-        self.record.view(words, &texts, request, response).write_command(command, out);
+        let mut view = self.record.view(words, &texts, request, response);
+        if self.request.is_none() {
+            // It is written once, for the first try and all that follow.
+            view.attempt_count = 1;
+        }
+        view.write_command(command, out);
     }
 }
 

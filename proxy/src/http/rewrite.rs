@@ -38,7 +38,7 @@ pub(super) fn rewrite_head(
     let new = rewritten_target(exchange, route)?;
     let original = exchange.target.text(exchange.request.head()).into_owned();
     exchange.request.head_mut().append(b"x-envoy-original-path", &original);
-    exchange.record.path_rewritten();
+    exchange.record.path_rewritten(&new);
     Some(new)
 }
 

@@ -55,6 +55,13 @@ fn named(name: &str, argument: Option<&str>) -> Result<Command, String> {
         "REQ_WITHOUT_QUERY" => return headers(Command::RequestWithoutQuery),
         "RESP" => return headers(Command::Response),
         "TRAILER" => return headers(Command::Trailer),
+        "PATH" => return path(argument.unwrap_or_default()),
+        "QUERY_PARAM" => {
+            let name = argument.filter(|argument| !argument.is_empty());
+            let name =
+                name.ok_or_else(|| "%QUERY_PARAM% needs the name of a parameter: %QUERY_PARAM(page)%".to_owned())?;
+            return Ok(Command::QueryParameter(name.into()));
+        }
         "START_TIME" => return Ok(Command::StartTime(argument.filter(|text| !text.is_empty()).map(Arc::from))),
         _ => {}
     }
@@ -69,6 +76,23 @@ fn named(name: &str, argument: Option<&str>) -> Result<Command, String> {
     match argument {
         None => Ok(command),
         Some(_) => Err(format!("%{name}% takes nothing in parentheses")),
+    }
+}
+
+/// `PATH(WQ:ORIG_OR_PATH)`, in other words: with the query or without (`NQ`), the path as it came, as it is now (`PATH`), or as it came if
+/// that is another one.
+fn path(argument: &str) -> Result<Command, String> {
+    let (query, source) = argument.split_once(':').unwrap_or((argument, ""));
+    let make = match query {
+        "" | "WQ" => Command::Request,
+        "NQ" => Command::RequestWithoutQuery,
+        other => return Err(format!("%PATH(…)%: {other:?} is neither WQ nor NQ")),
+    };
+    match source {
+        "" | "ORIG_OR_PATH" => Ok(make("x-envoy-original-path".into(), Some(":path".into()))),
+        "ORIG" => Ok(make("x-envoy-original-path".into(), None)),
+        "PATH" => Ok(make(":path".into(), None)),
+        other => Err(format!("%PATH(…)%: {other:?} is none of ORIG, PATH and ORIG_OR_PATH")),
     }
 }
 
@@ -88,7 +112,7 @@ const SIMPLE: [(&str, Command); 28] = [
     ("RESPONSE_TX_DURATION", Command::ResponseTxDuration),
     ("UPSTREAM_HOST", Command::UpstreamHost),
     ("UPSTREAM_CLUSTER", Command::UpstreamCluster),
-    ("UPSTREAM_CLUSTER_RAW", Command::UpstreamCluster),
+    ("UPSTREAM_CLUSTER_RAW", Command::UpstreamClusterRaw),
     ("UPSTREAM_LOCAL_ADDRESS", Command::UpstreamLocalAddress),
     ("UPSTREAM_REQUEST_ATTEMPT_COUNT", Command::UpstreamRequestAttemptCount),
     ("DOWNSTREAM_LOCAL_ADDRESS", Command::DownstreamLocalAddress),
@@ -105,7 +129,7 @@ const SIMPLE: [(&str, Command); 28] = [
 ];
 
 /// Commands of Envoy's that have no value here, in order.
-const UNAVAILABLE: [&str; 118] = [
+const UNAVAILABLE: [&str; 116] = [
     "ACCESS_LOG_TYPE",
     "CEL",
     "CLUSTER_METADATA",
@@ -167,9 +191,7 @@ const UNAVAILABLE: [&str; 118] = [
     "LISTENER_METADATA",
     "LOCAL_REPLY_BODY",
     "METADATA",
-    "PATH",
     "PER_REQUEST_STATE",
-    "QUERY_PARAM",
     "QUERY_PARAMS",
     "REQUEST_HEADERS_BYTES",
     "REQUEST_TX_DURATION",

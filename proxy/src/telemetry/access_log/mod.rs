@@ -7,6 +7,7 @@
 mod format;
 mod loggers;
 mod logs;
+mod query;
 mod record;
 mod sink;
 #[cfg(test)]

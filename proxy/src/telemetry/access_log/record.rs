@@ -110,7 +110,7 @@ pub struct AccessRecord<'a> {
     pub bytes_received: u64,
     /// Bytes of the answer's body.
     pub bytes_sent: u64,
-    /// From the start to the last byte of the answer; absent while the request is under way.
+    /// From the start to the last byte of the answer, or until now.
     pub duration: Option<Duration>,
     /// From the start to the last byte of the request.
     pub request_duration: Option<Duration>,

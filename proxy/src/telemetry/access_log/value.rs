@@ -8,6 +8,7 @@ use std::time::Duration;
 use ::http::{HeaderName, Version};
 use config_model::model::Command;
 
+use super::query;
 use super::record::{AccessRecord, Address};
 use super::text;
 use super::time::{TimeFormat, Timestamps};
@@ -51,6 +52,14 @@ pub(super) trait Sink {
             Self::escape(out, words.as_bytes());
             let written = out.get_mut(start..).unwrap_or_default();
             written.iter_mut().filter(|byte| **byte == b' ').for_each(|byte| *byte = b'_');
+        });
+    }
+
+    /// A text with a semicolon behind it.
+    fn delimited(&mut self, text: &[u8]) {
+        self.quoted(|out, _| {
+            Self::escape(out, text);
+            out.push(b';');
         });
     }
 
@@ -149,6 +158,7 @@ pub(super) struct Lookup {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Operation {
     Lookup(Lookup),
+    QueryParameter(Arc<str>),
     Time(TimeFormat),
     Hostname(Arc<str>),
     Other(Command),
@@ -219,6 +229,7 @@ impl Operation {
             Command::Response(name, _) if **name == *":status" => Self::Other(Command::ResponseCode),
             Command::Response(name, other) => lookup(Head::Response, name, other, false),
             Command::Trailer(name, other) => lookup(Head::Trailers, name, other, false),
+            Command::QueryParameter(name) => Self::QueryParameter(Arc::clone(name)),
             Command::StartTime(Some(format)) => Self::Time(TimeFormat::new(format)),
             Command::Hostname => Self::Hostname(hostname()),
             other => Self::Other(other.clone()),
@@ -229,6 +240,7 @@ impl Operation {
     pub(super) fn evaluate(&self, record: &AccessRecord<'_>, sink: &mut impl Sink) {
         match self {
             Self::Lookup(lookup) => sink.text(lookup.value(record)),
+            Self::QueryParameter(name) => sink.text(query::parameter(record.path, name).as_deref()),
             Self::Time(format) => sink.quoted(|out, _| format.write(out, record.start)),
             Self::Hostname(name) => sink.text(Some(name.as_bytes())),
             Self::Other(command) => evaluate(command, record, sink),
@@ -271,7 +283,11 @@ fn evaluate(command: &Command, record: &AccessRecord<'_>, sink: &mut impl Sink) 
 fn evaluate_peer(command: &Command, record: &AccessRecord<'_>, sink: &mut impl Sink) {
     match command {
         Command::UpstreamHost => sink.text(record.upstream_host.map(str::as_bytes)),
-        Command::UpstreamCluster => sink.text(record.upstream_cluster.map(str::as_bytes)),
+        Command::UpstreamClusterRaw => sink.text(record.upstream_cluster.map(str::as_bytes)),
+        Command::UpstreamCluster => match record.upstream_cluster {
+            Some(name) => sink.delimited(name.as_bytes()),
+            None => sink.absent(),
+        },
         Command::UpstreamLocalAddress => sink.address(record.upstream_local_address),
         Command::UpstreamRequestAttemptCount => sink.number(record.attempt_count.into()),
         Command::DownstreamLocalAddress => sink.address(record.downstream_local_address),
