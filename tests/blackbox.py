@@ -73,8 +73,8 @@ class Gateway:
                         "--admin", f"127.0.0.1:{self.admin}", *maps, *flags]
         self.start()
 
-    def start(self):
-        self.process = subprocess.Popen(self.command, stderr=self.log)
+    def start(self, **options):
+        self.process = subprocess.Popen(self.command, stderr=self.log, **options)
         try:
             wait(self.is_ready, "it is ready", 20)
         except AssertionError:
