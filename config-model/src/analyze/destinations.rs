@@ -95,7 +95,7 @@ fn check(
     let by_wildcard =
         || wildcards.iter().filter(|(pattern, _)| pattern.matches(&host)).map(|(_, entry)| Service::Entry(*entry));
     match exact.or_else(|| by_wildcard().find(visible)) {
-        Some(service) => port(item, named, service, findings),
+        Some(service) => port(item, named, (&host, service), findings),
         None => unknown_host(item, named, findings),
     }
     subset(item, named, (&host, subsets), findings);
@@ -130,9 +130,14 @@ fn near_host(resources: &ResourceSet, written: &str, namespace: &str) -> Option<
     suggest(&full, &candidates).map(did_you_mean)
 }
 
-fn port(item: Item<'_, VirtualService>, named: &Named<'_>, service: Service<'_>, findings: &mut Findings<'_>) {
+fn port(
+    item: Item<'_, VirtualService>,
+    named: &Named<'_>,
+    (full_host, service): (&str, Service<'_>),
+    findings: &mut Findings<'_>,
+) {
     let Destination { host, port, .. } = named.destination;
-    let ports = service.ports();
+    let ports = services::ports(findings.resources, full_host, service);
     let numbers: Vec<String> = ports.iter().map(|port| port.number.to_string()).collect();
     match port {
         Some(port) => {

@@ -38,7 +38,7 @@ pub(super) fn analyze(findings: &mut Findings<'_>) {
         let host = names::full_host(&rule.spec.host, rule.namespace());
         let Some(service) = services::of_host(resources, &host).next() else { continue };
         for part in parts(rule.spec, &none) {
-            ports(rule, &part, service, findings);
+            ports(rule, &part, (&host, service), findings);
             if part.policy.outlier_detection.is_some() {
                 let index = index.get_or_insert_with(|| EndpointIndex::new(resources));
                 ejection(rule, &part, (service, &host, index), findings);
@@ -73,8 +73,13 @@ fn parts<'a>(rule: &'a DestinationRule, none: &'a Labels) -> impl Iterator<Item 
 }
 
 /// Settings for a port that the service does not have.
-fn ports(rule: Item<'_, DestinationRule>, part: &Part<'_>, service: Service<'_>, findings: &mut Findings<'_>) {
-    let ports = service.ports();
+fn ports(
+    rule: Item<'_, DestinationRule>,
+    part: &Part<'_>,
+    (host, service): (&str, Service<'_>),
+    findings: &mut Findings<'_>,
+) {
+    let ports = services::ports(findings.resources, host, service);
     let numbers: Vec<String> = ports.iter().map(|port| port.number.to_string()).collect();
     for (index, settings) in part.policy.port_level_settings.iter().enumerate() {
         let Some(selector) = &settings.port else { continue };

@@ -96,6 +96,8 @@ pub struct OwnService {
     pub namespace: Arc<str>,
     /// Its first port.
     pub port: u16,
+    /// The name of that port.
+    pub port_name: Arc<str>,
 }
 
 /// What makes an endpoint near: labels first, then localities. Without either all are as near.

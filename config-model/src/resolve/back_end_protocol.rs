@@ -4,7 +4,7 @@
 use crate::model::BackEndProtocol;
 use crate::resource::{ConnectionPoolSettings, H2UpgradePolicy, MeshConfig, MeshH2UpgradePolicy};
 
-use super::services::Service;
+use super::services::{Port, Service};
 
 /// What a service's port says of the version of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +17,9 @@ enum Declared {
     Other,
 }
 
-/// What `port` of `service` is spoken to in, with these settings of its connections.
+/// What `port` is spoken to in, with these settings of its connections.
 pub(super) fn of(
-    service: Service<'_>,
-    port: u16,
+    port: Option<&Port<'_>>,
     pool: Option<&ConnectionPoolSettings>,
     mesh: Option<&MeshConfig>,
 ) -> BackEndProtocol {
@@ -28,7 +27,7 @@ pub(super) fn of(
     if http.is_some_and(|http| *http.use_client_protocol) {
         return BackEndProtocol::Clients;
     }
-    let declared = declared(service, port);
+    let declared = port.map_or(Declared::Other, declared);
     let of_rule = http.map_or(H2UpgradePolicy::Default, |http| http.h2_upgrade_policy.value);
     let of_mesh = mesh.is_some_and(|mesh| *mesh.h2_upgrade_policy == MeshH2UpgradePolicy::Upgrade);
     let is_http2 = match of_rule {
@@ -41,16 +40,16 @@ pub(super) fn of(
     if is_http2 { BackEndProtocol::Http2 } else { BackEndProtocol::Http1 }
 }
 
-fn declared(service: Service<'_>, port: u16) -> Declared {
-    let found = match service {
+fn declared(port: &Port<'_>) -> Declared {
+    let found = match port.service {
         Service::Entry(item) => {
-            let port = item.spec.ports.iter().find(|known| *known.number == port);
-            port.map(|port| of_name(&port.protocol))
+            let written = item.spec.ports.iter().find(|known| *known.number == port.number);
+            written.map(|written| of_name(&written.protocol))
         }
         Service::Kubernetes(item) => {
             let mut ports = item.spec.spec.iter().flat_map(|spec| &spec.ports);
-            let port = ports.find(|known| *known.port == port);
-            port.map(|port| of_kubernetes(&port.name, &port.app_protocol))
+            let written = ports.find(|known| *known.port == port.number);
+            written.map(|written| of_kubernetes(&written.name, &written.app_protocol))
         }
     };
     found.unwrap_or(Declared::Other)

@@ -46,6 +46,8 @@ pub(super) struct Clusters<'a> {
     proxy: &'a Proxy,
     rules: DestinationRules<'a>,
     known: HashMap<Key<'a>, Resolved>,
+    /// Namespaces of services that a Sidecar chooses from among several of one host.
+    imported: HashMap<Arc<str>, &'a str>,
     /// By host and namespace of the service.
     merged: HashMap<(Arc<str>, &'a str), Merged<'a>>,
     policies: Policies<'a>,
@@ -60,6 +62,7 @@ impl<'a> Clusters<'a> {
             proxy,
             rules: DestinationRules::new(resources, proxy, root_namespace),
             known: HashMap::new(),
+            imported: HashMap::new(),
             merged: HashMap::new(),
             policies: Policies::new(resources, proxy),
             indexes: HashMap::new(),
@@ -90,16 +93,27 @@ impl<'a> Clusters<'a> {
         resolved
     }
 
-    /// Whether a port that says nothing of its protocol is spoken to in the client's: a gateway speaks HTTP/1.1 to it.
-    fn follows_clients(&self, service: Service<'a>, port: u16) -> bool {
-        let is_unknown = |known: &Port<'_>| known.number == port && known.protocol == Protocol::Unknown;
-        self.proxy.role == Role::Sidecar && service.ports().iter().any(is_unknown)
+    /// Has `host` mean a service of that namespace, whatever others there are, unless it does of another one already.
+    pub(super) fn import(&mut self, host: &Arc<str>, namespace: &'a str) {
+        self.imported.entry(Arc::clone(host)).or_insert(namespace);
     }
 
-    /// The cluster of that name, which belongs to `service`.
-    pub(super) fn target(&mut self, service: Service<'a>, name: ClusterName) -> ClusterTarget {
-        let ports = service.ports();
-        self.cluster(service, &name, &ports).map_or(ClusterTarget::Missing(name), ClusterTarget::Known)
+    /// Whether a port that says nothing of its protocol is spoken to in the client's: a gateway speaks HTTP/1.1 to it.
+    fn follows_clients(&self, port: Option<&Port<'_>>) -> bool {
+        self.proxy.role == Role::Sidecar && port.is_some_and(|port| port.protocol == Protocol::Unknown)
+    }
+
+    /// The cluster of that name, of the service that its host means.
+    pub(super) fn target(&mut self, name: ClusterName) -> ClusterTarget {
+        if let Some(index) = self.indexes.get(&name) {
+            return ClusterTarget::Known(*index);
+        }
+        let service = self.find(&name.host);
+        let found = service.and_then(|service| {
+            let ports = services::ports(self.resources, &name.host, service);
+            self.cluster(service, &name, &ports)
+        });
+        found.map_or(ClusterTarget::Missing(name), ClusterTarget::Known)
     }
 
     /// Where unknown traffic goes that is passed on.
@@ -144,7 +158,7 @@ impl<'a> Clusters<'a> {
 
     fn look_up(&mut self, key: &Key<'a>) -> (ClusterTarget, bool) {
         let (host, service) = self.service(key.host, key.namespace);
-        let ports = service.map(Service::ports).unwrap_or_default();
+        let ports = service.map(|service| services::ports(self.resources, &host, service)).unwrap_or_default();
         let only = if let [only] = ports[..] { Some(only.number) } else { None };
         let by_listener = key.port.is_none() && only.is_none();
         let port = key.port.or(only).unwrap_or(key.listener_port);
@@ -156,13 +170,16 @@ impl<'a> Clusters<'a> {
     /// The service that `host` means in a resource of `namespace`, and the host by which it is known.
     pub(super) fn service(&self, host: &str, namespace: &str) -> (Arc<str>, Option<Service<'a>>) {
         let host = names::full_host(host, namespace);
-        let service = services::find(self.resources, &host, namespace, &self.proxy.namespace);
-        match service
-            .and_then(|service| services::concrete(self.resources, service, (namespace, &self.proxy.namespace)))
-        {
+        let service = self.find(&host);
+        match service.and_then(|service| services::concrete(self.resources, service, self.proxy)) {
             Some((alias_host, alias)) => (alias_host, Some(alias)),
             None => (host, service),
         }
+    }
+
+    fn find(&self, host: &str) -> Option<Service<'a>> {
+        let namespace = self.imported.get(host).copied();
+        services::find(self.resources, host, self.proxy, namespace)
     }
 
     fn cluster(&mut self, service: Service<'a>, name: &ClusterName, ports: &[Port<'a>]) -> Option<ClusterIndex> {
@@ -172,15 +189,17 @@ impl<'a> Clusters<'a> {
         let port = ports.iter().find(|port| port.number == name.port && !port.datagram);
         // A name elsewhere has whatever ports it has.
         let is_open = ports.is_empty() && service.external_name().is_some();
-        let port_name = port.map(|port| port.name).or(is_open.then_some(""))?;
-        let cluster = self.build(service, name, port_name)?;
+        if port.is_none() && !is_open {
+            return None;
+        }
+        let cluster = self.build(service, name, port)?;
         let index = ClusterIndex(u32::try_from(self.clusters.len()).ok()?);
         self.indexes.insert(name.clone(), index);
         self.clusters.push(cluster);
         Some(index)
     }
 
-    fn build(&mut self, service: Service<'a>, name: &ClusterName, port_name: &str) -> Option<Cluster> {
+    fn build(&mut self, service: Service<'a>, name: &ClusterName, port: Option<&Port<'a>>) -> Option<Cluster> {
         let merged = self.rules_for(&name.host, service.namespace());
         let (subset, labels) = if name.subset.is_empty() {
             (None, Labels::new())
@@ -196,16 +215,16 @@ impl<'a> Clusters<'a> {
         let names = (name, service.certificate_names());
         let tls = blocks.tls().and_then(|tls| upstream_tls::context(tls, &merged, names, &self.proxy.namespace));
         let tls = tls.map(Arc::new);
-        let mut origins = vec![service.origin()];
+        let mut origins = vec![port.map_or(service, |port| port.service).origin()];
         origins.extend(merged.origins(subset));
         Some(Cluster {
             name: name.clone(),
             service_name: service.metric_name(&name.host).into(),
             service_namespace: service.namespace().into(),
-            port_name: port_name.into(),
+            port_name: port.map_or("", |port| port.name).into(),
             subset_labels: labels,
             balancing: blocks.balancing(discovery),
-            protocol: self.policies.protocol(service, name.port, blocks, self.follows_clients(service, name.port)),
+            protocol: self.policies.protocol(port, blocks, self.follows_clients(port)),
             connect_timeout: self.policies.connect_timeout(blocks),
             policy: self.policies.policy(blocks),
             tls,

@@ -79,17 +79,19 @@ pub(super) fn automatic<'a>(
     let hosts: Vec<HostPattern> = gateway::server_hosts(server).map(|host| host.pattern).collect();
     let build = &mut *serving.build;
     let mut chains = Vec::new();
-    for (host, service) in services::visible(build.resources, &build.proxy.namespace) {
+    for host in services::hosts(build.resources) {
+        let Some(service) = services::find(build.resources, &host, build.proxy, None) else { continue };
         let pattern = HostPattern::from_lower(host.clone());
         if service.is_external() || !hosts.iter().any(|wanted| pattern.is_within(wanted)) {
             continue;
         }
-        for port in service.ports().iter().filter(|port| !port.datagram) {
+        let ports = services::ports(build.resources, &host, service);
+        for port in ports.iter().filter(|port| !port.datagram) {
             let subsets: Vec<_> = build.clusters.subset_names(&host, service.namespace());
             for subset in std::iter::once("".into()).chain(subsets) {
                 let name =
                     ClusterName { host: host.clone(), port: port.number, subset, direction: Direction::Outbound };
-                chains.extend(automatic_chain(build, server, (service, name), taken));
+                chains.extend(automatic_chain(build, server, (port.service, name), taken));
             }
         }
     }
@@ -107,7 +109,7 @@ fn automatic_chain<'a>(
     if !taken.insert(server_name.clone()) {
         return None;
     }
-    let cluster = build.clusters.target(service, name);
+    let cluster = build.clusters.target(name);
     let origin = service.origin();
     let route = TcpRoute {
         id: asked.as_str().into(),

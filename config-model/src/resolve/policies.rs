@@ -23,7 +23,7 @@ use crate::resource::{
 use super::Proxy;
 use super::back_end_protocol;
 use super::locality::{self, Site};
-use super::services::Service;
+use super::services::Port;
 use super::set::ResourceSet;
 use super::zones;
 
@@ -159,15 +159,14 @@ impl<'a> Policies<'a> {
         Self { mesh, own_service, locality, labels: &proxy.labels, known: HashMap::new() }
     }
 
-    /// Which version of HTTP `port` of `service` is spoken to in.
+    /// Which version of HTTP `port` is spoken to in, if the service has it.
     pub(super) fn protocol(
         &self,
-        service: Service<'_>,
-        port: u16,
+        port: Option<&Port<'_>>,
         blocks: Blocks<'_>,
         follows_clients: bool,
     ) -> BackEndProtocol {
-        match back_end_protocol::of(service, port, blocks.connection_pool, self.mesh) {
+        match back_end_protocol::of(port, blocks.connection_pool, self.mesh) {
             BackEndProtocol::Http1 if follows_clients => BackEndProtocol::Clients,
             protocol => protocol,
         }

@@ -1,18 +1,20 @@
 //! Services, whether from Kubernetes or from a ServiceEntry, and which one a name means.
-//! Source: Istio's service registry: a Kubernetes Service goes before a ServiceEntry of the same host, then the older one.
+//! Source: Istio's service registry, `SidecarScope`: of several services with one host one is meant, to which others like it may
+//! add ports.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::Discovery;
+use crate::name::Labels;
 use crate::resource::{
     Located, Location, Resolution, Resource, Service as KubernetesService, ServiceEntry, TargetPort,
 };
 
-use super::names;
 use super::protocol::Protocol;
 use super::set::{Item, ResourceSet};
 use super::visibility::Visibility;
+use super::{Proxy, Role, names};
 
 /// The annotation that is a Service's `exportTo`.
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
@@ -37,6 +39,8 @@ pub(crate) struct Port<'a> {
     pub(crate) datagram: bool,
     /// What it carries.
     pub(crate) protocol: Protocol,
+    /// What has it.
+    pub(crate) service: Service<'a>,
 }
 
 /// The port of an endpoint.
@@ -77,10 +81,14 @@ impl<'a> Service<'a> {
         }
     }
 
+    /// Its own ports; [`ports`] are those of the service that a host means.
     pub(crate) fn ports(self) -> Vec<Port<'a>> {
         match self {
-            Self::Kubernetes(item) => item.spec.spec.iter().flat_map(|spec| &spec.ports).map(kubernetes_port).collect(),
-            Self::Entry(item) => item.spec.ports.iter().map(entry_port).collect(),
+            Self::Kubernetes(item) => {
+                let ports = item.spec.spec.iter().flat_map(|spec| &spec.ports);
+                ports.map(|port| kubernetes_port(self, port)).collect()
+            }
+            Self::Entry(item) => item.spec.ports.iter().map(|port| entry_port(self, port)).collect(),
         }
     }
 
@@ -160,9 +168,17 @@ impl<'a> Service<'a> {
     pub(crate) fn is_visible_to(self, namespace: &str, resources: &'a ResourceSet) -> bool {
         self.visibility(resources).includes(namespace)
     }
+
+    /// By which the one comes first that a host means to `proxy`: a sidecar's own namespace goes before Kubernetes, and who is shown
+    /// to some namespaces before who is shown to all.
+    pub(crate) fn rank(self, proxy: &Proxy, resources: &'a ResourceSet) -> (bool, bool, bool) {
+        let is_elsewhere = proxy.role == Role::Sidecar && *self.namespace() != *proxy.namespace;
+        let is_entry = matches!(self, Self::Entry(_));
+        (is_elsewhere, is_entry, self.visibility(resources) == Visibility::All)
+    }
 }
 
-fn kubernetes_port(port: &crate::resource::KubernetesServicePort) -> Port<'_> {
+fn kubernetes_port<'a>(service: Service<'a>, port: &'a crate::resource::KubernetesServicePort) -> Port<'a> {
     let target = match &port.target_port {
         Some(TargetPort::Number(Located { value, .. })) if *value != 0 => Target::Number(*value),
         Some(TargetPort::Name(name)) => Target::Name(name),
@@ -170,17 +186,54 @@ fn kubernetes_port(port: &crate::resource::KubernetesServicePort) -> Port<'_> {
     };
     let datagram = matches!(&*port.protocol.value, "UDP" | "SCTP");
     let protocol = Protocol::of_kubernetes(*port.port, &port.name, &port.protocol, &port.app_protocol);
-    Port { number: *port.port, name: &port.name.value, target, datagram, protocol }
+    Port { number: *port.port, name: &port.name.value, target, datagram, protocol, service }
 }
 
-fn entry_port(port: &crate::resource::ServicePort) -> Port<'_> {
+fn entry_port<'a>(service: Service<'a>, port: &'a crate::resource::ServicePort) -> Port<'a> {
     let target = if *port.target_port == 0 { *port.number } else { *port.target_port };
+    let target = Target::Number(target);
     let datagram = port.protocol.eq_ignore_ascii_case("udp");
     let protocol = if port.protocol.is_empty() { Protocol::Tcp } else { Protocol::of_name(&port.protocol) };
-    Port { number: *port.number, name: &port.name.value, target: Target::Number(target), datagram, protocol }
+    Port { number: *port.number, name: &port.name.value, target, datagram, protocol, service }
 }
 
-/// All services of `host`, which is in lower case: the Kubernetes Service first, then ServiceEntries.
+/// The ports of the service that `host` means: its own, and those of younger ServiceEntries that are one service with it. Of two
+/// with one number the older one's stands.
+pub(crate) fn ports<'a>(resources: &'a ResourceSet, host: &str, service: Service<'a>) -> Vec<Port<'a>> {
+    let mut ports = service.ports();
+    let Service::Entry(first) = service else { return ports };
+    let others = resources.entries(host).filter(|other| other.index != first.index && is_one(first, *other));
+    for port in others.flat_map(|other| Service::Entry(other).ports()) {
+        if ports.iter().all(|known| known.number != port.number) {
+            ports.push(port);
+        }
+    }
+    ports
+}
+
+/// Whether two ServiceEntries of one host are one service.
+fn is_one(one: Item<'_, ServiceEntry>, other: Item<'_, ServiceEntry>) -> bool {
+    one.namespace() == other.namespace() && differences(one, other).is_empty()
+}
+
+/// What keeps two ServiceEntries of one host and namespace from being one service. Source: Istio, `canMergeServices`.
+pub(crate) fn differences(one: Item<'_, ServiceEntry>, other: Item<'_, ServiceEntry>) -> Vec<&'static str> {
+    fn shown(entry: &ServiceEntry) -> BTreeSet<&str> {
+        entry.export_to.iter().map(|text| &*text.value).collect()
+    }
+    fn selected(entry: &ServiceEntry) -> Option<&Labels> {
+        entry.workload_selector.as_ref().map(|selector| &selector.labels).filter(|labels| !labels.is_empty())
+    }
+    let same = [
+        ("resolution", *one.spec.resolution == *other.spec.resolution),
+        ("labels", one.resource.metadata.labels == other.resource.metadata.labels),
+        ("workloadSelector", selected(one.spec) == selected(other.spec)),
+        ("exportTo", shown(one.spec) == shown(other.spec)),
+    ];
+    same.into_iter().filter(|(_, is_same)| !is_same).map(|(what, _)| what).collect()
+}
+
+/// All services of `host`, which is in lower case: the Kubernetes Service first, then ServiceEntries, the oldest first.
 pub(crate) fn of_host<'a>(resources: &'a ResourceSet, host: &str) -> impl Iterator<Item = Service<'a>> {
     let kubernetes = names::kubernetes_service(host)
         .and_then(|(name, namespace)| resources.find::<KubernetesService>(namespace, name))
@@ -198,39 +251,25 @@ pub(crate) fn hosts(resources: &ResourceSet) -> BTreeSet<Arc<str>> {
     hosts
 }
 
-/// Every service that a proxy of `namespace` sees, by host: of several with one host the proxy's own, else the first that
-/// [`of_host`] names.
-pub(crate) fn visible<'a>(resources: &'a ResourceSet, namespace: &str) -> Vec<(Arc<str>, Service<'a>)> {
-    let found = hosts(resources).into_iter().filter_map(|host| {
-        let service = find(resources, &host, namespace, namespace)?;
-        Some((host, service))
-    });
-    found.collect()
-}
-
-/// The service that `host` means in a VirtualService of `namespace`, for a proxy of `proxy_namespace`.
+/// The service that `host` means to `proxy`, of those that are visible to it, and of that namespace if there is one.
 pub(crate) fn find<'a>(
     resources: &'a ResourceSet,
     host: &str,
-    namespace: &str,
-    proxy_namespace: &str,
+    proxy: &Proxy,
+    namespace: Option<&str>,
 ) -> Option<Service<'a>> {
-    let mut candidates = of_host(resources, host);
-    let first = candidates.next()?;
-    let rank = |service: &Service<'a>| match service.namespace() {
-        of if of == namespace => 0,
-        of if of == proxy_namespace => 1,
-        _ => 2,
+    let is_meant = |service: &Service<'a>| {
+        namespace.is_none_or(|namespace| service.namespace() == namespace)
+            && service.is_visible_to(&proxy.namespace, resources)
     };
-    let visible = |service: &Service<'a>| service.is_visible_to(proxy_namespace, resources);
-    std::iter::once(first).chain(candidates).filter(visible).min_by_key(rank)
+    of_host(resources, host).filter(is_meant).min_by_key(|service| service.rank(proxy, resources))
 }
 
-/// The service that one of type `ExternalName` stands for, and its host, if that is a service itself. The namespaces are as above.
+/// The service that one of type `ExternalName` stands for, and its host, if that is a service itself.
 pub(crate) fn concrete<'a>(
     resources: &'a ResourceSet,
     service: Service<'a>,
-    (namespace, proxy_namespace): (&str, &str),
+    proxy: &Proxy,
 ) -> Option<(Arc<str>, Service<'a>)> {
     /// Chains of names are short, and a circle has no end.
     const HOPS_MAX: usize = 8;
@@ -239,7 +278,7 @@ pub(crate) fn concrete<'a>(
     for _ in 0..HOPS_MAX {
         let Some(name) = current.external_name() else { break };
         let host = names::lower(name);
-        let Some(next) = find(resources, &host, namespace, proxy_namespace) else { break };
+        let Some(next) = find(resources, &host, proxy, None) else { break };
         found = Some((host, next));
         current = next;
     }

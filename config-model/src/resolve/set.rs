@@ -1,6 +1,7 @@
 //! The resources in force, found by kind and name.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -44,7 +45,7 @@ struct Index {
     /// Resources of each kind, in the same order.
     by_kind: HashMap<&'static str, Vec<u32>>,
     names: NameIndex,
-    /// ServiceEntries by each of their hosts, in lower case.
+    /// ServiceEntries by each of their hosts, in lower case; of one host the oldest first.
     entry_hosts: HashMap<Arc<str>, Vec<u32>>,
     /// The first MeshConfig.
     mesh_config: Option<u32>,
@@ -151,6 +152,7 @@ impl ResourceSet {
         for resource in all {
             index.add(resource, &mut resources);
         }
+        index.order_entries(&resources);
         let pages = resources.chunks(PAGE).map(Page::from).collect();
         Self { inner: Arc::new(Inner { pages, index: Arc::new(index) }) }
     }
@@ -237,7 +239,7 @@ impl ResourceSet {
         items
     }
 
-    /// ServiceEntries that have `host`, which is in lower case.
+    /// ServiceEntries that have `host`, which is in lower case, the oldest first.
     pub(crate) fn entries(&self, host: &str) -> impl Iterator<Item = Item<'_, ServiceEntry>> {
         self.inner.index.entry_hosts.get(host).into_iter().flatten().filter_map(|&index| self.item(index))
     }
@@ -262,13 +264,23 @@ fn place(resource: &Resource) -> (&str, u32) {
 
 /// Istio's order of resources that compete: by creation time, then name, then namespace. One without a time is younger than
 /// all that have one; among those file and place decide.
-fn by_age<T>(left: &Item<'_, T>, right: &Item<'_, T>) -> std::cmp::Ordering {
-    let time = |item: &Item<'_, T>| item.resource.metadata.creation_timestamp.map(|time| time.value);
+fn by_age<T>(left: &Item<'_, T>, right: &Item<'_, T>) -> Ordering {
+    age((left.resource, left.index), (right.resource, right.index))
+        .then_with(|| (left.name(), left.namespace()).cmp(&(right.name(), right.namespace())))
+}
+
+/// The same for services of one host, of which the namespace goes before the name.
+fn age_of_services(left: (&Resource, u32), right: (&Resource, u32)) -> Ordering {
+    let (one, other) = (&left.0.id, &right.0.id);
+    age(left, right).then_with(|| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)))
+}
+
+/// Equal for resources that were created at once.
+fn age((left, place): (&Resource, u32), (right, other_place): (&Resource, u32)) -> Ordering {
+    let time = |resource: &Resource| resource.metadata.creation_timestamp.map(|time| time.value);
     match (time(left), time(right)) {
-        (Some(one), Some(other)) => {
-            one.cmp(&other).then_with(|| (left.name(), left.namespace()).cmp(&(right.name(), right.namespace())))
-        }
-        (None, None) => left.index.cmp(&right.index),
+        (Some(one), Some(other)) => one.cmp(&other),
+        (None, None) => place.cmp(&other_place),
         (one, other) => other.is_some().cmp(&one.is_some()),
     }
 }
@@ -325,6 +337,16 @@ impl Index {
             _ => {}
         }
         resources.push(resource);
+    }
+
+    fn order_entries(&mut self, resources: &[Arc<Resource>]) {
+        let resource = |index: u32| resources.get(index as usize);
+        for indexes in self.entry_hosts.values_mut().filter(|indexes| indexes.len() > 1) {
+            indexes.sort_by(|&left, &right| match (resource(left), resource(right)) {
+                (Some(one), Some(other)) => age_of_services((one, left), (other, right)),
+                _ => left.cmp(&right),
+            });
+        }
     }
 }
 

@@ -42,8 +42,8 @@ pub(super) fn own_service(resources: &ResourceSet, proxy: &Proxy) -> Option<OwnS
     });
     let (_, host, service) =
         kubernetes.chain(entries).min_by(|one, other| (&one.0, &one.1).cmp(&(&other.0, &other.1)))?;
-    let port = service.ports().into_iter().find(|port| !port.datagram)?.number;
-    Some(OwnService { host, namespace: service.namespace().into(), port })
+    let port = service.ports().into_iter().find(|port| !port.datagram)?;
+    Some(OwnService { host, namespace: service.namespace().into(), port: port.number, port_name: port.name.into() })
 }
 
 /// By which the oldest comes first; without a time of creation a resource is younger than all that have one.

@@ -7,7 +7,7 @@ use foldhash::{HashMap, HashSet};
 use super::ranking::{self, Priorities};
 use super::workload::Facts;
 use crate::model::{
-    Cluster, Endpoint, EndpointAddress, EndpointList, Failover, Health, Locality, LocalityPolicy, Workload,
+    Cluster, Discovery, Endpoint, EndpointAddress, EndpointList, Failover, Health, Locality, LocalityPolicy, Workload,
 };
 use crate::name;
 use crate::resource::Resource;
@@ -18,6 +18,7 @@ use super::super::services::Port;
 /// A cluster's endpoints on their way.
 pub(super) struct Gathering<'i> {
     pub(super) cluster: &'i Cluster,
+    /// That of the service whose endpoints are added.
     pub(super) port: Port<'i>,
     trust_domain: &'i str,
     known: Known,
@@ -98,10 +99,16 @@ impl<'i> Gathering<'i> {
         self.lists.push(List { slice, endpoints, levels, of_ready, has_priorities: false });
     }
 
-    /// Adds an endpoint, if it is one of the subset's.
+    /// Adds an endpoint, if it is one of the subset's and can be reached in the cluster's way.
     pub(super) fn add(&mut self, address: EndpointAddress, candidate: Candidate<'_>) {
         let Candidate { facts, health, locality, weight, around: (node, network) } = candidate;
-        if !name::selects(&self.cluster.subset_labels, facts.labels) {
+        let is_reachable = match self.cluster.discovery {
+            Discovery::Static => !matches!(address, EndpointAddress::Dns { .. }),
+            // There is only one name.
+            Discovery::DnsRoundRobin => self.endpoints.is_empty(),
+            Discovery::Dns | Discovery::None => true,
+        };
+        if !is_reachable || !name::selects(&self.cluster.subset_labels, facts.labels) {
             return;
         }
         if let Some(failover) = self.failover() {

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::model::{Discovery, Health, Locality};
+use crate::model::{Health, Locality};
 use crate::name::{self, Labels};
 use crate::resource::{
     EndpointPort, EndpointSlice, Endpoints, EndpointsAddress, ObjectReference, Pod, Service, SliceEndpoint, Text,
@@ -11,6 +11,7 @@ use crate::resource::{
 };
 
 use super::super::locality;
+use super::super::services::Service as AnyService;
 use super::super::set::Item;
 use super::gathering::{Candidate, Gathering};
 use super::workload::{self, Facts};
@@ -37,8 +38,8 @@ fn is_ready(pod: Item<'_, Pod>) -> bool {
 impl EndpointIndex {
     pub(super) fn kubernetes(&self, service: Item<'_, Service>, gathering: &mut Gathering<'_>) {
         let Some(spec) = &service.spec.spec else { return };
-        if gathering.cluster.discovery == Discovery::Dns {
-            return gathering.external_name(service, &spec.external_name);
+        if let Some(name) = AnyService::Kubernetes(service).external_name() {
+            return gathering.external_name(service, name);
         }
         let id = &service.resource.id;
         let slices = self.slices.get(&(id.namespace.clone(), id.name.clone()));

@@ -17,10 +17,11 @@ use crate::model::{
     LocalityPolicy, OwnService, ZoneAware,
 };
 use crate::name::{self, Labels};
-use crate::resource::{EndpointSlice, Pod, Resource, ServiceEntry, Spec, WorkloadEntry};
+use crate::resource::{EndpointSlice, Pod, Resolution, Resource, ServiceEntry, Spec, WorkloadEntry};
 
 use super::change::{Difference, read_again};
 use super::locality;
+use super::protocol::Protocol;
 use super::services::{self, Port, Service, Target};
 use super::set::{Item, ResourceSet};
 use gathering::{Candidate, Gathering, Known};
@@ -131,18 +132,13 @@ impl EndpointIndex {
     }
 
     fn gather(&self, cluster: &Cluster, known: Known) -> (Vec<EndpointList>, Known) {
-        let services = self.services(cluster);
-        let Some(first) = services.first() else { return (Vec::new(), Known::default()) };
-        let port = first.ports().into_iter().find(|port| port.number == cluster.name.port).unwrap_or(Port {
-            number: cluster.name.port,
-            name: "",
-            target: Target::Number(cluster.name.port),
-            datagram: false,
-            protocol: super::protocol::Protocol::Unknown,
-        });
-        let mut gathering = Gathering::new((cluster, port), &self.trust_domain, known);
-        for service in services {
-            match service {
+        let services = self.services(cluster).into_iter();
+        let ports: Vec<Port<'_>> = services.filter_map(|service| port_of(service, cluster)).collect();
+        let Some(first) = ports.first() else { return (Vec::new(), Known::default()) };
+        let mut gathering = Gathering::new((cluster, *first), &self.trust_domain, known);
+        for port in ports {
+            gathering.port = port;
+            match port.service {
                 Service::Kubernetes(item) => self.kubernetes(item, &mut gathering),
                 Service::Entry(item) => self.entry(item, &mut gathering),
             }
@@ -161,15 +157,14 @@ impl EndpointIndex {
 
     /// The proxies that share the traffic to `cluster`: endpoints of a service.
     fn proxies(&self, cluster: &Cluster, zones: &ZoneAware) -> Vec<Endpoint> {
-        let Some(OwnService { host, namespace, port }) = zones.proxies.clone() else { return Vec::new() };
+        let Some(OwnService { host, namespace, port, port_name }) = zones.proxies.clone() else { return Vec::new() };
         let name = ClusterName { host, port, subset: "".into(), direction: cluster.name.direction };
-        let subset_labels = Labels::new();
-        let service = Cluster { name, service_namespace: namespace, subset_labels, policy: None, ..cluster.clone() };
+        let (subset_labels, service_namespace) = (Labels::new(), namespace);
+        let service = Cluster { name, service_namespace, port_name, subset_labels, policy: None, ..cluster.clone() };
         self.endpoints(&Cluster { discovery: Discovery::Static, ..service })
     }
 
     fn entry(&self, entry: Item<'_, ServiceEntry>, gathering: &mut Gathering<'_>) {
-        let by_dns = gathering.cluster.discovery != Discovery::Static;
         if let Some(selector) = &entry.spec.workload_selector {
             let is_meant = |namespace: &str, labels: &Labels| {
                 namespace == entry.namespace() && name::selects(&selector.labels, labels)
@@ -180,12 +175,12 @@ impl EndpointIndex {
                     gathering.workload_entry(workload.spec, &labels, (workload.name(), workload.namespace()));
                 }
             }
-            for pod in self.resources.all::<Pod>().filter(|_| !by_dns) {
+            for pod in self.resources.all::<Pod>() {
                 if is_meant(pod.namespace(), &pod.resource.metadata.labels) {
                     gathering.pod(pod);
                 }
             }
-        } else if entry.spec.endpoints.is_empty() && by_dns {
+        } else if entry.spec.endpoints.is_empty() && is_found_by_dns(entry.spec) {
             gathering.service_host(entry);
         } else {
             for (index, endpoint) in entry.spec.endpoints.iter().enumerate() {
@@ -228,6 +223,28 @@ impl Gathering<'_> {
         let (weight, around) = ((*entry.weight).max(1), ("", &*entry.network.value));
         self.add(address, Candidate { facts, health: Health::Ready, locality, weight, around });
     }
+}
+
+fn is_found_by_dns(entry: &ServiceEntry) -> bool {
+    matches!(*entry.resolution, Resolution::Dns | Resolution::DnsRoundRobin)
+}
+
+/// The port of `service` whose endpoints are those of `cluster`. As in Istio, where endpoints come beside the cluster, they belong to
+/// a port by its name, and by its number where they are part of the cluster.
+fn port_of<'i>(service: Service<'i>, cluster: &Cluster) -> Option<Port<'i>> {
+    let by_name = cluster.discovery == Discovery::Static;
+    let is_meant = |port: &Port<'_>| match by_name {
+        true => *port.name == *cluster.port_name,
+        false => port.number == cluster.name.port,
+    };
+    let ports = service.ports();
+    // A name elsewhere has whatever ports it has.
+    if ports.is_empty() && service.external_name().is_some() {
+        let number = cluster.name.port;
+        let (target, protocol) = (Target::Number(number), Protocol::Unknown);
+        return Some(Port { number, name: "", target, datagram: false, protocol, service });
+    }
+    ports.into_iter().find(is_meant)
 }
 
 /// Whether an endpoint is chosen by a key.

@@ -71,7 +71,7 @@ fn own_route<'a>(serving: &mut Serving<'a>, known: &Known<'a>, number: u16, subn
     let port = port_for(known.service, number).map_or(number, |port| port.number);
     let name = ClusterName { host: known.host.clone(), port, subset: "".into(), direction: Direction::Outbound };
     let hash = serving.build.clusters.default_hash(known.service, &known.host, port);
-    let cluster = serving.build.clusters.target(known.service, name);
+    let cluster = serving.build.clusters.target(name);
     let origin = known.service.origin();
     TcpRoute {
         id: format!("{}/{}/port[{port}]", known.service.namespace(), known.service.metric_name(&known.host)).into(),

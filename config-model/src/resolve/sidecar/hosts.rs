@@ -2,7 +2,7 @@
 //! it, else with a route to itself. Source: Istio, `BuildSidecarOutboundVirtualHosts`. Nothing is merged: who comes first has a
 //! host alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -71,7 +71,10 @@ impl<'a> Hosts<'_, 'a> {
     fn port(&mut self, port: u16) {
         let of_port =
             |known: &&Known<'a>| known.service.ports().iter().any(|of| of.number == port && of.protocol.may_be_http());
-        let services: Vec<&Known<'a>> = self.egress.services.iter().filter(of_port).collect();
+        // Of several ServiceEntries with one host and port the youngest one's addresses are names, too.
+        let services: BTreeMap<&Arc<str>, &Known<'a>> =
+            self.egress.services.iter().filter(of_port).map(|known| (&known.host, known)).collect();
+        let services: Vec<&Known<'a>> = services.into_values().collect();
         // What a VirtualService has is known before shorter names of others are given away.
         let names: BTreeSet<Arc<str>> = services.iter().map(|known| known.host.clone()).collect();
         let mut owned: BTreeSet<Arc<str>> = BTreeSet::new();
@@ -194,7 +197,7 @@ pub(super) fn default_block<'a>(build: &mut Build<'a>, known: &Known<'a>, port: 
     let origin = known.service.origin();
     let policy = hash.map(|hash| Box::new(RoutePolicy { hash: vec![hash], ..RoutePolicy::default() }));
     let destination = Destination {
-        cluster: build.clusters.target(known.service, name),
+        cluster: build.clusters.target(name),
         weight: 1,
         is_split: false,
         headers: HeaderOperations::default(),

@@ -62,6 +62,9 @@ pub(super) fn serve<'a>(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> (Served, Vec<Cluster>) {
     let scope = scope::scope(resources, proxy, root_namespace);
+    for known in scope.egress.iter().flat_map(|egress| &egress.services) {
+        clusters.import(&known.host, known.service.namespace());
+    }
     let unknown = match scope.unknown {
         UnknownTraffic::PassedOn => clusters.passthrough(),
         UnknownTraffic::Refused => clusters.black_hole(),

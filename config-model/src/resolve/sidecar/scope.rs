@@ -47,7 +47,7 @@ pub(super) struct Egress<'a> {
     pub(super) socket: Option<ListenerAddress>,
     /// Whether a socket is bound for it.
     pub(super) is_bound: bool,
-    /// Services that are known there, by host, each once.
+    /// Services that are known there, by host.
     pub(super) services: Vec<Known<'a>>,
     /// VirtualServices of the mesh that are known there, those first that go first.
     pub(super) virtual_services: Vec<Item<'a, VirtualService>>,
@@ -194,19 +194,23 @@ impl<'a> Egress<'a> {
     }
 }
 
+/// Services that are imported, of each host those of one namespace. Each is known by its own ports and addresses, also where several
+/// ServiceEntries are one service.
 fn known<'a>(resources: &'a ResourceSet, proxy: &'a Proxy, imports: &[Import<'_>]) -> Vec<Known<'a>> {
-    let all = services::hosts(resources).into_iter().filter_map(|host| {
+    let all = services::hosts(resources).into_iter().flat_map(|host| {
         let pattern = HostPattern::from_lower(host.clone());
         let imported = |service: &Service<'a>| takes(imports, service.namespace(), &pattern, HostPattern::is_within);
         let visible = |service: &Service<'a>| service.is_visible_to(&proxy.namespace, resources);
         let found = services::of_host(resources, &host).filter(visible).filter(imported);
-        let service = found.min_by_key(|service| service.namespace() != &*proxy.namespace)?;
-        Some(Known { host, service, aliases: Vec::new() })
+        let mut found: Vec<Service<'a>> = found.collect();
+        found.sort_by_cached_key(|service| service.rank(proxy, resources));
+        let namespace = found.first().map(|first| first.namespace());
+        found.retain(|service| Some(service.namespace()) == namespace);
+        found.into_iter().map(move |service| Known { host: host.clone(), service, aliases: Vec::new() })
     });
     let mut all: Vec<Known<'a>> = all.collect();
     let meaning = |known: &Known<'a>| {
-        let namespaces = (known.service.namespace(), &*proxy.namespace);
-        let (host, _) = services::concrete(resources, known.service, namespaces)?;
+        let (host, _) = services::concrete(resources, known.service, proxy)?;
         Some((known.host.clone(), host))
     };
     let aliases: Vec<(Arc<str>, Arc<str>)> = all.iter().filter_map(meaning).collect();

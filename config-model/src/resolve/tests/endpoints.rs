@@ -167,13 +167,13 @@ fn an_external_name_is_looked_up() {
 }
 
 #[test]
-fn service_entry_and_kubernetes_service_of_one_host_and_namespace_share_their_endpoints() {
+fn service_entry_and_kubernetes_service_of_one_host_and_namespace_share_endpoints_each_with_its_own_port() {
     let entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e}\nspec: {hosts: \
                  [s.default.svc.cluster.local], resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}], \
                  endpoints: [{address: 10.5.0.1}]}\n---\n";
     let slices =
         slice("a", "addressType: IPv4\nports: [{name: http, port: 8080}]\nendpoints: [{addresses: [10.0.0.1]}]");
-    assert_eq!(of_service(&[entry.to_owned(), service(PLAIN), slices]), "10.0.0.1:8080 10.5.0.1:8080");
+    assert_eq!(of_service(&[entry.to_owned(), service(PLAIN), slices]), "10.0.0.1:8080 10.5.0.1:80");
 }
 
 #[test]

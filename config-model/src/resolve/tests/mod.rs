@@ -6,6 +6,7 @@ mod change;
 mod connections;
 mod destinations;
 mod endpoints;
+mod entries;
 mod follow;
 mod hashing;
 mod hosts;

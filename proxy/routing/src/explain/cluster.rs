@@ -134,7 +134,8 @@ mod tests {
                 healthy_min: 6,
             }))
         };
-        let proxies = OwnService { host: "gw.example".into(), namespace: "default".into(), port: 80 };
+        let (host, namespace, port_name) = ("gw.example".into(), "default".into(), "http".into());
+        let proxies = OwnService { host, namespace, port: 80, port_name };
         assert_eq!(zones(None), "nearest first by app, region");
         assert_eq!(
             zones(Some(proxies)),
