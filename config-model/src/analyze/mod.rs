@@ -7,6 +7,7 @@ mod destinations;
 mod empty;
 mod gateways;
 mod policies;
+mod ports;
 mod reachability;
 mod splits;
 mod telemetry;
@@ -33,6 +34,7 @@ pub fn analyze(resources: &ResourceSet, proxy: Option<&Proxy>) -> Vec<Diagnostic
     gateways::analyze(&mut findings);
     credentials::analyze(&mut findings);
     telemetry::analyze(&mut findings);
+    ports::analyze(&mut findings);
     let mut diagnostics = findings.diagnostics;
     let key = |finding: &Diagnostic| (finding.file.clone(), finding.position, finding.code, finding.message.clone());
     diagnostics.sort_by_cached_key(key);

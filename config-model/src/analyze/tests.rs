@@ -1,6 +1,7 @@
 //! A table for each code: a folder, and the lines that are reported for it.
 
 mod policies;
+mod ports;
 mod telemetries;
 
 use super::*;

@@ -55,6 +55,7 @@ codes! {
     UnknownSetting = "TG0004", "MeshConfig has a field that is not read here.";
     DuplicateResource = "TG0005", "A resource of this kind, namespace and name exists already.";
     IneffectivePolicy = "TG0006", "A traffic policy has no effect on the service as it is.";
+    UnreachablePort = "TG0007", "A port of a ServiceEntry leads nowhere: another service has its host.";
 }
 
 impl Code {
