@@ -68,6 +68,37 @@ addressType: IPv4
 ports: [{name: main, port: 19070, protocol: TCP}]
 endpoints: [{addresses: [127.0.0.1], conditions: {ready: true}}]
 ---
+apiVersion: v1
+kind: Service
+metadata: {name: left, namespace: default}
+spec: {clusterIP: None, selector: {app: left}, ports: [{name: tcp-db, port: 7200}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: left-1, namespace: default, labels: {kubernetes.io/service-name: left}}
+addressType: IPv4
+ports: [{name: tcp-db, port: 7200, protocol: TCP}]
+endpoints: [{addresses: [10.97.0.11]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: right, namespace: default}
+spec: {clusterIP: None, selector: {app: right}, ports: [{name: tcp-db, port: 7200}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: right-1, namespace: default, labels: {kubernetes.io/service-name: right}}
+addressType: IPv4
+ports: [{name: tcp-db, port: 7200, protocol: TCP}]
+endpoints: [{addresses: [10.97.0.12]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: right, namespace: default}
+spec:
+  hosts: [right]
+  tcp: [{match: [{port: 7200}], route: [{destination: {host: greeter}}]}]
+---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: reviews, namespace: default}
@@ -276,6 +307,19 @@ def unknown_hosts_are_refused_where_only_known_ones_are_allowed(proxy):
 
 
 @case
+def pods_of_headless_services_with_one_port_have_the_rules_of_their_own_service(proxy):
+    proxy.mode = "REGISTRY_ONLY"
+    equal(read_first(("10.97.0.11", 7200))[0], b"hello from left\n")
+    proxy.says("outbound|7200||left.default.svc.cluster.local")
+    equal(read_first(("10.97.0.12", 7200))[0], b"hello from inside\n"[:16])
+    proxy.says("outbound|7000||greeter.default.svc.cluster.local")
+    # An address that is none of a pod is unknown.
+    equal(read_first(("10.97.0.9", 7200))[0], b"")
+    proxy.mode = "ALLOW_ANY"
+    equal(read_first(("10.97.0.9", 7200))[0], b"hello from outsi")
+
+
+@case
 def who_means_the_proxy_itself_does_not_go_around_in_circles(proxy):
     proxy.mode = "ALLOW_ANY"
     equal(read_first(("127.0.0.1", 15001))[0], b"")
@@ -356,7 +400,8 @@ BLOCKS = {"iptables": ("10.96.0.0/16", "10.97.0.0/16"), "ip6tables": ("fd00:96::
 def set_up():
     """Addresses and routes."""
     run("ip link set lo up")
-    run("ip addr add 10.97.0.9/32 dev lo")
+    for address in ("10.97.0.9", "10.97.0.11", "10.97.0.12"):
+        run(f"ip addr add {address}/32 dev lo")
     run("ip route add 10.96.0.0/16 dev lo")
     run("ip addr add fd00:97::9/128 dev lo nodad")
     run("ip -6 route add fd00:96::/64 dev lo")
@@ -398,6 +443,8 @@ def inside(target):
     for address in ("10.97.0.9", "fd00:97::9"):
         serve_http((address, 80), "outside")
         serve_banner((address, 7100), b"hello from outside\n")
+    for address, name in {"10.97.0.9": b"outside", "10.97.0.11": b"left", "10.97.0.12": b"right"}.items():
+        serve_banner((address, 7200), b"hello from " + name + b"\n")
     passed = failed = skipped = 0
     for interception, rules in {"REDIRECT": redirect, "TPROXY": make_transparent}.items():
         try:

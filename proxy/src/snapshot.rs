@@ -3,6 +3,8 @@
 //! What outlives a change (connections, active-request counts, counters) hangs on stable keys: an endpoint's
 //! [`balance::EndpointState`] is carried from set to set by address, a worker's pools are keyed by that state.
 
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -30,6 +32,8 @@ pub struct Snapshot {
     pub tended: Arc<[ClusterIndex]>,
     /// Listeners, in the order of the model.
     pub listeners: Arc<[ListenerRuntime]>,
+    /// Whom listeners for pods are for, in the order of the model. Beside the table, as the endpoints of clusters are.
+    pub pods: Arc<[Pods]>,
     /// Metric cells of each destination, by the table's destination index; shared while the table is.
     pub splits: Arc<[Option<SplitDestinationId>]>,
     /// The access logs; none until whoever publishes it has opened them.
@@ -42,6 +46,29 @@ impl Snapshot {
     /// The cluster of that index, which the table of this snapshot has handed out.
     pub fn cluster(&self, index: ClusterIndex) -> Option<&Arc<ClusterRuntime>> {
         self.clusters.get(index.0 as usize)
+    }
+
+    /// The listener for the pod of that address, if it is the one of a service that has such listeners.
+    pub(crate) fn listener_of_pod(&self, wanted: SocketAddr) -> Option<ListenerAddress> {
+        let is_meant = |pods: &&Pods| pods.port == wanted.port() && pods.addresses.contains(&wanted.ip());
+        self.pods.iter().find(is_meant).map(Pods::listener)
+    }
+}
+
+/// The pods of a service that connections are redirected from by their own addresses.
+#[derive(Clone)]
+pub struct Pods {
+    /// The service.
+    pub(crate) host: Arc<str>,
+    /// Its port.
+    pub(crate) port: u16,
+    /// Where its pods are now.
+    pub(crate) addresses: Arc<BTreeSet<IpAddr>>,
+}
+
+impl Pods {
+    fn listener(&self) -> ListenerAddress {
+        ListenerAddress::Pods { host: Arc::clone(&self.host), port: self.port }
     }
 }
 

@@ -3,15 +3,15 @@
 //! while the share of those that are does not exceed `maxEjectionPercent`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt};
 
 use super::destinations::{self, Named};
 use super::{Finding, Findings};
 use crate::diagnostic::{Code, Level};
-use crate::model::{BackEndProtocol, Balancing, Cluster, ClusterName, Direction, Discovery, Health};
+use crate::model::{Cluster, Discovery, Health};
 use crate::name::{HostPattern, Labels};
+use crate::resolve::endpoints;
 use crate::resolve::names;
 use crate::resolve::services::{self, Service};
 use crate::resolve::set::Item;
@@ -122,26 +122,7 @@ fn ejection(
 /// A cluster to count endpoints of: those of the service's first port. Nothing if only look-ups could tell them.
 pub(super) fn cluster(service: Service<'_>, host: &Arc<str>, labels: &Labels) -> Option<Cluster> {
     let port = service.ports().into_iter().find(|port| !port.datagram)?;
-    (service.discovery() == Discovery::Static).then(|| Cluster {
-        name: ClusterName {
-            host: Arc::clone(host),
-            port: port.number,
-            subset: Arc::default(),
-            direction: Direction::Outbound,
-        },
-        service_name: Arc::default(),
-        service_namespace: service.namespace().into(),
-        port_name: port.name.into(),
-        subset_labels: labels.clone(),
-        balancing: Balancing::Random,
-        protocol: BackEndProtocol::Http1,
-        connect_timeout: Duration::ZERO,
-        policy: None,
-        tls: None,
-        proxy_protocol: None,
-        discovery: Discovery::Static,
-        origins: Vec::new(),
-    })
+    (service.discovery() == Discovery::Static).then(|| endpoints::cluster(port, host, labels))
 }
 
 /// A destination without a port, of a service whose hash stands in settings of a port.

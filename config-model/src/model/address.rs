@@ -10,13 +10,25 @@ use serde::{Serialize, Serializer};
 /// What the address of a Unix socket begins with.
 const UNIX: &str = "unix://";
 
-/// Where a listener listens, as the Gateway or the Sidecar says it. In words `0.0.0.0:80` or `unix:///run/mesh.sock`.
+/// What the addresses of pods begin with.
+const PODS: &str = "pods://";
+
+/// Where a listener listens, as the Gateway or the Sidecar says it. In words `0.0.0.0:80`, `unix:///run/mesh.sock` or
+/// `pods://db.default.svc.cluster.local:5432`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ListenerAddress {
     /// An address and port.
     Ip(SocketAddr),
     /// A Unix socket: the path of its file; or its name behind `@`, which has no file. Envoy: `Pipe`.
     Unix(Arc<str>),
+    /// The addresses that pods of a service have at the moment, with a port of the service. Nothing is bound for them: it is for
+    /// connections that are redirected. Envoy: a listener for each pod.
+    Pods {
+        /// The service, in lower case.
+        host: Arc<str>,
+        /// Its port, whichever the pods listen on.
+        port: u16,
+    },
 }
 
 impl ListenerAddress {
@@ -25,14 +37,18 @@ impl ListenerAddress {
         text.strip_prefix(UNIX).map(|path| Self::Unix(path.into()))
     }
 
-    /// The address and port; none for a Unix socket.
+    /// The address and port; none for a Unix socket and for pods.
     pub fn ip_and_port(&self) -> Option<SocketAddr> {
         if let Self::Ip(address) = self { Some(*address) } else { None }
     }
 
     /// The port: 0 for a Unix socket, as in the Sidecar.
     pub fn port(&self) -> u16 {
-        self.ip_and_port().map_or(0, |address| address.port())
+        match self {
+            Self::Ip(address) => address.port(),
+            Self::Unix(_) => 0,
+            Self::Pods { port, .. } => *port,
+        }
     }
 
     /// Envoy's name of its listener: `0.0.0.0_80`, `unix:///run/mesh.sock_0`. Source: Istio, `getListenerName`.
@@ -40,12 +56,14 @@ impl ListenerAddress {
         match self {
             Self::Ip(address) => format!("{}_{}", address.ip(), address.port()),
             Self::Unix(path) => format!("{UNIX}{path}_0"),
+            Self::Pods { host, port } => format!("{PODS}{host}_{port}"),
         }
     }
 
-    /// What listeners are ordered by: the port, then the address.
-    pub fn rank(&self) -> (u16, Option<IpAddr>, Self) {
-        (self.port(), self.ip_and_port().map(|address| address.ip()), self.clone())
+    /// What listeners are ordered by: the port, then the address; those of pods come last.
+    pub fn rank(&self) -> (u16, bool, Option<IpAddr>, Self) {
+        let is_of_pods = matches!(self, Self::Pods { .. });
+        (self.port(), is_of_pods, self.ip_and_port().map(|address| address.ip()), self.clone())
     }
 }
 
@@ -65,7 +83,11 @@ impl FromStr for ListenerAddress {
     type Err = std::net::AddrParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::unix(text).map_or_else(|| text.parse().map(Self::Ip), Ok)
+        let pods = || {
+            let (host, port) = text.strip_prefix(PODS)?.rsplit_once(':')?;
+            Some(Self::Pods { host: host.into(), port: port.parse().ok()? })
+        };
+        Self::unix(text).or_else(pods).map_or_else(|| text.parse().map(Self::Ip), Ok)
     }
 }
 
@@ -74,6 +96,7 @@ impl fmt::Display for ListenerAddress {
         match self {
             Self::Ip(address) => write!(f, "{address}"),
             Self::Unix(path) => write!(f, "{UNIX}{path}"),
+            Self::Pods { host, port } => write!(f, "{PODS}{host}:{port}"),
         }
     }
 }
@@ -95,10 +118,13 @@ mod tests {
             ("[::1]:8443", 8443, "::1_8443"),
             ("unix:///run/mesh.sock", 0, "unix:///run/mesh.sock_0"),
             ("unix://@mesh", 0, "unix://@mesh_0"),
+            ("pods://db.example:5432", 5432, "pods://db.example_5432"),
         ] {
             let address: ListenerAddress = text.parse().unwrap();
             assert_eq!((&*address.to_string(), address.port(), &*address.listener_name()), (text, port, name));
         }
-        assert!("/run/mesh.sock".parse::<ListenerAddress>().is_err());
+        for text in ["/run/mesh.sock", "pods://db.example", "pods://db.example:x"] {
+            assert!(text.parse::<ListenerAddress>().is_err(), "{text}");
+        }
     }
 }

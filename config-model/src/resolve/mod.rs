@@ -12,7 +12,7 @@ mod clusters;
 mod connections;
 mod destination_rules;
 mod downstream_tls;
-mod endpoints;
+pub(crate) mod endpoints;
 mod findings;
 pub(crate) mod gateway;
 mod hashing;

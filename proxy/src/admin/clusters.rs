@@ -164,9 +164,10 @@ pub(super) fn listeners(request: &Request<Bytes>, context: &Context) -> Answer {
 }
 
 fn listener_status(listener: &ListenerStatus) -> Value {
-    let bound = listener.bound.as_ref().map(|bound| match bound {
-        ListenerAddress::Ip(bound) => address(&EndpointAddress::Ip(*bound)),
-        ListenerAddress::Unix(path) => address(&EndpointAddress::Unix(Arc::clone(path))),
+    let bound = listener.bound.as_ref().and_then(|bound| match bound {
+        ListenerAddress::Ip(bound) => Some(address(&EndpointAddress::Ip(*bound))),
+        ListenerAddress::Unix(path) => Some(address(&EndpointAddress::Unix(Arc::clone(path)))),
+        ListenerAddress::Pods { .. } => None,
     });
     json!({ "name": listener.address.listener_name(), "local_address": bound, "error": listener.error })
 }

@@ -40,8 +40,8 @@ pub(crate) struct RouteArguments {
     /// A header of the request (repeatable)
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = request::header)]
     headers: Vec<(String, String)>,
-    /// Port of the Gateway's server where the request comes in, or the `unix://...` of a Sidecar's listener; the port of the URL,
-    /// or the only listener, if not given
+    /// Port of the Gateway's server where the request comes in, or the `unix://...` or `pods://HOST:PORT` of a sidecar's listener;
+    /// the port of the URL, or the only listener, if not given
     #[arg(long, value_name = "PORT", value_parser = entrance)]
     listener: Option<Entrance>,
     /// Where the draw of a split falls, from 0 to just below 1
@@ -56,25 +56,26 @@ pub(crate) struct RouteArguments {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Entrance {
     Port(u16),
-    Socket(ListenerAddress),
+    Named(ListenerAddress),
 }
 
 impl Entrance {
     fn is_at(&self, address: &ListenerAddress) -> bool {
         match self {
-            Self::Port(port) => address.port() == *port && address.ip_and_port().is_some(),
-            Self::Socket(socket) => address == socket,
+            Self::Port(port) => address.port() == *port && !matches!(address, ListenerAddress::Unix(_)),
+            Self::Named(named) => address == named,
         }
     }
 }
 
 fn entrance(text: &str) -> Result<Entrance, String> {
-    if let Some(socket) = ListenerAddress::unix(text) {
-        return Ok(Entrance::Socket(socket));
+    match text.parse::<ListenerAddress>() {
+        Ok(named @ (ListenerAddress::Unix(_) | ListenerAddress::Pods { .. })) => Ok(Entrance::Named(named)),
+        Ok(ListenerAddress::Ip(_)) | Err(_) => text
+            .parse()
+            .map(Entrance::Port)
+            .map_err(|_| "expected a port, as in 80, or a Unix socket, as in unix:///run/mesh.sock".to_owned()),
     }
-    text.parse()
-        .map(Entrance::Port)
-        .map_err(|_| "expected a port, as in 80, or a Unix socket, as in unix:///run/mesh.sock".to_owned())
 }
 
 fn draw(text: &str) -> Result<f64, String> {
@@ -168,8 +169,8 @@ impl RouteArguments {
             (Some(wanted @ Entrance::Port(port)), _) => {
                 at(wanted).ok_or_else(|| Failure(format!("no listener has port {port}; there is {known}")))
             }
-            (Some(wanted @ Entrance::Socket(socket)), _) => {
-                at(wanted).ok_or_else(|| Failure(format!("no listener is on {socket}; there is {known}")))
+            (Some(wanted @ Entrance::Named(named)), _) => {
+                at(wanted).ok_or_else(|| Failure(format!("no listener is on {named}; there is {known}")))
             }
             (None, [only]) => Ok(only),
             (None, _) => at(&Entrance::Port(self.url.port_u16().unwrap_or(default_port)))
@@ -297,6 +298,29 @@ mod tests {
         );
         assert_eq!(found("0"), Err("no listener has port 0; there is unix:///run/a, unix://@b".to_owned()));
         assert!(Line::try_parse_from(["route", "folder", "http://a/", "--listener", "/run/a"]).is_err());
+    }
+
+    #[test]
+    fn a_listener_for_pods_is_named_by_their_service_or_found_by_its_port() {
+        let service = |name: &str| {
+            format!(
+                "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: None, ports: [{{name: tcp-x, \
+                 port: 5432}}]}}\n---\n"
+            )
+        };
+        let files = Files::parse([("s.yaml".into(), (service("one") + &service("two")).into())]);
+        let model = files.understand(RoleArgument::Sidecar, "default", None).model;
+        for (line, want) in [
+            (&["tcp://10.0.0.1:5432"][..], "pods://one.default.svc.cluster.local:5432"),
+            (
+                &["tcp://10.0.0.1:5432", "--listener", "pods://two.default.svc.cluster.local:5432"],
+                "pods://two.default.svc.cluster.local:5432",
+            ),
+        ] {
+            let line = Line::try_parse_from([&["route", "folder"], line].concat()).unwrap();
+            let found = line.arguments.listener(&model).map(|listener| listener.address.to_string());
+            assert_eq!(found.ok().as_deref(), Some(want));
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use routing::{ActionEntry, DestinationIndex, Table};
 
 use super::sockets::PortMap;
 use super::tend::health;
-use crate::snapshot::{Accepts, ClusterRuntime, Detected, EndpointLabels, ListenerRuntime, Snapshot};
+use crate::snapshot::{Accepts, ClusterRuntime, Detected, EndpointLabels, ListenerRuntime, Pods, Snapshot};
 use crate::telemetry::{DestinationLabels, Metrics, SplitDestinationId};
 use crate::tls::{BackEndTls, Chains};
 
@@ -44,7 +44,7 @@ pub(super) fn full(
     surroundings: &Surroundings<'_>,
     version: Arc<str>,
     mut model: Model,
-    endpoints_of: EndpointsOf<'_>,
+    (endpoints_of, pods): (EndpointsOf<'_>, Arc<[Pods]>),
     previous: Option<&Snapshot>,
 ) -> Snapshot {
     let metrics = surroundings.metrics;
@@ -56,6 +56,7 @@ pub(super) fn full(
     Snapshot {
         version,
         listeners: listeners(surroundings, &model, previous),
+        pods,
         splits: splits(metrics, &clusters, &table),
         tended: tended(&model.clusters),
         clusters,
@@ -66,11 +67,11 @@ pub(super) fn full(
     }
 }
 
-/// `previous` with other endpoints for some of its clusters.
+/// `previous` with other endpoints for some of its clusters, and other pods.
 pub(super) fn with_endpoints(
     metrics: &Metrics,
     version: Arc<str>,
-    endpoints_of: ChangedEndpointsOf<'_>,
+    (endpoints_of, pods): (ChangedEndpointsOf<'_>, Arc<[Pods]>),
     previous: &Snapshot,
 ) -> Snapshot {
     let renewed = |known: &Arc<ClusterRuntime>| match endpoints_of(&known.definition) {
@@ -86,6 +87,7 @@ pub(super) fn with_endpoints(
         table: Arc::clone(&previous.table),
         tended: Arc::clone(&previous.tended),
         listeners: Arc::clone(&previous.listeners),
+        pods,
         splits: Arc::clone(&previous.splits),
         access_logs: Arc::clone(&previous.access_logs),
         local_series: previous.local_series.clone(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config_model::diagnostic::Diagnostic;
-use config_model::model::{Cluster, Discovery, EndpointList};
+use config_model::model::{Cluster, Discovery, EndpointList, Listener, ListenerAddress};
 use config_model::resolve::{self, EndpointIndex, Proxy, ResourceSet};
 use tokio::time::timeout;
 
@@ -15,7 +15,7 @@ use super::build::{self, Surroundings};
 use super::credentials::Credentials;
 use super::dns::{self, Names};
 use super::files::{Files, Outcome};
-use crate::snapshot::{ClusterRuntime, Snapshot};
+use crate::snapshot::{ClusterRuntime, Pods, Snapshot};
 use crate::source::Change;
 use crate::telemetry::Metrics;
 
@@ -148,7 +148,8 @@ impl Pipeline {
         if clusters.iter().any(|cluster| has_names(cluster) && is_touched(cluster)) {
             self.look_up_new(clusters).await;
         }
-        let snapshot = self.with_endpoints(surroundings.metrics, previous, is_touched);
+        let pods = self.pods_again(&previous.pods, &hosts);
+        let snapshot = self.with_endpoints(surroundings.metrics, previous, (is_touched, pods));
         // Who the endpoints are in the mesh is a part of what their certificates have to say.
         let is_mesh = |cluster: &ClusterRuntime| cluster.tls.as_ref().is_some_and(|tls| tls.definition.is_mesh);
         let are_others = secrets || !hosts.is_empty() && snapshot.clusters.iter().any(|cluster| is_mesh(cluster));
@@ -177,8 +178,9 @@ impl Pipeline {
         let findings = self.findings.iter().filter(|finding| !known.contains(finding)).cloned();
         let mut findings: Vec<Diagnostic> = findings.collect();
         let version = Arc::clone(&self.version);
+        let pods = self.pods(&resolution.model.listeners);
         let mut endpoints_of = |cluster: &Cluster| self.endpoints_of(cluster);
-        let snapshot = build::full(surroundings, version, resolution.model, &mut endpoints_of, previous);
+        let snapshot = build::full(surroundings, version, resolution.model, (&mut endpoints_of, pods), previous);
         findings.append(&mut self.look_up_credentials(&snapshot));
         Built { snapshot, findings, extent: Extent::Routing }
     }
@@ -186,18 +188,43 @@ impl Pipeline {
     /// Takes up addresses of names; a snapshot, if endpoints have changed by them.
     pub(super) fn learn(&mut self, answers: dns::Answers, metrics: &Metrics, previous: &Snapshot) -> Option<Snapshot> {
         let changed = self.names.learn(answers);
-        changed.then(|| self.with_endpoints(metrics, previous, has_names))
+        changed.then(|| self.with_endpoints(metrics, previous, (has_names, Arc::clone(&previous.pods))))
     }
 
     fn with_endpoints(
         &mut self,
         metrics: &Metrics,
         previous: &Snapshot,
-        touched: impl Fn(&Cluster) -> bool,
+        (touched, pods): (impl Fn(&Cluster) -> bool, Arc<[Pods]>),
     ) -> Snapshot {
         let version = Arc::clone(&self.version);
         let mut endpoints_of = |cluster: &Cluster| touched(cluster).then(|| self.endpoints_of(cluster));
-        build::with_endpoints(metrics, version, &mut endpoints_of, previous)
+        build::with_endpoints(metrics, version, (&mut endpoints_of, pods), previous)
+    }
+
+    /// Where the pods are that listeners are for.
+    fn pods(&self, listeners: &[Listener]) -> Arc<[Pods]> {
+        let of_pods = listeners.iter().filter_map(|listener| match &listener.address {
+            ListenerAddress::Pods { host, port } => Some(self.pods_of(host, *port)),
+            ListenerAddress::Ip(_) | ListenerAddress::Unix(_) => None,
+        });
+        of_pods.collect()
+    }
+
+    /// The same after a change of endpoints of `hosts`.
+    fn pods_again(&self, known: &Arc<[Pods]>, hosts: &BTreeSet<Arc<str>>) -> Arc<[Pods]> {
+        if !known.iter().any(|pods| hosts.contains(&pods.host)) {
+            return Arc::clone(known);
+        }
+        let again = |pods: &Pods| match hosts.contains(&pods.host) {
+            true => self.pods_of(&pods.host, pods.port),
+            false => pods.clone(),
+        };
+        known.iter().map(again).collect()
+    }
+
+    fn pods_of(&self, host: &Arc<str>, port: u16) -> Pods {
+        Pods { host: Arc::clone(host), port, addresses: Arc::new(self.endpoints.pods(host, port)) }
     }
 
     fn endpoints_of(&mut self, cluster: &Cluster) -> Vec<EndpointList> {

@@ -44,9 +44,9 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new() -> Self {
+    fn new(role: Role) -> Self {
         let labels = [("istio".into(), "ingressgateway".into())].into();
-        let proxy = Proxy { role: Role::Gateway, namespace: "default".into(), labels };
+        let proxy = Proxy { role, namespace: "default".into(), labels };
         let workload = crate::telemetry::DestinationLabels::unknown().workload;
         let metrics = Metrics::new((*workload).clone(), "test");
         Self { pipeline: Pipeline::new(proxy, "/etc/certs".into()), metrics, port_map: PortMap::new([(80, 8080)]) }
@@ -61,7 +61,7 @@ impl Fixture {
 
     /// A gateway, two services, and routes half and half, each in a file of its own.
     async fn started() -> (Self, Snapshot) {
-        let mut fixture = Self::new();
+        let mut fixture = Self::new(Role::Gateway);
         for (name, text) in [("gateway.yaml", GATEWAY.to_owned()), ("a.yaml", service("a.example", &[9001, 9002]))] {
             fixture.change(name, &text, None).await;
         }
@@ -136,6 +136,50 @@ async fn other_endpoints_keep_the_table_the_splits_and_the_clusters_of_other_ser
     assert!(Arc::ptr_eq(&state(&before), &state(&after)));
 }
 
+/// A headless Service with a port of TCP.
+fn headless(name: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: None, ports: [{{name: tcp-db, port: \
+         5432}}]}}\n"
+    )
+}
+
+fn slice(service: &str, addresses: &str) -> String {
+    format!(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {service}-1, labels: \
+         {{kubernetes.io/service-name: {service}}}}}\naddressType: IPv4\nports: [{{name: tcp-db, port: \
+         5433}}]\nendpoints: [{{addresses: [{addresses}]}}]\n"
+    )
+}
+
+#[tokio::test]
+async fn pods_that_come_or_go_change_whose_listener_an_address_belongs_to_and_no_table() {
+    let mut fixture = Fixture::new(Role::Sidecar);
+    for (name, text) in
+        [("one.yaml", headless("one")), ("two.yaml", headless("two")), ("one-1.yaml", slice("one", "10.0.0.1"))]
+    {
+        fixture.change(name, &text, None).await;
+    }
+    let (_, built) = fixture.change("two-1.yaml", &slice("two", "10.0.0.2"), None).await;
+    let before = built.snapshot;
+    let whose = |snapshot: &Snapshot, wanted: &str| {
+        let listener = snapshot.listener_of_pod(wanted.parse().unwrap());
+        listener.map_or_else(String::new, |listener| listener.to_string())
+    };
+    let of = |name: &str| format!("pods://{name}.default.svc.cluster.local:5432");
+    assert_eq!(whose(&before, "10.0.0.1:5432"), of("one"));
+    assert_eq!(whose(&before, "10.0.0.2:5432"), of("two"));
+    assert_eq!(whose(&before, "10.0.0.2:5433"), "", "it is the service's port that is meant");
+
+    let (_, built) = fixture.change("two-1.yaml", &slice("two", "10.0.0.3"), Some(&before)).await;
+    let after = built.snapshot;
+    assert_eq!(built.extent, pipeline::Extent::Endpoints);
+    assert!(Arc::ptr_eq(&before.table, &after.table) && Arc::ptr_eq(&before.listeners, &after.listeners));
+    assert_eq!(whose(&after, "10.0.0.3:5432"), of("two"));
+    assert_eq!(whose(&after, "10.0.0.2:5432"), "");
+    assert!(Arc::ptr_eq(&before.pods[0].addresses, &after.pods[0].addresses), "those of the other service stay");
+}
+
 #[tokio::test]
 async fn a_comment_changes_the_version_and_nothing_else() {
     let (mut fixture, before) = Fixture::started().await;
@@ -185,7 +229,7 @@ async fn endpoints_that_take_no_traffic_are_there_and_not_counted_as_healthy() {
         vec![[endpoint.into()].into()]
     };
     let model = (*snapshot.model).clone();
-    let after = build::full(&surroundings, "x".into(), model, &mut unready, Some(&snapshot));
+    let after = build::full(&surroundings, "x".into(), model, (&mut unready, Arc::default()), Some(&snapshot));
     let cluster = cluster(&after, "outbound|80||b.example");
     assert_eq!((cluster.endpoints.len(), cluster.endpoints.ready_count()), (1, 0));
     assert!(fixture.metrics.expose().contains("envoy_cluster_membership_healthy"));
@@ -284,7 +328,7 @@ fn access_logs_of_the_configuration_stand_before_that_of_the_command_line() {
 pub(crate) fn snapshot_of(files: &[(&str, &str)]) -> (Snapshot, config_model::resolve::ResourceSet) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut fixture = Fixture::new();
+        let mut fixture = Fixture::new(Role::Gateway);
         let mut snapshot = None;
         for (name, text) in files {
             let (outcome, built) = fixture.change(name, text, snapshot.as_ref()).await;

@@ -152,6 +152,10 @@ impl Connection {
             (Some(ends), _) => (Address::Ip(ends.client), Address::Ip(ends.server)),
             (None, ListenerAddress::Unix(path)) => (Address::Unix(path), Address::Unix(path)),
             (None, ListenerAddress::Ip(address)) => (Address::Ip(*address), Address::Ip(*address)),
+            (None, ListenerAddress::Pods { port, .. }) => {
+                let somewhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), *port);
+                (Address::Ip(somewhere), Address::Ip(somewhere))
+            }
         }
     }
 

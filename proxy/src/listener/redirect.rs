@@ -16,7 +16,8 @@ use crate::worker::Local;
 pub(super) struct Way {
     /// The address that the client wanted.
     pub(super) wanted: SocketAddr,
-    /// The listener that takes it: that of the address, else that of its port on every address, else the one that it came to.
+    /// The listener that takes it: that of the address, else that of the pods of whom one has it, else that of its port on every
+    /// address, else the one that it came to.
     pub(super) listener: ListenerAddress,
 }
 
@@ -36,8 +37,9 @@ pub(super) fn way(local: &Local, place: &Place, socket: &TcpStream) -> Option<Wa
     }
     let pinned = local.pin();
     let everywhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), wanted.port());
-    let mut places = [wanted, everywhere].into_iter().map(ListenerAddress::from);
-    let found = places.find(|address| pinned.listener(address).is_some());
+    let of_pod = pinned.snapshot.listener_of_pod(wanted);
+    let places = [Some(wanted.into()), of_pod, Some(ListenerAddress::from(everywhere))];
+    let found = places.into_iter().flatten().find(|address| pinned.listener(address).is_some());
     Some(Way { wanted, listener: found.unwrap_or_else(|| place.address.clone()) })
 }
 

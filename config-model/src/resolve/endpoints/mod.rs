@@ -7,14 +7,16 @@ mod kubernetes;
 mod ranking;
 mod workload;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt, HashSet};
 
 use crate::model::{
-    Balancing, Cluster, ClusterName, Discovery, Endpoint, EndpointAddress, EndpointList, Health, Locality,
-    LocalityPolicy, OwnService, ZoneAware,
+    BackEndProtocol, Balancing, Cluster, ClusterName, Direction, Discovery, Endpoint, EndpointAddress, EndpointList,
+    Health, Locality, LocalityPolicy, OwnService, ZoneAware,
 };
 use crate::name::{self, Labels};
 use crate::resource::{EndpointSlice, Pod, Resolution, Resource, ServiceEntry, Spec, WorkloadEntry};
@@ -120,6 +122,20 @@ impl EndpointIndex {
     /// As [`EndpointIndex::lists`], for those who ask once.
     pub fn endpoints(&self, cluster: &Cluster) -> Vec<Endpoint> {
         gathering::copies(self.gather(cluster, Known::default()).0.iter()).collect()
+    }
+
+    /// Addresses of the pods behind a port of a Kubernetes Service, those that take no traffic among them.
+    pub fn pods(&self, host: &Arc<str>, port: u16) -> BTreeSet<IpAddr> {
+        let service =
+            services::of_host(&self.resources, host).find(|service| matches!(service, Service::Kubernetes(_)));
+        let ports = service.map(Service::ports).unwrap_or_default();
+        let Some(port) = ports.into_iter().find(|known| known.number == port) else { return BTreeSet::new() };
+        let endpoints = self.endpoints(&cluster(port, host, &Labels::new()));
+        let ip = |endpoint: Endpoint| match endpoint.address {
+            EndpointAddress::Ip(address) => Some(address.ip().to_canonical()),
+            EndpointAddress::Dns { .. } | EndpointAddress::Unix(_) => None,
+        };
+        endpoints.into_iter().filter_map(ip).collect()
     }
 
     /// Services with the cluster's host, of its namespace.
@@ -245,6 +261,26 @@ fn port_of<'i>(service: Service<'i>, cluster: &Cluster) -> Option<Port<'i>> {
         return Some(Port { number, name: "", target, datagram: false, protocol, service });
     }
     ports.into_iter().find(is_meant)
+}
+
+/// A cluster of which nothing but the endpoints matters: those of `port` with `labels`.
+pub(crate) fn cluster(port: Port<'_>, host: &Arc<str>, labels: &Labels) -> Cluster {
+    let (subset, direction) = (Arc::default(), Direction::Outbound);
+    Cluster {
+        name: ClusterName { host: Arc::clone(host), port: port.number, subset, direction },
+        service_name: Arc::default(),
+        service_namespace: port.service.namespace().into(),
+        port_name: port.name.into(),
+        subset_labels: labels.clone(),
+        balancing: Balancing::Random,
+        protocol: BackEndProtocol::Http1,
+        connect_timeout: Duration::ZERO,
+        policy: None,
+        tls: None,
+        proxy_protocol: None,
+        discovery: Discovery::Static,
+        origins: Vec::new(),
+    }
 }
 
 /// Whether an endpoint is chosen by a key.

@@ -31,7 +31,7 @@ pub(super) fn filter_chains(
     }
     let place = match address {
         ListenerAddress::Ip(address) => format!("{}.{}", address.port(), address.ip()),
-        ListenerAddress::Unix(_) => address.to_string(),
+        ListenerAddress::Unix(_) | ListenerAddress::Pods { .. } => address.to_string(),
     };
     let other = serving.build.tcp_proxy(format!("tcp.{place}"), address.port(), in_order(tcp, &of_tls));
     if http.is_none() && tls.is_empty() {

@@ -118,17 +118,17 @@ impl<'e, 'a> Listeners<'e, 'a> {
                 self.http(address(egress, port.number), egress, http);
             }
             Protocol::Tls | Protocol::Tcp => {
-                for (ip, subnets) in places(egress, known) {
-                    let is_for = (number, declared, !ip.is_unspecified(), &subnets[..]);
+                for (address, subnets) in places(egress, known, port.number) {
+                    let is_for = (number, declared, !is_everywhere(&address), &subnets[..]);
                     let found = connections::of_service(serving, egress, known, is_for);
-                    self.tcp(SocketAddr::new(ip, port.number).into(), egress, found);
+                    self.tcp(address, egress, found);
                 }
             }
             Protocol::Unknown => {
-                for (ip, subnets) in places(egress, known) {
-                    let only = (ip != EVERYWHERE && egress.address.is_none()).then_some(known);
-                    let address = ListenerAddress::from(SocketAddr::new(ip, port.number));
-                    let is_for = (number, Protocol::Tcp, !ip.is_unspecified(), &subnets[..]);
+                for (address, subnets) in places(egress, known, port.number) {
+                    let has_address = !is_everywhere(&address);
+                    let only = (has_address && egress.address.is_none()).then_some(known);
+                    let is_for = (number, Protocol::Tcp, has_address, &subnets[..]);
                     let found = connections::of_service(serving, egress, known, is_for);
                     let http = Http { egress, port: Some(port.number), only, is_declared: false };
                     self.http(address.clone(), egress, http);
@@ -196,8 +196,20 @@ fn address(egress: &Egress<'_>, port: u16) -> ListenerAddress {
     egress.socket.clone().unwrap_or_else(of_port)
 }
 
-/// Where connections to a service come in, and the subnets that tell them from others there.
-fn places(egress: &Egress<'_>, known: &Known<'_>) -> Vec<(IpAddr, Vec<IpNet>)> {
+fn is_everywhere(address: &ListenerAddress) -> bool {
+    address.ip_and_port().is_some_and(|address| address.ip().is_unspecified())
+}
+
+/// Where connections to a port of a service come in, and the subnets that tell them from others there.
+fn places(egress: &Egress<'_>, known: &Known<'_>, port: u16) -> Vec<(ListenerAddress, Vec<IpNet>)> {
+    if egress.address.is_none() && egress.port.is_none() && known.service.is_headless() {
+        return vec![(ListenerAddress::Pods { host: known.host.clone(), port }, Vec::new())];
+    }
+    let places = addresses(egress, known).into_iter();
+    places.map(|(ip, subnets)| (SocketAddr::new(ip, port).into(), subnets)).collect()
+}
+
+fn addresses(egress: &Egress<'_>, known: &Known<'_>) -> Vec<(IpAddr, Vec<IpNet>)> {
     if let Some(address) = egress.address {
         return vec![(address, Vec::new())];
     }

@@ -177,6 +177,26 @@ fn service_entry_and_kubernetes_service_of_one_host_and_namespace_share_endpoint
 }
 
 #[test]
+fn pods_of_a_port_are_known_by_their_addresses_whether_they_are_ready_or_not() {
+    let slices = slice(
+        "a",
+        "addressType: IPv4\nports: [{name: http, port: 8080}, {name: b, port: 8081}]\nendpoints: [{addresses: [10.0.0.1]}, \
+         {addresses: [10.0.0.2], conditions: {ready: false}}]",
+    );
+    let headless = service("{clusterIP: None, ports: [{name: http, port: 80}, {name: lost, port: 82}]}");
+    let index = EndpointIndex::new(&set(&format!("{headless}{slices}")));
+    for (host, port, want) in [
+        ("s.default.svc.cluster.local", 80, &["10.0.0.1", "10.0.0.2"][..]),
+        ("s.default.svc.cluster.local", 81, &[]),
+        ("s.default.svc.cluster.local", 82, &[]),
+        ("s.far.svc.cluster.local", 80, &[]),
+    ] {
+        let found: Vec<String> = index.pods(&host.into(), port).iter().map(ToString::to_string).collect();
+        assert_eq!(found, want, "{host}:{port}");
+    }
+}
+
+#[test]
 fn endpoints_know_their_workload_and_their_zone() {
     let owned = pod("reviews-v1-abc-x", "10.0.0.1", "{app: s, version: v1, pod-template-hash: abc}")
         .replace("labels:", "ownerReferences: [{kind: ReplicaSet, name: reviews-v1-abc, controller: true}], labels:");

@@ -185,8 +185,8 @@ fn redirected_connections_are_told_apart_by_the_address_that_they_wanted() {
         ways(&model),
         "0.0.0.0:80 Unbound\n  unless http allow_any => 1*PassthroughCluster\n0.0.0.0:443 Unbound\n  other allow_any => \
          1*PassthroughCluster\n  out.example default/out.example/port[443] => 1*outbound|443||out.example\n10.96.0.2:5432 \
-         Unbound\n  any default/db/port[5432] => 1*outbound|5432||db.default.svc.cluster.local\n0.0.0.0:6000 Unbound\n  any \
-         default/set/port[6000] => 1*outbound|6000||set.default.svc.cluster.local\n0.0.0.0:6001 Unbound\n  any \
+         Unbound\n  any default/db/port[5432] => 1*outbound|5432||db.default.svc.cluster.local\npods://set.default.svc.cluster.local:6000 Unbound\n  any \
+         default/set/port[6000] => 1*outbound|6000||set.default.svc.cluster.local\npods://set.default.svc.cluster.local:6001 Unbound\n  any \
          default/set/port[6001] => 1*outbound|6001||set.default.svc.cluster.local\n10.96.0.3:7000 Unbound\n  unless http \
          default/any/port[7000] => 1*outbound|7000||any.default.svc.cluster.local\n0.0.0.0:15001 Redirected\n  any allow_any => \
          1*PassthroughCluster\n[::]:15001 Redirected\n  any allow_any => 1*PassthroughCluster\n"
@@ -195,6 +195,37 @@ fn redirected_connections_are_told_apart_by_the_address_that_they_wanted() {
     assert_eq!(headless.discovery, Discovery::None, "a pod that is asked for by its address is the one that is meant");
     let own = summary(&model);
     assert!(own.contains("10.96.0.3:7000 any.default.svc.cluster.local:7000\n  *\n"), "{own}");
+}
+
+#[test]
+fn headless_services_of_one_port_have_listeners_of_their_own_for_their_pods() {
+    let ports = "{name: tcp-db, port: 5432}, {name: any, port: 6000}, {name: http, port: 80}";
+    let text = service("one", "default", ("None", ports))
+        + &service("two", "default", ("None", "{name: tcp-db, port: 5432}, {name: tls-db, port: 443}"))
+        + &service("web", "default", ("10.96.0.1", "{name: tcp-web, port: 9000}"))
+        + &resource(
+            "VirtualService",
+            "two",
+            "{hosts: [two], tcp: [{match: [{port: 5432}], route: [{destination: {host: web, port: {number: 9000}}}]}]}",
+        );
+    let model = sidecar(&text);
+    let found = ways(&model);
+    for listener in [
+        "0.0.0.0:80 Unbound\n  unless http allow_any",
+        "pods://two.default.svc.cluster.local:443 Unbound\n  any default/two/port[443]",
+        "pods://one.default.svc.cluster.local:5432 Unbound\n  any default/one/port[5432]",
+        "pods://two.default.svc.cluster.local:5432 Unbound\n  any default/two/tcp[0] => \
+         1*outbound|9000||web.default.svc.cluster.local",
+        "pods://one.default.svc.cluster.local:6000 Unbound\n  unless http default/one/port[6000]",
+    ] {
+        assert!(found.contains(listener), "{listener}: {found}");
+    }
+    assert!(!found.contains("0.0.0.0:5432"), "addresses of no pod are unknown: {found}");
+    let requests = summary(&model);
+    assert!(requests.contains("one.default.svc.cluster.local:6000\n  *\n    any => 1 6000||one"), "{requests}");
+    let bound =
+        summary(&sidecar(&(text + &resource("Sidecar", "s", "{egress: [{captureMode: NONE, hosts: ['*/*']}]}"))));
+    assert!(bound.contains("127.0.0.1:6000") && !bound.contains("pods:"), "nothing is redirected: {bound}");
 }
 
 #[test]
