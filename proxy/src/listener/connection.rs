@@ -52,6 +52,8 @@ pub(crate) struct Connection {
     /// The client's address, and ours as the client dialled it, or as it wanted it if it was redirected to us; nothing for a
     /// connection by a Unix socket.
     pub(crate) ends: Option<Ends>,
+    /// Both, as log lines have them; made for the first.
+    texts: OnceCell<Box<[Box<str>; 2]>>,
     /// The client's address as `x-forwarded-for` has it.
     pub(crate) peer_text: Box<[u8]>,
     /// Whether it was redirected to us, so that it can go where it was meant to.
@@ -82,6 +84,7 @@ impl Connection {
             peer_text: client.map(peer_text).unwrap_or_default(),
             protocol: Cell::new(Protocol::Http1),
             tls: OnceCell::new(),
+            texts: OnceCell::new(),
             place: Cell::new((0, usize::MAX)),
             local,
             listener,
@@ -149,7 +152,11 @@ impl Connection {
     /// The client's address and ours, in words. Source: Envoy, where a client that came by a Unix socket has the socket's.
     pub(crate) fn addresses(&self) -> (Address<'_>, Address<'_>) {
         match (&self.ends, &self.listener) {
-            (Some(ends), _) => (Address::Ip(ends.client), Address::Ip(ends.server)),
+            (Some(ends), _) => {
+                let texts = || [ends.client.to_string(), ends.server.to_string()].map(String::into_boxed_str).into();
+                let [client, server] = &**self.texts.get_or_init(texts);
+                (Address::Written(ends.client, client), Address::Written(ends.server, server))
+            }
             (None, ListenerAddress::Unix(path)) => (Address::Unix(path), Address::Unix(path)),
             (None, ListenerAddress::Ip(address)) => (Address::Ip(*address), Address::Ip(*address)),
             (None, ListenerAddress::Pods { port, .. }) => {

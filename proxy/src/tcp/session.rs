@@ -148,11 +148,11 @@ impl Session {
 
     fn log(&self) {
         let local = &self.connection.local;
-        let (peer, here) = self.connection.addresses();
         let pinned = local.pin();
         if !pinned.is_logged() {
             return;
         }
+        let (peer, here) = self.connection.addresses();
         let cluster = self.cluster.as_deref();
         let endpoint = self.endpoint.as_ref().and_then(|(index, _)| cluster?.endpoint(*index));
         let elapsed: Duration = self.started.elapsed();

@@ -461,6 +461,10 @@ mod tests {
         assert_eq!(line(&text_format(addresses), &request), "[2001:db8::7]:50000 2001:db8::7 8080\n");
         let json = json_format(&[("client", "%DOWNSTREAM_REMOTE_ADDRESS%"), ("port", "%DOWNSTREAM_LOCAL_PORT%")]);
         assert_eq!(line(&json, &request), "{\"client\":\"[2001:db8::7]:50000\",\"port\":8080}\n");
+        let written = Some(Address::Written("[2001:db8::7]:50000".parse().unwrap(), "[2001:db8::7]:50000"));
+        let request = AccessRecord { downstream_remote_address: written, ..request };
+        assert_eq!(line(&text_format(addresses), &request), "[2001:db8::7]:50000 2001:db8::7 8080\n");
+        assert_eq!(line(&json, &request), "{\"client\":\"[2001:db8::7]:50000\",\"port\":8080}\n");
         let unix = Some(Address::Unix("/run/mesh.sock"));
         let request = AccessRecord { downstream_remote_address: unix, downstream_local_address: unix, ..record() };
         assert_eq!(line(&text_format(addresses), &request), "/run/mesh.sock /run/mesh.sock \n", "as Envoy has it");

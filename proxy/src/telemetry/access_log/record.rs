@@ -16,15 +16,27 @@ use crate::telemetry::Flags;
 pub enum Address<'a> {
     /// An address and port.
     Ip(SocketAddr),
+    /// The same, and how it is written.
+    Written(SocketAddr, &'a str),
     /// The path of a Unix socket, or its name behind `@`.
     Unix(&'a str),
+}
+
+impl Address<'_> {
+    /// Nothing of a Unix socket.
+    pub(super) fn ip_and_port(self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(address) | Self::Written(address, _) => Some(address),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Address<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(address) => write!(f, "{address}"),
-            Self::Unix(path) => f.write_str(path),
+            Self::Written(_, text) | Self::Unix(text) => f.write_str(text),
         }
     }
 }

@@ -44,6 +44,11 @@ pub(super) trait Sink {
         }
     }
 
+    /// A text of our own, in which nothing has to be escaped.
+    fn plain(&mut self, text: &str) {
+        self.quoted(|out, _| out.extend_from_slice(text.as_bytes()));
+    }
+
     /// A text whose blanks are written as underscores, or nothing.
     fn words(&mut self, words: Option<&str>) {
         let Some(words) = words else { return self.absent() };
@@ -51,7 +56,9 @@ pub(super) trait Sink {
             let start = out.len();
             Self::escape(out, words.as_bytes());
             let written = out.get_mut(start..).unwrap_or_default();
-            written.iter_mut().filter(|byte| **byte == b' ').for_each(|byte| *byte = b'_');
+            if memchr::memchr(b' ', written).is_some() {
+                written.iter_mut().filter(|byte| **byte == b' ').for_each(|byte| *byte = b'_');
+            }
         });
     }
 
@@ -82,6 +89,7 @@ pub(super) trait Sink {
     fn address(&mut self, address: Option<Address<'_>>) {
         match address {
             Some(Address::Ip(address)) => self.quoted(|out, _| text::socket_address(out, address)),
+            Some(Address::Written(_, text)) => self.plain(text),
             Some(Address::Unix(path)) => self.text(Some(path.as_bytes())),
             None => self.absent(),
         }
@@ -89,9 +97,9 @@ pub(super) trait Sink {
 
     /// The address alone, or nothing.
     fn ip(&mut self, address: Option<Address<'_>>) {
-        match address {
-            Some(Address::Ip(address)) => self.quoted(|out, _| text::ip(out, address.ip())),
-            other => self.address(other),
+        match address.and_then(Address::ip_and_port) {
+            Some(address) => self.quoted(|out, _| text::ip(out, address.ip())),
+            None => self.address(address),
         }
     }
 }
@@ -259,7 +267,10 @@ impl AccessRecord<'_> {
 fn evaluate(command: &Command, record: &AccessRecord<'_>, sink: &mut impl Sink) {
     match command {
         Command::StartTime(_) => sink.quoted(|out, times| times.write(out, record.start)),
-        Command::Protocol => sink.text(protocol(record.protocol).map(str::as_bytes)),
+        Command::Protocol => match protocol(record.protocol) {
+            Some(name) => sink.plain(name),
+            None => sink.absent(),
+        },
         Command::ResponseCode => sink.number(record.status.into()),
         Command::ResponseFlags => sink.quoted(|out, _| write_flags(out, record.flags)),
         Command::ResponseCodeDetails => sink.words(record.details),
@@ -291,9 +302,9 @@ fn evaluate_peer(command: &Command, record: &AccessRecord<'_>, sink: &mut impl S
         Command::UpstreamLocalAddress => sink.address(record.upstream_local_address),
         Command::UpstreamRequestAttemptCount => sink.number(record.attempt_count.into()),
         Command::DownstreamLocalAddress => sink.address(record.downstream_local_address),
-        Command::DownstreamLocalPort => match record.downstream_local_address {
-            Some(Address::Ip(address)) => sink.number(address.port().into()),
-            Some(Address::Unix(_)) => sink.text(Some(b"")),
+        Command::DownstreamLocalPort => match record.downstream_local_address.map(Address::ip_and_port) {
+            Some(Some(address)) => sink.number(address.port().into()),
+            Some(None) => sink.text(Some(b"")),
             None => sink.absent(),
         },
         Command::DownstreamRemoteAddress => sink.address(record.downstream_remote_address),
