@@ -30,6 +30,10 @@ fn a_wrong_field_is_an_error_with_place_and_cure() {
             "5:34 spec.accessLogging[0].match.mode: unknown value \"CLIENTS\"; did you mean CLIENT?",
         ),
         (
+            "accessLogging: [{providers: [{name: envoy}], filter: {}}]",
+            "5:56 spec.accessLogging[0].filter.expression: is required; write an expression such as response.code >= 400",
+        ),
+        (
             "selector: {matchLabels: {app: 'a*'}}",
             "5:13 spec.selector.matchLabels[\"app\"]: must not have an empty key or a wildcard; name the labels in full",
         ),
@@ -83,6 +87,10 @@ fn a_wrong_field_is_an_error_with_place_and_cure() {
 fn what_is_not_honoured_is_a_warning_that_names_it() {
     for (spec, want) in [
         ("accessLogging: [{providers: [{name: envoy}], disabled: false}]", None),
+        (
+            "accessLogging: [{providers: [{name: envoy}], filter: {expression: request.total_size > 9}}]",
+            Some("5:69 spec.accessLogging[0].filter.expression: request.total_size, which has no value here, is"),
+        ),
         ("tracing: [{providers: [{name: a}]}]", Some("5:3 spec.tracing: tracing is")),
         ("metrics: [{providers: [{name: prometheus}]}]", Some("5:3 spec.metrics: metrics is")),
         ("targetRefs: [{kind: Service, name: a}]", Some("5:3 spec.targetRefs: targetRefs is")),
@@ -104,6 +112,10 @@ fn what_is_hardly_meant_is_a_warning() {
         (
             "tracing: [{providers: [{name: a}, {name: b}]}]",
             "5:37 spec.tracing[0].providers[1]: is one too many: Istio supports one",
+        ),
+        (
+            "accessLogging: [{filter: {expression: 'true'}}]",
+            "5:28 spec.accessLogging[0].filter: has no effect without providers, as in Istio; write providers beside it",
         ),
         ("tracing: [{}, {}]", "5:17 spec.tracing[1]: is one too many: Istio supports one"),
     ] {
@@ -190,5 +202,16 @@ fn a_provider_has_a_name_and_is_one_thing() {
             "Warning [TG0002] 6:46 data.mesh.defaultProviders.metrics: the metrics provider other is understood but not honoured yet",
             "Warning [TG0002] 6:54 data.mesh.defaultProviders.tracing: tracing is understood but not honoured yet",
         ]
+    );
+}
+
+#[test]
+fn a_filter_that_is_no_expression_is_an_error() {
+    let told = told("accessLogging: [{providers: [{name: envoy}], filter: {expression: 'response.code >'}}]");
+    assert_eq!(told.len(), 1, "{told:?}");
+    let start = "Error [IST0106] 5:69 spec.accessLogging[0].filter.expression: must be an expression in CEL: ";
+    assert!(
+        told[0].starts_with(start) && told[0].ends_with("; write an expression such as response.code >= 400"),
+        "{told:?}"
     );
 }

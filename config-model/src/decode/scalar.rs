@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use super::{Bytes, Decode, Duration, Located, Path, Report, Text, Timestamp};
 use crate::document::{Node, Value};
-use crate::model::{Format, Pattern, RewritePattern};
+use crate::model::{Format, LogFilter, Pattern, RewritePattern};
 
 fn text<'n>(node: &'n Node<'_>, at: &Path<'_>, report: &mut Report) -> Option<&'n str> {
     if let Value::String(text) = &node.value {
@@ -129,6 +129,16 @@ impl Decode for Located<Format> {
         let format = parsed(node, at, report, parse, "write a percent sign that stands for itself as %%")?;
         report.unavailable_commands(node.position, at, &format.value, "nothing is written in its place");
         Some(format)
+    }
+}
+
+impl Decode for Located<LogFilter> {
+    fn decode(node: &Node<'_>, at: &Path<'_>, report: &mut Report) -> Option<Self> {
+        let filter = parsed(node, at, report, LogFilter::parse, "write an expression such as response.code >= 400")?;
+        for attribute in filter.value.unknown() {
+            report.not_honoured(node.position, at, format_args!("{attribute}, which has no value here,"));
+        }
+        Some(filter)
     }
 }
 

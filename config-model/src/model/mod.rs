@@ -8,6 +8,7 @@ mod cluster_policy;
 mod endpoint;
 mod format;
 mod listener;
+mod log_filter;
 mod route;
 mod route_policy;
 mod tcp;
@@ -27,6 +28,7 @@ pub use listener::{
     Binding, Detection, FilterChain, FilterChains, Listener, NetworkFilter, RouteConfiguration,
     RouteConfigurationIndex, TransportSocket, VirtualHost, chain_for,
 };
+pub use log_filter::LogFilter;
 pub use route::{
     Action, Condition, Destination, DirectResponse, Forward, HeaderAddition, HeaderMutation, HeaderOperations,
     MatchCondition, PathMatch, PathRewrite, Pattern, Redirect, RedirectPort, Rewrite, RewritePattern, Route,
@@ -73,6 +75,8 @@ pub struct AccessLog {
     pub format: AccessLogFormat,
     /// Whether what is absent leaves nothing behind, not even `-`, `null` or its field.
     pub omits_absent: bool,
+    /// Which requests have a line; all if there is none.
+    pub filter: Option<LogFilter>,
 }
 
 /// The look of one access-log line.

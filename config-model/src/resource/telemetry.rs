@@ -2,6 +2,7 @@
 
 use super::{Duration, LabelSelector};
 use crate::decode::{Located, Map, Text, choice, object};
+use crate::model::LogFilter;
 
 object! {
     /// What traffic leaves behind.
@@ -73,7 +74,7 @@ object! {
         /// Whether they don't.
         disabled: Option<Located<bool>> = "disabled",
         /// Which requests are logged.
-        filter: Option<AccessLoggingFilter> = "filter" later,
+        filter: Option<AccessLoggingFilter> = "filter",
     }
 }
 
@@ -81,7 +82,7 @@ object! {
     /// Which requests are logged.
     AccessLoggingFilter {
         /// An expression in CEL.
-        expression: Text = "expression",
+        expression: Option<Located<LogFilter>> = "expression",
     }
 }
 

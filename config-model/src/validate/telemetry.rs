@@ -81,6 +81,16 @@ fn providers(providers: &[ProviderRef], at: &Path<'_>, report: &mut Report) {
 
 fn access_logging(logging: &AccessLogging, at: &Path<'_>, report: &mut Report) {
     providers(&logging.providers, at, report);
+    let Some(filter) = &logging.filter else { return };
+    let at = at.field("filter");
+    if filter.expression.is_none() {
+        let hint = "write an expression such as response.code >= 400";
+        report.error(filter.position, &at.field("expression"), "is required", Some(hint));
+    }
+    if logging.providers.is_empty() {
+        let hint = "write providers beside it";
+        report.warning(filter.position, &at, "has no effect without providers, as in Istio", Some(hint));
+    }
 }
 
 fn tracing(tracing: &Tracing, at: &Path<'_>, report: &mut Report) {

@@ -470,11 +470,13 @@ fn wanted_logs(options: &GatewayOptions, model: &Model) -> Vec<WantedLog> {
         target: options.access_log.clone(),
         format: AccessLogFormat::Text(Format::istio_default()),
         omits_absent: false,
+        filter: None,
     };
     let written = |log: &model::AccessLog| WantedLog {
         target: Target::parse(&log.path),
         format: log.format.clone(),
         omits_absent: log.omits_absent,
+        filter: log.filter.clone(),
     };
     let logs = match &model.access_logs {
         Some(logs) => logs.iter().map(written).collect(),

@@ -311,6 +311,7 @@ fn access_logs_of_the_configuration_stand_before_that_of_the_command_line() {
         path: path.to_owned(),
         format: AccessLogFormat::Text(Format::istio_default()),
         omits_absent: false,
+        filter: None,
     };
     let mut model = Model::clone(&snapshot_of(&[("gateway.yaml", GATEWAY)]).0.model);
     for (access_logs, want) in [

@@ -451,6 +451,7 @@ impl Record {
             downstream_local_address: Some(here),
             downstream_remote_address: Some(self.client().map_or(peer, Address::Ip)),
             downstream_direct_remote_address: Some(peer),
+            has_client_certificate: self.connection.has_client_certificate(),
             server_name: self.connection.tls().and_then(|tls| tls.server_name.as_deref()),
             route_name: route.and_then(|route| route.route.name.as_deref()),
             virtual_host_name: words.virtual_host.as_deref(),

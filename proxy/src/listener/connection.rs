@@ -179,6 +179,11 @@ impl Connection {
         self.tls.get().map(|tls| &**tls)
     }
 
+    /// Whether its client has shown a certificate.
+    pub(crate) fn has_client_certificate(&self) -> bool {
+        self.tls().is_some_and(|tls| tls.client_certificate.is_some())
+    }
+
     /// By the listener.
     pub(crate) fn scheme(&self) -> Scheme {
         if self.tls.get().is_some() { Scheme::Https } else { Scheme::Http }

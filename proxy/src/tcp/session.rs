@@ -184,6 +184,7 @@ impl Session {
             downstream_local_address: Some(here),
             downstream_remote_address: Some(peer),
             downstream_direct_remote_address: Some(peer),
+            has_client_certificate: self.connection.has_client_certificate(),
             server_name: self.server_name.as_deref(),
             route_name: None,
             virtual_host_name: None,

@@ -14,6 +14,12 @@ const NAMES: [&str; 30] = [
     "IH", "DPE", "UMSDR", "RFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR", "UDO",
 ];
 
+/// Names by the bit that Envoy has for each.
+const ENVOY_NAMES: [&str; 30] = [
+    "LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "RL", "UAEX", "RLSE", "DC", "URX", "SI", "IH",
+    "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR", "UDO",
+];
+
 impl Flags {
     /// `-`
     pub const NONE: Self = Self(0);
@@ -103,6 +109,12 @@ impl Flags {
         Self(bits)
     }
 
+    /// The set as a number in which each flag has the bit that Envoy has for it.
+    pub(super) fn as_envoy_has_them(self) -> u64 {
+        let bits = self.names().filter_map(|name| ENVOY_NAMES.iter().position(|known| *known == name));
+        bits.fold(0, |all, bit| all | 1 << bit)
+    }
+
     /// Short names of those set, in order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         NAMES.iter().enumerate().filter(move |(bit, _)| self.0 & (1 << bit) != 0).map(|(_, name)| *name)
@@ -157,6 +169,21 @@ mod tests {
         ] {
             assert_eq!(flags.to_string(), text);
         }
+    }
+
+    #[test]
+    fn every_flag_has_the_bit_that_envoy_has_for_it() {
+        for (flags, bits) in [
+            (Flags::NONE, 0),
+            (Flags::NO_ROUTE_FOUND, 256),
+            (Flags::NO_CLUSTER_FOUND, 1 << 24),
+            (Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED | Flags::UPSTREAM_CONNECTION_FAILURE, 32768 + 32),
+        ] {
+            assert_eq!(flags.as_envoy_has_them(), bits, "{flags}");
+        }
+        let all = Flags::from_bits((1 << 30) - 1);
+        // No filter of ours lacks its configuration, and one of ours stands for another one's bit.
+        assert_eq!(all.as_envoy_has_them(), (1 << 30) - 1 - (1 << 21));
     }
 
     #[test]

@@ -34,8 +34,11 @@ pub(super) fn access_logs(
     if named.is_empty() {
         return of_mesh(resources, diagnostics);
     }
-    let writing = named.iter().filter(|(_, state)| *state == Merged::Writes);
-    Some(writing.filter_map(|(provider, _)| provider.log(diagnostics)).collect())
+    let writing = named.into_iter().filter_map(|(provider, state)| match state {
+        Merged::Disabled => None,
+        Merged::Writes(filter) => Some(AccessLog { filter: filter.cloned(), ..provider.log(diagnostics)? }),
+    });
+    Some(writing.collect())
 }
 
 /// The log that MeshConfig has by itself. Without a file, but with a look, it goes to standard output.
@@ -49,7 +52,7 @@ fn of_mesh(resources: &ResourceSet, diagnostics: &mut Vec<Diagnostic>) -> Option
         return Some(Vec::new());
     }
     match format::of_mesh(config) {
-        Ok(format) => Some(vec![AccessLog { path, format, omits_absent: false }]),
+        Ok(format) => Some(vec![AccessLog { path, format, omits_absent: false, filter: None }]),
         Err(message) => {
             let origin = resource.origin(config.access_log_format.position);
             let message = format!("accessLogFormat can't be used, so that it has no effect: {message}");

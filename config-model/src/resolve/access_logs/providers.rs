@@ -124,7 +124,7 @@ fn log(
     };
     let omits_absent = file.is_some_and(|file| *file.omit_empty_values);
     match (format, mesh) {
-        (Ok(format), _) => Some(AccessLog { path: path.to_owned(), format, omits_absent }),
+        (Ok(format), _) => Some(AccessLog { path: path.to_owned(), format, omits_absent, filter: None }),
         (Err(message), Some((resource, config))) => {
             let position = file.map_or(config.access_log_format.position, |file| file.position);
             let message = format!("the log's format can't be used, so that it isn't written: {message}");

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::LogFilter;
 use crate::name;
 use crate::resolve::Proxy;
 use crate::resolve::set::{Item, ResourceSet};
@@ -9,9 +10,9 @@ use crate::resource::{AccessLogging, Telemetry, WorkloadMode};
 
 /// What is said of a provider in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Merged {
-    /// It writes.
-    Writes,
+pub(super) enum Merged<'a> {
+    /// It writes, perhaps only what a filter takes.
+    Writes(Option<&'a LogFilter>),
     /// It is switched off.
     Disabled,
 }
@@ -49,9 +50,9 @@ fn has_targets(telemetry: &Telemetry) -> bool {
 
 /// The providers of the last Telemetry that names any are in force; what others have said of these before counts too. An entry without
 /// providers is for those of the entry before it.
-pub(super) fn merge<'a>(telemetries: &[Item<'a, Telemetry>], defaults: Vec<&'a str>) -> BTreeMap<&'a str, Merged> {
+pub(super) fn merge<'a>(telemetries: &[Item<'a, Telemetry>], defaults: Vec<&'a str>) -> BTreeMap<&'a str, Merged<'a>> {
     if telemetries.is_empty() {
-        return defaults.into_iter().map(|name| (name, Merged::Writes)).collect();
+        return defaults.into_iter().map(|name| (name, Merged::Writes(None))).collect();
     }
     let named = telemetries.iter().map(|telemetry| {
         let matching = telemetry.spec.access_logging.iter().filter(|logging| is_for_clients(logging));
@@ -59,6 +60,7 @@ pub(super) fn merge<'a>(telemetries: &[Item<'a, Telemetry>], defaults: Vec<&'a s
     });
     let in_force = named.rev().find(|names| !names.is_empty());
     let in_force = in_force.unwrap_or_else(|| defaults.iter().copied().collect());
+    let filters = filters(telemetries);
     let (mut merged, mut current) = (BTreeMap::new(), defaults);
     for logging in telemetries.iter().flat_map(|telemetry| &telemetry.spec.access_logging) {
         if !logging.providers.is_empty() {
@@ -68,10 +70,21 @@ pub(super) fn merge<'a>(telemetries: &[Item<'a, Telemetry>], defaults: Vec<&'a s
             continue;
         }
         let is_disabled = logging.disabled.is_some_and(|disabled| *disabled);
-        let state = if is_disabled { Merged::Disabled } else { Merged::Writes };
-        merged.extend(current.iter().filter(|name| in_force.contains(*name)).map(|name| (*name, state)));
+        let state = |name: &str| match is_disabled {
+            true => Merged::Disabled,
+            false => Merged::Writes(filters.get(name).copied().flatten()),
+        };
+        merged.extend(current.iter().filter(|name| in_force.contains(*name)).map(|name| (*name, state(name))));
     }
     merged
+}
+
+/// The filter of each provider: that of the last entry that names it.
+fn filters<'a>(telemetries: &[Item<'a, Telemetry>]) -> BTreeMap<&'a str, Option<&'a LogFilter>> {
+    let entries = telemetries.iter().flat_map(|telemetry| &telemetry.spec.access_logging);
+    let filter = |logging: &'a AccessLogging| Some(&logging.filter.as_ref()?.expression.as_ref()?.value);
+    let named = entries.filter(|logging| is_for_clients(logging));
+    named.flat_map(|logging| names(logging).map(move |name| (name, filter(logging)))).collect()
 }
 
 fn names(logging: &AccessLogging) -> impl Iterator<Item = &str> {

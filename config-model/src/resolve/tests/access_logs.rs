@@ -37,7 +37,8 @@ fn described(log: &AccessLog) -> String {
     };
     let short = if format.starts_with("[%START_TIME%] ") { "default" } else { &format };
     let short = if short.starts_with("start_time=%START_TIME% method=") { "default JSON" } else { short };
-    format!("{} {short}{}", log.path, if log.omits_absent { " omitting" } else { "" })
+    let filter = log.filter.as_ref().map(|filter| format!(" if {}", filter.as_str())).unwrap_or_default();
+    format!("{} {short}{}{filter}", log.path, if log.omits_absent { " omitting" } else { "" })
 }
 
 fn some(logs: &[&str]) -> (Option<Vec<String>>, usize) {
@@ -201,4 +202,36 @@ fn the_root_namespace_is_the_one_that_mesh_config_names() {
             "{selector: {matchLabels: {istio: ingressgateway}}, accessLogging: [{providers: [{name: text}]}]}",
         );
     assert_eq!(logs(&text), some(&["/mesh %PROTOCOL%"]));
+}
+
+#[test]
+fn a_filter_is_that_of_the_last_entry_that_names_the_provider() {
+    let wide = |logging: &str| telemetry("istio-system", "mesh", &format!("{{accessLogging: [{logging}]}}"));
+    let own = |logging: &str| telemetry("default", "own", &format!("{{accessLogging: [{logging}]}}"));
+    let filtered = "{providers: [{name: plain}], filter: {expression: response.code >= 400}}";
+    let is_filtered = &["/dev/stdout default if response.code >= 400"];
+    for (what, resources, want) in [
+        ("alone", own(filtered), some(is_filtered)),
+        ("inherited", wide(filtered) + &own("{}"), some(is_filtered)),
+        ("replaced by none", wide(filtered) + &own("{providers: [{name: plain}]}"), some(&["/dev/stdout default"])),
+        (
+            "without providers",
+            wide("{providers: [{name: plain}]}") + &own("{filter: {expression: 'false'}}"),
+            some(&["/dev/stdout default"]),
+        ),
+        (
+            "for servers",
+            own(
+                "{providers: [{name: plain}]}, {match: {mode: SERVER}, providers: [{name: plain}], filter: {expression: 'false'}}",
+            ),
+            some(&["/dev/stdout default"]),
+        ),
+        (
+            "one of two",
+            own(&format!("{filtered}, {{providers: [{{name: text}}]}}")),
+            some(&["/dev/stdout default if response.code >= 400", "/text x %RESPONSE_CODE%"]),
+        ),
+    ] {
+        assert_eq!(logs(&(mesh(PROVIDERS) + &resources)), want, "{what}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::filter;
 use super::logs::{RequestLog, RequestLogs};
 use super::record::AccessRecord;
 use super::sink::AccessLogger;
@@ -46,7 +47,9 @@ impl ChosenLoggers {
     /// Adds the line of each of `logs`, for which these were chosen, for `record`. Never waits.
     pub fn log(&self, logs: &RequestLogs, record: &AccessRecord<'_>) {
         for (log, logger) in logs.logs().iter().zip(&self.0) {
-            logger.borrow_mut().log(&log.format, record);
+            if log.filter.as_ref().is_none_or(|filter| filter::takes(filter, record)) {
+                logger.borrow_mut().log(&log.format, record);
+            }
         }
     }
 }

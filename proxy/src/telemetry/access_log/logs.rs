@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use ::http::HeaderName;
-use config_model::model::AccessLogFormat;
+use config_model::model::{AccessLogFormat, LogFilter};
 
 use super::format::LineFormat;
 use super::record::CapturedHeaders;
@@ -24,6 +24,8 @@ pub struct WantedLog {
     pub format: AccessLogFormat,
     /// Whether what is absent leaves nothing behind.
     pub omits_absent: bool,
+    /// Which requests have a line; all if there is none.
+    pub filter: Option<LogFilter>,
 }
 
 /// The access logs of a configuration.
@@ -37,6 +39,8 @@ pub struct RequestLogs {
 pub(super) struct RequestLog {
     /// How a line looks.
     pub(super) format: LineFormat,
+    /// Which requests have one.
+    pub(super) filter: Option<LogFilter>,
     /// Where lines go; several logs may go to one file.
     pub(super) file: Arc<AccessLog>,
 }
@@ -44,9 +48,11 @@ pub(super) struct RequestLog {
 impl RequestLogs {
     fn new(logs: Vec<RequestLog>) -> Self {
         let mut response_headers: Vec<HeaderName> = Vec::new();
-        for name in logs.iter().flat_map(|log| log.format.response_headers()) {
-            if !response_headers.contains(name) {
-                response_headers.push(name.clone());
+        let of_filters = logs.iter().filter_map(|log| log.filter.as_ref()).flat_map(LogFilter::response_fields);
+        let of_filters = of_filters.filter_map(|name| name.parse().ok());
+        for name in logs.iter().flat_map(|log| log.format.response_headers().iter().cloned()).chain(of_filters) {
+            if !response_headers.contains(&name) {
+                response_headers.push(name);
             }
         }
         Self { logs: logs.into(), response_headers: response_headers.into() }
@@ -101,7 +107,8 @@ impl AccessLogs {
             };
             files.push(Arc::clone(&file));
             let format = LineFormat::new(&log.format);
-            logs.push(RequestLog { format: if log.omits_absent { format.omitting_absent() } else { format }, file });
+            let format = if log.omits_absent { format.omitting_absent() } else { format };
+            logs.push(RequestLog { format, filter: log.filter.clone(), file });
         }
         Ok(logs)
     }
@@ -143,9 +150,9 @@ mod tests {
     use config_model::model::Format;
 
     use super::*;
-    use crate::telemetry::DestinationLabels;
     use crate::telemetry::access_log::loggers::Loggers;
     use crate::telemetry::access_log::tests::record;
+    use crate::telemetry::{AccessRecord, DestinationLabels};
 
     const BOUND: Duration = Duration::from_secs(20);
 
@@ -155,7 +162,7 @@ mod tests {
 
     fn wanted(file: &std::path::Path, text: &str) -> WantedLog {
         let format = AccessLogFormat::Text(Format::parse(text).unwrap());
-        WantedLog { target: Target::File(file.into()), format, omits_absent: false }
+        WantedLog { target: Target::File(file.into()), format, omits_absent: false, filter: None }
     }
 
     #[test]
@@ -171,6 +178,29 @@ mod tests {
         logs.close(BOUND);
         assert_eq!(fs::read_to_string(one).unwrap(), "a\nc\na\nc\n");
         assert_eq!(fs::read_to_string(other).unwrap(), "b\nb\n");
+    }
+
+    #[test]
+    fn a_filter_is_for_its_own_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let [some, all] = ["some", "all"].map(|name| folder.path().join(name));
+        let mut logs = access_logs();
+        let filter = LogFilter::parse("response.code >= 500 && response.headers['x-a'] == 'b'").unwrap();
+        let filtered = WantedLog { filter: Some(filter), ..wanted(&some, "%RESPONSE_CODE%") };
+        let of_request = logs.follow(&[filtered, wanted(&all, "%RESPONSE_CODE%")]).unwrap();
+        let mut head = http1::Head::default();
+        head.append(b"x-a", b"b");
+        let captured = of_request.capture_response(&head);
+        let mut loggers = Loggers::default();
+        let of_worker = loggers.of(&of_request);
+        for status in [200, 503] {
+            let record = AccessRecord { status, response_headers: &captured, ..record() };
+            of_worker.log(&of_request, &record);
+        }
+        loggers.flush();
+        logs.close(BOUND);
+        assert_eq!(fs::read_to_string(some).unwrap(), "503\n");
+        assert_eq!(fs::read_to_string(all).unwrap(), "200\n503\n");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! the buffer over when it is full or old; a thread of its own writes. Whatever becomes of the reader, no worker waits: what
 //! does not fit in the queue is dropped, and counted. Start at [`ChosenLoggers::log`].
 
+mod filter;
 mod format;
 mod loggers;
 mod logs;

@@ -42,7 +42,7 @@ impl fmt::Display for Address<'_> {
 }
 
 /// Header fields by name, whoever holds them.
-pub trait Headers {
+pub trait Headers: Sync {
     /// The value of the first field of that name.
     fn first(&self, name: &HeaderName) -> Option<&[u8]>;
 }
@@ -144,6 +144,8 @@ pub struct AccessRecord<'a> {
     pub downstream_remote_address: Option<Address<'a>>,
     /// The other side of the client's connection.
     pub downstream_direct_remote_address: Option<Address<'a>>,
+    /// Whether the client has shown a certificate.
+    pub has_client_certificate: bool,
     /// The server name that the client asked for in its TLS handshake.
     pub server_name: Option<&'a str>,
     /// The route's name.

@@ -38,6 +38,7 @@ pub(super) fn record() -> AccessRecord<'static> {
         downstream_local_address: None,
         downstream_remote_address: None,
         downstream_direct_remote_address: None,
+        has_client_certificate: false,
         server_name: None,
         route_name: None,
         virtual_host_name: None,

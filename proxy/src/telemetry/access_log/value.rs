@@ -256,6 +256,11 @@ impl Operation {
     }
 }
 
+/// A field of a head, or a part of the request line by such a name.
+pub(super) fn field<'a>(head: Head, name: &str, record: &AccessRecord<'a>) -> Option<&'a [u8]> {
+    Lookup::new(head, name, None, false).value(record)
+}
+
 impl AccessRecord<'_> {
     /// Appends what `command` yields, nothing where there is nothing, without any escaping: for header values.
     pub fn write_command(&self, command: &Command, out: &mut Vec<u8>) {
@@ -315,7 +320,7 @@ fn evaluate_peer(command: &Command, record: &AccessRecord<'_>, sink: &mut impl S
     }
 }
 
-fn protocol(version: Version) -> Option<&'static str> {
+pub(super) fn protocol(version: Version) -> Option<&'static str> {
     match version {
         Version::HTTP_11 => Some("HTTP/1.1"),
         Version::HTTP_2 => Some("HTTP/2"),
