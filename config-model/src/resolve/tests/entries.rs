@@ -109,7 +109,7 @@ fn a_gateway_takes_the_oldest_and_a_sidecar_its_own_and_both_rather_what_is_show
     let table = [
         ("oldest", vec![far.clone(), own.clone()], "far", "default"),
         ("own first", vec![own.clone(), far.clone()], "default", "default"),
-        ("hidden", vec![shown(far.clone(), "."), own.clone()], "default", "default"),
+        ("hidden", vec![shown(far.clone(), "."), own], "default", "default"),
         ("some before all", vec![far.clone(), shown(of("near", "10.0.0.3"), "default")], "near", "near"),
         ("no other", vec![far], "far", "far"),
     ];
