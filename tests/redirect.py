@@ -93,6 +93,23 @@ ports: [{name: tcp-db, port: 7200, protocol: TCP}]
 endpoints: [{addresses: [10.97.0.12]}]
 ---
 apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: moved, namespace: default}
+spec:
+  hosts: [moved.example]
+  resolution: NONE
+  ports: [{number: 7300, name: http, protocol: HTTP, targetPort: 80}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: shifted, namespace: default}
+spec:
+  hosts: [shifted.example]
+  addresses: [10.97.0.11]
+  resolution: NONE
+  ports: [{number: 7301, name: tcp, protocol: TCP, targetPort: 7200}]
+---
+apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: right, namespace: default}
 spec:
@@ -317,6 +334,13 @@ def pods_of_headless_services_with_one_port_have_the_rules_of_their_own_service(
     equal(read_first(("10.97.0.9", 7200))[0], b"")
     proxy.mode = "ALLOW_ANY"
     equal(read_first(("10.97.0.9", 7200))[0], b"hello from outsi")
+
+
+@case
+def a_target_port_is_connected_to_at_the_address_that_the_client_wanted(proxy):
+    proxy.mode = "REGISTRY_ONLY"
+    equal(get("10.97.0.9:7300", "moved.example"), (200, "outside"))
+    equal(read_first(("10.97.0.11", 7301))[0], b"hello from left\n")
 
 
 @case

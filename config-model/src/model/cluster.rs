@@ -111,6 +111,10 @@ pub struct Cluster {
     pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// How endpoints are found.
     pub discovery: Discovery,
+    /// The port that is connected to at the address that the client wanted, if it is another one. Source: `targetPort` of a
+    /// ServiceEntry without resolution. Envoy: `upstream_port_override`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port_override: Option<u16>,
     /// The service, then the DestinationRule and subset that hold for it.
     pub origins: Vec<Origin>,
 }

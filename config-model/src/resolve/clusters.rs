@@ -139,6 +139,7 @@ impl<'a> Clusters<'a> {
             tls: None,
             proxy_protocol: None,
             discovery,
+            port_override: None,
             origins: Vec::new(),
             name: name.clone(),
         };
@@ -230,6 +231,7 @@ impl<'a> Clusters<'a> {
             tls,
             proxy_protocol: blocks.proxy_protocol(),
             discovery,
+            port_override: service.port_override(name.port),
             origins,
         })
     }

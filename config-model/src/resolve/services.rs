@@ -142,6 +142,14 @@ impl<'a> Service<'a> {
         }
     }
 
+    /// The port that is connected to instead of its own `port`, at the address that the client wanted. As in Istio, of ServiceEntries
+    /// that are one service only the oldest one's ports have such.
+    pub(crate) fn port_override(self, port: u16) -> Option<u16> {
+        let Self::Entry(item) = self else { return None };
+        let written = item.spec.ports.iter().find(|known| *known.number == port && *known.target_port != 0)?;
+        (*item.spec.resolution == Resolution::None).then_some(*written.target_port)
+    }
+
     /// Names that certificates of its endpoints have.
     pub(crate) fn certificate_names(self) -> &'a [crate::resource::Text] {
         match self {

@@ -166,12 +166,15 @@ impl Connection {
         }
     }
 
-    /// `cluster` with the address that the client wanted as its only endpoint, if that is where connections to it go and if this
+    /// `cluster` with the address that the client wanted, or another port there, as its only endpoint, if that is where connections to it go and if this
     /// connection was redirected.
     pub(crate) fn original(&self, cluster: &Arc<ClusterRuntime>) -> Option<Arc<ClusterRuntime>> {
         let goes_there = self.is_redirected && cluster.definition.discovery == Discovery::None;
-        let ends = self.ends.filter(|_| goes_there)?;
-        Some(self.local.originals.cluster(cluster, ends.server, &self.local.deadlines))
+        let mut wanted = self.ends.filter(|_| goes_there)?.server;
+        if let Some(port) = cluster.definition.port_override {
+            wanted.set_port(port);
+        }
+        Some(self.local.originals.cluster(cluster, wanted, &self.local.deadlines))
     }
 
     /// What its handshake has told, if it is TLS.

@@ -279,6 +279,7 @@ pub(crate) fn cluster(port: Port<'_>, host: &Arc<str>, labels: &Labels) -> Clust
         tls: None,
         proxy_protocol: None,
         discovery: Discovery::Static,
+        port_override: None,
         origins: Vec::new(),
     }
 }

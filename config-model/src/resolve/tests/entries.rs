@@ -124,6 +124,21 @@ fn a_gateway_takes_the_oldest_and_a_sidecar_its_own_and_both_rather_what_is_show
 }
 
 #[test]
+fn without_resolution_the_target_port_is_connected_to_at_the_address_that_the_client_wanted() {
+    let none = |name: &str, ports: &str, target: &str| {
+        let text = entry(name, "NONE", ports, "").replace(", endpoints: [{address: }]", "");
+        text.replace("HTTP}", &format!("HTTP, targetPort: {target}}}"))
+    };
+    let text = none("one", "80/http", "8080") + &none("two", "81/b", "8081") + &none("three", "82/c", "0");
+    let model = resolved_as(&text, &Proxy { role: Role::Sidecar, ..gateway() }).model;
+    let found: Vec<_> = model.clusters.iter().map(|cluster| (cluster.name.port, cluster.port_override)).collect();
+    assert!([(80, Some(8080)), (81, None), (82, None)].iter().all(|wanted| found.contains(wanted)), "{found:?}");
+    let known = entry("one", "STATIC", "80/http", "10.0.0.1").replace("HTTP}", "HTTP, targetPort: 8080}");
+    let model = resolved_as(&known, &Proxy { role: Role::Sidecar, ..gateway() }).model;
+    assert!(model.clusters.iter().all(|cluster| cluster.port_override.is_none()), "endpoints have their own ports");
+}
+
+#[test]
 fn a_sidecar_listens_on_the_ports_of_all_entries_at_their_own_addresses() {
     let at = |address: &str, text: String| text.replace("resolution:", &format!("addresses: [{address}], resolution:"));
     let text = [
