@@ -9,8 +9,10 @@ use cel::common::ast::{EntryExpr, Expr, IdedEntryExpr, LiteralValue};
 use cel::{Env, IdedExpr, Program};
 use serde::{Serialize, Serializer};
 
-/// Bytes of an expression: its nesting is bounded by the parser, its length by this.
-const LENGTH_MAX: usize = 16 << 10;
+/// Bytes of an expression. What reads it calls itself for each part of a part, with the stack of a thread.
+const LENGTH_MAX: usize = 2 << 10;
+/// Parts within parts of an expression. What evaluates it calls itself for each, too.
+const DEPTH_MAX: usize = 100;
 
 /// Attributes that have a value here, as `request.path`.
 const KNOWN: [&str; 31] = [
@@ -64,6 +66,10 @@ impl LogFilter {
             let first = errors.errors.first().map_or_else(|| errors.to_string(), |error| error.msg.clone());
             format!("must be an expression in CEL: {first}")
         })?;
+        let depth = Words::of(program.expression()).deepest;
+        if depth > DEPTH_MAX {
+            return Err(format!("must have at most {DEPTH_MAX} parts within each other, has {depth}"));
+        }
         Ok(Self { source: source.into(), program: Arc::new(program) })
     }
 
@@ -79,15 +85,13 @@ impl LogFilter {
 
     /// Attributes that it reads and that have no value here.
     pub fn unknown(&self) -> BTreeSet<String> {
-        let mut words = Words::default();
-        words.read(self.program.expression());
+        let words = Words::of(self.program.expression());
         words.attributes.into_iter().filter(|attribute| !KNOWN.contains(&attribute.as_str())).collect()
     }
 
     /// Names that fields of the answer's head may be asked for by: every text and every name in the expression.
     pub fn response_fields(&self) -> BTreeSet<String> {
-        let mut words = Words::default();
-        words.read(self.program.expression());
+        let words = Words::of(self.program.expression());
         if words.attributes.contains("response.headers") { words.texts } else { BTreeSet::new() }
     }
 }
@@ -121,10 +125,26 @@ struct Words {
     texts: BTreeSet<String>,
     /// Variables that the expression has for itself.
     own: Vec<String>,
+    /// Parts within each other: around the one that is looked at, and the most.
+    depth: usize,
+    deepest: usize,
 }
 
 impl Words {
+    fn of(expression: &IdedExpr) -> Self {
+        let mut words = Self::default();
+        words.read(expression);
+        words
+    }
+
     fn read(&mut self, node: &IdedExpr) {
+        self.depth += 1;
+        self.deepest = self.deepest.max(self.depth);
+        self.read_parts(node);
+        self.depth -= 1;
+    }
+
+    fn read_parts(&mut self, node: &IdedExpr) {
         match &node.expr {
             Expr::Unspecified => {}
             Expr::Literal(literal) => self.literal(literal),
@@ -208,6 +228,34 @@ mod tests {
         assert!(LogFilter::parse(&deep).is_err());
         assert!(LogFilter::parse(&"!".repeat(10_000)).is_err());
         assert!(LogFilter::parse(&"1+".repeat(20_000)).unwrap_err().contains("at most"));
+    }
+
+    #[test]
+    fn no_expression_takes_more_stack_than_a_thread_has() {
+        let filled = |start: &str, part: &str, end: &str| {
+            let count = (LENGTH_MAX - start.len() - end.len()) / part.len();
+            format!("{start}{}{end}", part.repeat(count))
+        };
+        for (start, part, end) in [
+            ("1", "+1", " > 0"),
+            ("request", ".a", ""),
+            ("request", "[0]", ""),
+            ("", "!", "true"),
+            ("", "-", "1"),
+            ("", "(", ""),
+            ("", "[", ""),
+            ("", "true?1:", "1"),
+            ("", "1 in [", "1]"),
+            ("a", ".b()", ""),
+        ] {
+            // The parser has bounds of its own for some.
+            let _ = LogFilter::parse(&filled(start, part, end));
+        }
+        assert_eq!(
+            LogFilter::parse(&filled("request", ".a", "")).unwrap_err(),
+            "must have at most 100 parts within each other, has 1020"
+        );
+        assert!(LogFilter::parse(&filled("true", "&&true", "")).is_ok(), "a long list of conditions is not deep");
     }
 
     #[test]
