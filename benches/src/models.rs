@@ -5,32 +5,17 @@ use std::sync::Arc;
 
 use config_model::model::{
     Action, ClusterIndex, ClusterTarget, Condition, Destination, Endpoint, EndpointAddress, Forward, HeaderOperations,
-    Health, Locality, MatchCondition, Mesh, Model, PathMatch, PathNormalization, RetryPolicy, Rewrite, Route,
-    RouteConfiguration, RouteMatch, TextMatch, VirtualHost, Workload,
+    Health, Locality, MatchCondition, Model, PathMatch, RetryPolicy, Rewrite, Route, RouteConfiguration, RouteMatch,
+    TextMatch, VirtualHost, Workload,
 };
 use config_model::name::HostPattern;
 use config_model::origin::{Origin, Position, ResourceId};
 
 /// A model of one route configuration with these virtual hosts.
 pub(crate) fn model(virtual_hosts: Vec<VirtualHost>) -> Model {
-    let mesh = Mesh {
-        path_normalization: PathNormalization::Strict,
-        root_namespace: "istio-system".to_owned(),
-        trust_domain: "cluster.local".to_owned(),
-        topology: config_model::model::Topology::default(),
-    };
     let configuration =
         RouteConfiguration { name: "http.8080".to_owned(), port: 8080, virtual_hosts, compares_ports: false };
-    let (route_configurations, locality) = (vec![configuration], Locality::default());
-    Model {
-        listeners: Vec::new(),
-        route_configurations,
-        tcp_proxies: Vec::new(),
-        clusters: Vec::new(),
-        mesh,
-        access_logs: None,
-        locality,
-    }
+    Model { route_configurations: vec![configuration], ..Model::default() }
 }
 
 /// A virtual host of one domain.

@@ -127,8 +127,19 @@ pub struct Mesh {
     pub topology: Topology,
 }
 
+impl Default for Mesh {
+    fn default() -> Self {
+        Self {
+            path_normalization: PathNormalization::Strict,
+            root_namespace: "istio-system".to_owned(),
+            trust_domain: "cluster.local".to_owned(),
+            topology: Topology::default(),
+        }
+    }
+}
+
 /// Everything that routes: compiled anew when a resource other than endpoints changes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Model {
     /// What to bind, ordered by address.
     pub listeners: Vec<Listener>,

@@ -6,20 +6,9 @@ use crate::resource::{ForwardClientCertDetails, MeshConfig, NormalizationType};
 
 use super::set::ResourceSet;
 
-/// The namespace whose resources hold for the whole mesh, if MeshConfig does not say.
-const ROOT_NAMESPACE: &str = "istio-system";
-
-/// The trust domain, if MeshConfig does not say.
-const TRUST_DOMAIN: &str = "cluster.local";
-
 /// The mesh as MeshConfig has it.
 pub(super) fn mesh(resources: &ResourceSet) -> Mesh {
-    let mut mesh = Mesh {
-        path_normalization: PathNormalization::Strict,
-        root_namespace: ROOT_NAMESPACE.to_owned(),
-        trust_domain: TRUST_DOMAIN.to_owned(),
-        topology: Topology::default(),
-    };
+    let mut mesh = Mesh::default();
     let Some((_, config)) = resources.mesh_config() else { return mesh };
     mesh.path_normalization = path_normalization(config);
     mesh.topology = topology(config);

@@ -166,8 +166,8 @@ impl Connection {
         }
     }
 
-    /// `cluster` with the address that the client wanted, or another port there, as its only endpoint, if that is where connections to it go and if this
-    /// connection was redirected.
+    /// `cluster` with the address that the client wanted, or another port there, as its only endpoint, if that is where connections
+    /// to it go and if this connection was redirected.
     pub(crate) fn original(&self, cluster: &Arc<ClusterRuntime>) -> Option<Arc<ClusterRuntime>> {
         let goes_there = self.is_redirected && cluster.definition.discovery == Discovery::None;
         let mut wanted = self.ends.filter(|_| goes_there)?.server;

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use config_model::model::{
-    Action, ClusterIndex, ClusterTarget, Condition, Destination, DirectResponse, Forward, HeaderOperations, Locality,
-    MatchCondition, Mesh, Model, PathMatch, PathNormalization, PathRewrite, Pattern, Redirect, RedirectPort,
-    RetryPolicy, Rewrite, Route, RouteConfiguration, RouteMatch, Scheme, TextMatch, VirtualHost,
+    Action, ClusterIndex, ClusterTarget, Condition, Destination, DirectResponse, Forward, HeaderOperations,
+    MatchCondition, Model, PathMatch, PathRewrite, Pattern, Redirect, RedirectPort, RetryPolicy, Rewrite, Route,
+    RouteConfiguration, RouteMatch, Scheme, TextMatch, VirtualHost,
 };
 use config_model::name::HostPattern;
 use config_model::origin::{Origin, Position, ResourceId};
@@ -77,22 +77,7 @@ pub fn origin(line: u32) -> Origin {
 
 /// A model of these route configurations and nothing else.
 pub fn model(route_configurations: Vec<RouteConfiguration>) -> Model {
-    let mesh = Mesh {
-        path_normalization: PathNormalization::Strict,
-        root_namespace: "istio-system".into(),
-        trust_domain: "cluster.local".into(),
-        topology: config_model::model::Topology::default(),
-    };
-    let locality = Locality::default();
-    Model {
-        listeners: Vec::new(),
-        route_configurations,
-        tcp_proxies: Vec::new(),
-        clusters: Vec::new(),
-        mesh,
-        access_logs: None,
-        locality,
-    }
+    Model { route_configurations, ..Model::default() }
 }
 
 /// A virtual host, named after its first domain.

@@ -48,6 +48,8 @@ enum Kind {
     Destination,
     Upstream,
     Xds,
+    /// The fields of a head, by their names in lower case.
+    Headers(Head),
 }
 
 impl VariableResolver for Attributes<'_> {
@@ -66,7 +68,7 @@ impl VariableResolver for Attributes<'_> {
     }
 }
 
-/// `request` and the like.
+/// `request` and the like, and the fields of a head.
 #[derive(Clone, Copy)]
 struct Group<'r> {
     kind: Kind,
@@ -80,7 +82,7 @@ enum Attribute<'r> {
     Count(u64),
     Truth(bool),
     Span(Span),
-    Fields(Fields<'r>),
+    Group(Group<'r>),
 }
 
 impl<'r> Attribute<'r> {
@@ -115,7 +117,7 @@ impl<'r> Attribute<'r> {
             Self::Count(count) => Box::new(CelUInt::from(count)),
             Self::Truth(truth) => Box::new(CelBool::from(truth)),
             Self::Span(span) => Box::new(span),
-            Self::Fields(fields) => Box::new(fields),
+            Self::Group(group) => Box::new(group),
         }
     }
 }
@@ -125,12 +127,15 @@ impl<'r> Group<'r> {
         let text = |text: Option<&'r str>| text.map(|text| Attribute::Text(Cow::Borrowed(text)));
         let record = self.record;
         match (self.kind, name) {
+            (Kind::Headers(head), _) => {
+                field(head, name, record).map(|value| Attribute::Text(String::from_utf8_lossy(value)))
+            }
             (Kind::Request, _) => self.of_request(name),
             (Kind::Response, "code") => Some(Attribute::Number(record.status.into())).filter(|_| record.status != 0),
             (Kind::Response, "code_details") => text(record.details),
             (Kind::Response, "flags") => Attribute::number(record.flags.as_envoy_has_them()),
             (Kind::Response, "size") => Attribute::number(record.bytes_sent),
-            (Kind::Response, "headers") => Some(Attribute::Fields(Fields { head: Head::Response, record })),
+            (Kind::Response, "headers") => Some(self.headers(Head::Response)),
             (Kind::Connection, "mtls") => Some(Attribute::Truth(record.has_client_certificate)),
             (Kind::Connection, "requested_server_name") => text(record.server_name),
             (Kind::Source, "address") => Attribute::address(record.downstream_remote_address),
@@ -148,6 +153,10 @@ impl<'r> Group<'r> {
             (Kind::Xds, "route_name") => text(record.route_name),
             _ => None,
         }
+    }
+
+    fn headers(&self, head: Head) -> Attribute<'r> {
+        Attribute::Group(Self { kind: Kind::Headers(head), record: self.record })
     }
 
     fn of_request(&self, name: &str) -> Option<Attribute<'r>> {
@@ -168,7 +177,7 @@ impl<'r> Group<'r> {
             "useragent" => header("user-agent"),
             "id" => header("x-request-id"),
             "protocol" => protocol(record.protocol).map(|protocol| Attribute::Text(Cow::Borrowed(protocol))),
-            "headers" => Some(Attribute::Fields(Fields { head: Head::Request, record })),
+            "headers" => Some(self.headers(Head::Request)),
             "duration" => Some(Attribute::Span(Span(record.duration?))),
             "size" => {
                 let said =
@@ -198,6 +207,13 @@ impl Val for Group<'_> {
         &GROUP
     }
 
+    fn as_container(&self) -> Option<&dyn Container> {
+        match self.kind {
+            Kind::Headers(_) => Some(self),
+            _ => None,
+        }
+    }
+
     fn as_indexer<'b, 'v>(&'b self) -> Option<&'b (dyn Indexer + 'v)>
     where
         Self: 'v,
@@ -210,6 +226,12 @@ impl Val for Group<'_> {
         Self: 'v,
     {
         Box::new(*self)
+    }
+}
+
+impl Container for Group<'_> {
+    fn contains(&self, name: &dyn Val) -> Result<bool, ExecutionError> {
+        Ok(self.attribute(text_of(name)?).is_some())
     }
 }
 
@@ -237,73 +259,6 @@ fn text_of(name: &dyn Val) -> Result<&str, ExecutionError> {
         got: name.get_type().name().to_owned(),
         want: "string".to_owned(),
     })
-}
-
-/// The fields of a head, by their names in lower case.
-#[derive(Clone, Copy)]
-struct Fields<'r> {
-    head: Head,
-    record: &'r AccessRecord<'r>,
-}
-
-static FIELDS: Type = Type::new_unspecified_type("headers");
-
-impl fmt::Debug for Fields<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.head.fmt(f)
-    }
-}
-
-impl Val for Fields<'_> {
-    fn get_type(&self) -> &Type {
-        &FIELDS
-    }
-
-    fn cel_type() -> &'static Type {
-        &FIELDS
-    }
-
-    fn as_container(&self) -> Option<&dyn Container> {
-        Some(self)
-    }
-
-    fn as_indexer<'b, 'v>(&'b self) -> Option<&'b (dyn Indexer + 'v)>
-    where
-        Self: 'v,
-    {
-        Some(self)
-    }
-
-    fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v>
-    where
-        Self: 'v,
-    {
-        Box::new(*self)
-    }
-}
-
-impl Container for Fields<'_> {
-    fn contains(&self, name: &dyn Val) -> Result<bool, ExecutionError> {
-        Ok(field(self.head, text_of(name)?, self.record).is_some())
-    }
-}
-
-impl Indexer for Fields<'_> {
-    fn get<'b, 'v>(&'b self, name: &dyn Val) -> Result<CowVal<'b, 'v>, ExecutionError>
-    where
-        Self: 'v,
-    {
-        let name = text_of(name)?;
-        let value = field(self.head, name, self.record).ok_or_else(|| ExecutionError::no_such_key(name))?;
-        Ok(CowVal::Owned(Attribute::Text(String::from_utf8_lossy(value)).boxed()))
-    }
-
-    fn steal<'v>(self: Box<Self>, name: &dyn Val) -> Result<Box<dyn Val + 'v>, ExecutionError>
-    where
-        Self: 'v,
-    {
-        self.get(name).map(CowVal::into_owned)
-    }
 }
 
 /// A time that something took.
