@@ -72,6 +72,11 @@ impl Message {
         self.filled = self.buffer().len().min(self.filled + count);
     }
 
+    /// Whether what has come fills the buffer.
+    pub fn is_full(&self) -> bool {
+        self.filled == self.buffer().len()
+    }
+
     /// Whether nothing has come.
     pub fn is_empty(&self) -> bool {
         self.filled == 0

@@ -7,13 +7,18 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::Body;
-use http1::Message;
+use http1::{BodyFault, Message};
 use tokio::net::TcpStream;
 
 use super::pump::{Source, SourceFault};
 use crate::net::Stream;
 use crate::upstream::Http2Stream;
 use crate::worker::Memory;
+
+/// How much of a body is read at once to where it is kept.
+const PIECE_MAX: usize = 64 * 1024;
+/// So many times what has come of a body is made ready for what comes next, so that nobody takes memory by a promise.
+const TRUST: usize = 8;
 
 /// The body of a message on an HTTP/1 connection.
 pub(super) struct StreamBody<'a> {
@@ -41,6 +46,16 @@ impl<'a> StreamBody<'a> {
         } else if !self.keeps_head && self.message.capacity() > 0 {
             memory.give_back_block(self.message.take_head_buffer());
         }
+    }
+
+    /// What [`Source::plain`] yields.
+    pub(super) fn into_plain(mut self, memory: &Memory) -> Option<(&'a mut Stream, u64)> {
+        let length = self.message.remaining();
+        if length == 0 || !self.message.leftover().is_empty() {
+            return None;
+        }
+        self.rest(memory);
+        Some((self.stream, length))
     }
 
     fn make_room(&mut self, memory: &Memory) {
@@ -178,7 +193,10 @@ impl<B: Streamed> Source for &mut IncomingBody<B> {
 /// What was kept of a request's body, so that it can be sent again.
 #[derive(Default)]
 pub(super) struct Kept {
-    bytes: Vec<u8>,
+    /// The body, and behind it room for more.
+    memory: Vec<u8>,
+    /// How long the body is.
+    length: usize,
     /// How much may be kept; beyond it the request can't be sent again.
     limit: usize,
     /// Whether all that was taken from the client is here.
@@ -186,24 +204,28 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Keeps up to `limit` bytes in `memory`, which is empty.
+    /// Keeps up to `limit` bytes in `memory`, whatever is in it.
     pub(super) fn up_to(limit: usize, memory: Vec<u8>) -> Self {
-        Self { bytes: memory, limit, is_whole: true }
+        Self { memory, length: 0, limit, is_whole: true }
     }
 
     /// The memory.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+    pub(super) fn into_memory(self) -> Vec<u8> {
+        self.memory
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.memory.get(..self.length).unwrap_or_default()
     }
 
     /// All of it, unless something is missing.
     pub(super) fn whole(&self) -> Option<&[u8]> {
-        self.is_whole.then_some(&*self.bytes)
+        self.is_whole.then_some(self.bytes())
     }
 
     /// Whether nothing is here.
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.length == 0
     }
 
     /// Whether the request can be sent again.
@@ -215,12 +237,29 @@ impl Kept {
         if !self.is_whole || data.is_empty() {
             return;
         }
-        if self.bytes.len() + data.len() > self.limit {
-            self.is_whole = false;
-            self.bytes = Vec::new();
+        if self.length + data.len() > self.limit {
+            *self = Self { limit: self.limit, ..Self::default() };
         } else {
-            self.bytes.extend_from_slice(data);
+            self.room(data.len()).copy_from_slice(data);
+            self.length += data.len();
         }
+    }
+
+    /// Room for so many bytes behind what is here.
+    fn room(&mut self, length: usize) -> &mut [u8] {
+        let end = self.length + length;
+        if self.memory.len() < end {
+            self.memory.resize(end, 0);
+        }
+        self.memory.get_mut(self.length..end).unwrap_or_default()
+    }
+
+    /// Room for what is read next of a body of which `left` bytes are still to come, if it may be read to where it is kept.
+    fn room_for(&mut self, left: u64) -> Option<&mut [u8]> {
+        let left = usize::try_from(left).ok()?;
+        let piece = left.min(PIECE_MAX);
+        let may_be_kept = self.is_whole && self.length + left <= self.limit;
+        (may_be_kept && piece <= TRUST * self.length).then(|| self.room(piece))
     }
 }
 
@@ -234,30 +273,67 @@ pub(super) struct Replayed<'a, S> {
     pub(super) resent: &'a mut usize,
 }
 
+impl<S: Source> Replayed<'_, S> {
+    /// Whether what comes is kept, as far as that goes.
+    fn keeps(&self) -> bool {
+        self.kept.is_whole && self.kept.limit > 0
+    }
+
+    /// Reads to where it is kept; nothing if that can't be.
+    fn poll_keep(&mut self, cx: &mut Context<'_>, memory: &Memory) -> Option<Poll<Result<(), SourceFault>>> {
+        let (stream, left) = self.live.plain(memory)?;
+        let room = self.kept.room_for(left)?;
+        Some(match stream.poll_read(cx, room) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(BodyFault::BrokenOff.into())),
+            Poll::Ready(Ok(count)) => {
+                self.kept.length += count;
+                self.live.pass_by(count as u64);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Pending => Poll::Pending,
+        })
+    }
+}
+
 impl<S: Source> Source for Replayed<'_, S> {
     fn data(&self) -> &[u8] {
-        match self.kept.bytes.get(*self.resent..) {
+        match self.kept.bytes().get(*self.resent..) {
             None | Some([]) => self.live.data(),
             Some(rest) => rest,
         }
     }
 
     fn consume(&mut self, count: usize) {
-        if *self.resent < self.kept.bytes.len() {
+        if *self.resent < self.kept.length {
             *self.resent += count;
             return;
         }
         self.kept.keep(self.live.data().get(..count).unwrap_or_default());
-        *self.resent = self.kept.bytes.len();
+        *self.resent = self.kept.length;
         self.live.consume(count);
     }
 
     fn has_ended(&self) -> bool {
-        *self.resent >= self.kept.bytes.len() && self.live.has_ended()
+        *self.resent >= self.kept.length && self.live.has_ended()
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, memory: &Memory) -> Poll<Result<(), SourceFault>> {
-        self.live.poll_fill(cx, memory)
+        let kept = if self.keeps() { self.poll_keep(cx, memory) } else { None };
+        kept.unwrap_or_else(|| self.live.poll_fill(cx, memory))
+    }
+
+    fn gather(&mut self, cx: &mut Context<'_>, memory: &Memory) {
+        let is_behind = *self.resent < self.kept.length;
+        if is_behind || !self.keeps() || !self.live.has_filled_memory() {
+            return;
+        }
+        let data = self.live.data();
+        let count = data.len();
+        self.kept.keep(data);
+        self.live.consume(count);
+        // What goes wrong is met again.
+        let _ = self.poll_keep(cx, memory);
     }
 
     fn trailers(&self) -> Option<&HeaderMap> {
@@ -266,11 +342,46 @@ impl<S: Source> Source for Replayed<'_, S> {
 
     fn unseen(&self) -> Option<(&TcpStream, u64)> {
         // What goes another way can't be kept.
-        if self.kept.is_whole && self.kept.limit > 0 { None } else { self.live.unseen() }
+        if self.keeps() { None } else { self.live.unseen() }
     }
 
     fn pass_by(&mut self, count: u64) {
         self.live.pass_by(count);
         self.kept.is_whole = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_to_where_it_is_kept_has_room_by_what_has_come_and_within_the_limit() {
+        for (limit, came, left, room) in [
+            (1 << 20, 0, 10, None),
+            (1 << 20, 100, 801, None),
+            (1 << 20, 100, 800, Some(800)),
+            (1 << 20, 8000, 60_000, Some(60_000)),
+            (1 << 20, 10_000, 1_000_000, Some(PIECE_MAX)),
+            (1 << 20, 10_000, 1_038_577, None),
+            (9000, 1000, 8001, None),
+            (9000, 1000, 8000, Some(8000)),
+        ] {
+            let mut kept = Kept::up_to(limit, vec![1; 10]);
+            kept.keep(&vec![b'a'; came]);
+            assert_eq!(kept.room_for(left).map(|room| room.len()), room, "{came} of {limit} came, {left} are left");
+            assert_eq!(kept.whole(), Some(&*vec![b'a'; came]));
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_too_long_is_not_kept() {
+        let mut kept = Kept::up_to(3, vec![1; 10]);
+        kept.keep(b"abc");
+        assert_eq!(kept.whole(), Some(&b"abc"[..]));
+        kept.keep(b"d");
+        assert_eq!((kept.whole(), kept.is_empty()), (None, true));
+        kept.keep(b"e");
+        assert_eq!((kept.whole(), kept.is_empty()), (None, true));
     }
 }

@@ -431,6 +431,17 @@ impl Source for ClientBody<'_> {
         StreamBody::of_request(self.request, &mut self.client.stream).poll_fill(cx, memory)
     }
 
+    fn has_filled_memory(&self) -> bool {
+        !self.client.owes_leave && self.request.is_full()
+    }
+
+    fn plain(&mut self, memory: &Memory) -> Option<(&mut Stream, u64)> {
+        if self.client.owes_leave || !self.client.informs.is_empty() {
+            return None;
+        }
+        StreamBody::of_request(self.request, &mut self.client.stream).into_plain(memory)
+    }
+
     fn unseen(&self) -> Option<(&tokio::net::TcpStream, u64)> {
         let length = self.request.remaining();
         if length == 0 || !self.request.leftover().is_empty() || self.client.owes_leave {

@@ -96,7 +96,7 @@ pub(super) async fn forward<C: Client>(
         !mirrors.is_empty() || may_repeat_what_was_sent(retry, fits, is_http2)
     };
     let local = Rc::clone(exchange.record.local());
-    let memory = if keeps_body { local.memory.out() } else { Vec::new() };
+    let memory = if keeps_body { local.memory.body() } else { Vec::new() };
     let mut tries = Tries {
         local,
         pinned,
@@ -120,7 +120,7 @@ pub(super) async fn forward<C: Client>(
         mirror::send_copies(mirrors, exchange, tries.target, body);
     }
     if keeps_body {
-        tries.local.memory.give_back_out(tries.kept.into_bytes());
+        tries.local.memory.give_back_body(tries.kept.into_memory());
     }
     outcome.map_or_else(|outcome| outcome, |(relay, took)| received(relay, took, exchange, rules))
 }

@@ -43,12 +43,25 @@ pub(super) trait Source {
         None
     }
 
+    /// Whether it has filled the memory that it was read into, so that more is likely to have come.
+    fn has_filled_memory(&self) -> bool {
+        false
+    }
+
+    /// Has more of it here, without waiting, before the first of it goes.
+    fn gather(&mut self, _cx: &mut Context<'_>, _memory: &Memory) {}
+
+    /// Where the rest of the body, which is so long, comes from as it is. Memory that was held for it is given back.
+    fn plain(&mut self, _memory: &Memory) -> Option<(&mut Stream, u64)> {
+        None
+    }
+
     /// The socket that so many bytes, at least, are still to come from, if they need not be seen.
     fn unseen(&self) -> Option<(&TcpStream, u64)> {
         None
     }
 
-    /// Notes that so many bytes were taken from that socket.
+    /// Notes that so many bytes were taken from there.
     fn pass_by(&mut self, _count: u64) {}
 }
 
@@ -173,6 +186,9 @@ impl Pump {
         sink: &mut Stream,
         (memory, deadlines): (&Memory, &Deadlines),
     ) -> Poll<Result<(), PumpError>> {
+        if self.prefix_sent == 0 {
+            source.gather(cx, memory);
+        }
         loop {
             if self.has_something(source) {
                 match self.write(cx, source, sink) {

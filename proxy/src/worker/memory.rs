@@ -14,6 +14,8 @@ const LARGE: usize = 64 * 1024;
 const KEPT_MAX: usize = 64;
 /// A buffer for writing that has grown beyond this is not kept.
 const OUT_KEPT_MAX: usize = 64 * 1024;
+/// Memory for a copy of a body that has grown beyond this is not kept: it holds a large piece behind what came with the head.
+const BODY_KEPT_MAX: usize = SMALL + LARGE;
 
 /// A worker's memory for messages and bodies.
 #[derive(Default)]
@@ -24,6 +26,7 @@ pub(crate) struct Memory {
     large: RefCell<Vec<Box<Message>>>,
     blocks: RefCell<Vec<Box<[u8]>>>,
     outs: RefCell<Vec<Vec<u8>>>,
+    bodies: RefCell<Vec<Vec<u8>>>,
     pipes: RefCell<Vec<Pipe>>,
 }
 
@@ -99,6 +102,18 @@ impl Memory {
         if out.capacity() > 0 && out.capacity() <= OUT_KEPT_MAX {
             out.clear();
             keep(&self.outs, out);
+        }
+    }
+
+    /// For the copy of a body; what is in it means nothing.
+    pub(crate) fn body(&self) -> Vec<u8> {
+        lend(&self.bodies, || vec![0; 1024])
+    }
+
+    /// Takes that back.
+    pub(crate) fn give_back_body(&self, body: Vec<u8>) {
+        if body.capacity() > 0 && body.capacity() <= BODY_KEPT_MAX {
+            keep(&self.bodies, body);
         }
     }
 
