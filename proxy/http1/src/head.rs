@@ -163,7 +163,11 @@ impl Head {
 
     /// The value of the first field named `name`, which is in lower case.
     pub fn value(&self, name: &[u8]) -> Option<&[u8]> {
-        let kind = Name::of(name);
+        self.value_of(Name::of(name), name)
+    }
+
+    /// The same for who knows the name's `kind`.
+    pub fn value_of(&self, kind: Name, name: &[u8]) -> Option<&[u8]> {
         if kind != Name::Other && !self.names.has(kind) {
             return None;
         }

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant, SystemTime};
 use balance::{ActiveRequest, Entry, EntryIndex};
 use config_model::model::{ClusterIndex, Command, Scheme};
 use http::Version;
-use http::header::HOST;
 use http1::{Head, Message, Name};
 use routing::headers::Values;
 use routing::{DestinationEntry, DestinationIndex, RouteEntry, RouteIndex, VirtualHostEntry};
@@ -22,6 +21,7 @@ use super::policy::Rare;
 use super::pump::SILENCE_LIMIT;
 use super::target::Target;
 use crate::listener::{Connection, Protocol};
+use crate::net::WrittenAddress;
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::{
     AccessRecord, Address, CapturedHeaders, Flags, Headers, NO_HEADERS, RequestProtocol, RequestRecord,
@@ -106,7 +106,7 @@ struct Words {
     is_host_rewritten: bool,
     response_headers: CapturedHeaders,
     transport_failure: Option<String>,
-    upstream_local_address: Option<SocketAddr>,
+    upstream_local_address: Option<(SocketAddr, Rc<str>)>,
 }
 
 fn content_type(head: &Head) -> Option<&[u8]> {
@@ -155,9 +155,10 @@ impl Drop for Exchange {
 impl Record {
     fn begin(connection: &Rc<Connection>, pinned: &Rc<Pinned>, head: &Head) -> Self {
         let is_logged = pinned.has_header_commands || pinned.is_logged();
+        let started = Instant::now();
         let words = || {
             Box::new(Words {
-                start: SystemTime::now(),
+                start: connection.local.clock.time_at(started),
                 virtual_host: None,
                 rewritten: None,
                 is_host_rewritten: false,
@@ -170,7 +171,7 @@ impl Record {
         Self {
             connection: Rc::clone(connection),
             pinned: Rc::clone(pinned),
-            started: Instant::now(),
+            started,
             head_after: None,
             has_waited: false,
             answered: None,
@@ -312,9 +313,9 @@ impl Record {
     }
 
     /// The try has a connection.
-    pub(super) fn connected(&mut self, local_address: Option<SocketAddr>) {
+    pub(super) fn connected(&mut self, local_address: Option<&WrittenAddress>) {
         if let Some(words) = &mut self.words {
-            words.upstream_local_address = local_address;
+            words.upstream_local_address = local_address.map(|local| (local.address(), Rc::clone(local.text())));
         }
     }
 
@@ -408,13 +409,13 @@ impl Record {
         &'a self,
         words: &'a Words,
         texts: &'a Texts<'a>,
-        request: &'a dyn Headers,
+        request: &'a Head,
         response: &'a dyn Headers,
     ) -> AccessRecord<'a> {
         let cluster = self.cluster_runtime();
         let endpoint = self.endpoint.as_ref().and_then(|(index, _)| cluster?.endpoint(*index));
         let route = self.route.and_then(|index| self.pinned.snapshot.table.routes().get(index.0 as usize));
-        let rewritten_host = if words.is_host_rewritten { request.first(&HOST) } else { None };
+        let rewritten_host = if words.is_host_rewritten { request.values_of(Name::Host).next() } else { None };
         let protocol = match self.connection.protocol() {
             #[cfg(feature = "http3")]
             Protocol::Http3 => Version::HTTP_3,
@@ -423,6 +424,8 @@ impl Record {
             Protocol::Http1 => Version::HTTP_11,
         };
         let (peer, here) = self.connection.addresses();
+        let upstream_local = words.upstream_local_address.as_ref();
+        let forwarded = self.forwarded.as_ref().and_then(|forwarded| forwarded.client);
         AccessRecord {
             start: words.start,
             method: texts.method,
@@ -446,10 +449,10 @@ impl Record {
             response_tx_duration: self.answered.map(|answered| self.elapsed().saturating_sub(answered)),
             upstream_host: endpoint.map(|endpoint| &*endpoint.address),
             upstream_cluster: cluster.map(|cluster| &*cluster.name),
-            upstream_local_address: words.upstream_local_address.map(Address::Ip),
+            upstream_local_address: upstream_local.map(|(address, text)| Address::Written(*address, text)),
             attempt_count: self.attempts,
             downstream_local_address: Some(here),
-            downstream_remote_address: Some(self.client().map_or(peer, Address::Ip)),
+            downstream_remote_address: Some(forwarded.map_or(peer, Address::Ip)),
             downstream_direct_remote_address: Some(peer),
             has_client_certificate: self.connection.has_client_certificate(),
             server_name: self.connection.tls().and_then(|tls| tls.server_name.as_deref()),

@@ -1,5 +1,6 @@
 //! Sockets as the data path uses them: read into memory that is only borrowed when bytes are there, written by slices.
 
+mod address;
 mod gathered;
 mod http2;
 mod io;
@@ -10,6 +11,7 @@ mod stream;
 mod tls;
 mod watched;
 
+pub(crate) use address::WrittenAddress;
 pub(crate) use gathered::Gathered;
 pub(crate) use http2::{Http2Body, Http2Tunnel, poll_room};
 pub(crate) use proxy_header::Ends;

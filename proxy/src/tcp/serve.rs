@@ -12,7 +12,7 @@ use super::relay::Relay;
 use super::session::Session;
 use super::side::{BackEnd, Side};
 use crate::listener::Connection;
-use crate::net::Stream;
+use crate::net::{Stream, WrittenAddress};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::Flags;
 use crate::tls::Offer;
@@ -131,7 +131,7 @@ impl Attempt {
             Ok(upstream) => {
                 let connected = AttemptOutcome::Answered { status: 200, grpc_status: None, rate_limited: false };
                 report(&connection.local, cluster, self.pick, &connected);
-                session.connected(upstream.local_address());
+                session.connected(upstream.local_address().map(WrittenAddress::address));
                 Some(upstream)
             }
             Err(AttemptError::Overflow) => {

@@ -1,12 +1,11 @@
 //! The two sides of a connection: the client's socket, and the back end's, which may be the end of a tunnel.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use tokio::net::TcpStream;
 
-use crate::net::Stream;
+use crate::net::{Stream, WrittenAddress};
 use crate::upstream::{Tunnel, UpstreamConnection};
 
 /// What bytes come from and go to.
@@ -59,9 +58,9 @@ pub(super) enum BackEnd {
 
 impl BackEnd {
     /// Our end of the connection.
-    pub(super) fn local_address(&self) -> Option<SocketAddr> {
+    pub(super) fn local_address(&self) -> Option<&WrittenAddress> {
         match self {
-            Self::Direct(connection) => connection.local_address,
+            Self::Direct(connection) => connection.local_address.as_ref(),
             Self::Tunnel(tunnel) => tunnel.local_address(),
         }
     }

@@ -1,6 +1,5 @@
 //! One connection to a back end.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use balance::{ConnectionGate, ConnectionPermit, EndpointState};
 use http1::{Head, Name};
 
-use crate::net::Stream;
+use crate::net::{Stream, WrittenAddress};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::ClusterId;
 use crate::tls::BackEndTls;
@@ -22,7 +21,7 @@ pub(crate) struct UpstreamConnection {
     /// Whose it is.
     pub(crate) endpoint: Arc<EndpointState>,
     /// Our end.
-    pub(crate) local_address: Option<SocketAddr>,
+    pub(crate) local_address: Option<WrittenAddress>,
     /// Whether it has served another request before.
     pub(crate) reused: bool,
     /// The TLS that it was made with.
@@ -76,7 +75,7 @@ impl UpstreamConnection {
         local.shard.borrow_mut().upstream_connection_opened(&cluster.metrics);
         let pool = &cluster.definition.policy().pool;
         Box::new(Self {
-            local_address: stream.local_address(),
+            local_address: stream.local_address().map(WrittenAddress::new),
             stream,
             endpoint,
             reused: false,

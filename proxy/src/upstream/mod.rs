@@ -10,6 +10,8 @@ mod pool;
 mod tunnel;
 mod r#yield;
 
+use crate::net::WrittenAddress;
+
 pub(crate) use connect::{connect, connect_or_refuse};
 pub(crate) use connection::{Security, UpstreamConnection};
 pub(crate) use http2::{Http2Pool, Http2Stream, Lease, StreamFault, acquire, acquire_tunnel};
@@ -27,9 +29,9 @@ pub(crate) enum Upstream {
 
 impl Upstream {
     /// Our end of the connection.
-    pub(crate) fn local_address(&self) -> Option<std::net::SocketAddr> {
+    pub(crate) fn local_address(&self) -> Option<&WrittenAddress> {
         match self {
-            Self::Http1(connection) => connection.local_address,
+            Self::Http1(connection) => connection.local_address.as_ref(),
             Self::Http2(stream) => stream.local_address(),
         }
     }

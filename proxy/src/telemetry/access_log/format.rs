@@ -2,11 +2,10 @@
 
 use std::marker::PhantomData;
 
-use ::http::HeaderName;
 use config_model::model::{AccessLogFormat, Format, Piece};
 
-use super::record::AccessRecord;
-use super::text::{escaped_json, escaped_text};
+use super::record::{AccessRecord, FieldName};
+use super::text::{append, escaped_json, escaped_text};
 use super::time::Timestamps;
 use super::value::{Head, Lookup, Operation, RawSink, Sink};
 
@@ -16,7 +15,7 @@ pub(super) struct LineFormat {
     layout: Layout,
     /// Whether what is absent leaves nothing behind.
     omits_absent: bool,
-    response_headers: Vec<HeaderName>,
+    response_headers: Vec<FieldName>,
 }
 
 #[derive(Debug, Clone)]
@@ -85,7 +84,7 @@ impl LineFormat {
     }
 
     /// Fields of the answer that a line needs.
-    pub(super) fn response_headers(&self) -> &[HeaderName] {
+    pub(super) fn response_headers(&self) -> &[FieldName] {
         &self.response_headers
     }
 
@@ -132,11 +131,7 @@ impl Literal {
 
     fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Short(text, length) => {
-                let start = out.len();
-                out.extend_from_slice(text);
-                out.truncate(start + length);
-            }
+            Self::Short(text, length) => append(out, text, *length),
             Self::Long(text) => out.extend_from_slice(text),
         }
     }
@@ -327,7 +322,7 @@ fn lookups(layout: &Layout) -> impl Iterator<Item = &Lookup> {
     })
 }
 
-fn names(layout: &Layout, head: Head) -> Vec<HeaderName> {
+fn names(layout: &Layout, head: Head) -> Vec<FieldName> {
     let mut names = Vec::new();
     for name in lookups(layout).filter(|lookup| lookup.head == head).flat_map(|lookup| lookup.names()) {
         if !names.contains(name) {

@@ -7,11 +7,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use ::http::HeaderName;
 use config_model::model::{AccessLogFormat, LogFilter};
 
 use super::format::LineFormat;
-use super::record::CapturedHeaders;
+use super::record::{CapturedHeaders, FieldName};
 use super::sink::{AccessLog, Target};
 use crate::telemetry::Metrics;
 
@@ -32,7 +31,7 @@ pub struct WantedLog {
 #[derive(Default)]
 pub struct RequestLogs {
     logs: Box<[RequestLog]>,
-    response_headers: Arc<[HeaderName]>,
+    response_headers: Arc<[FieldName]>,
 }
 
 /// One of them.
@@ -47,9 +46,9 @@ pub(super) struct RequestLog {
 
 impl RequestLogs {
     fn new(logs: Vec<RequestLog>) -> Self {
-        let mut response_headers: Vec<HeaderName> = Vec::new();
+        let mut response_headers: Vec<FieldName> = Vec::new();
         let of_filters = logs.iter().filter_map(|log| log.filter.as_ref()).flat_map(LogFilter::response_fields);
-        let of_filters = of_filters.filter_map(|name| name.parse().ok());
+        let of_filters = of_filters.filter_map(|name| FieldName::new(&name));
         for name in logs.iter().flat_map(|log| log.format.response_headers().iter().cloned()).chain(of_filters) {
             if !response_headers.contains(&name) {
                 response_headers.push(name);

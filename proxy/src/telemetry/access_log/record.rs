@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ::http::{HeaderName, Version};
-use http1::Head;
+use http1::{Head, Name};
 use smallvec::SmallVec;
 
 use crate::telemetry::Flags;
@@ -41,15 +41,36 @@ impl fmt::Display for Address<'_> {
     }
 }
 
+/// A field's name, whose kind is told once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldName {
+    kind: Name,
+    /// In lower case.
+    name: Box<[u8]>,
+}
+
+impl FieldName {
+    /// Nothing if no field can have that name.
+    pub(super) fn new(name: &str) -> Option<Self> {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        let name = name.as_str().as_bytes();
+        Some(Self { kind: Name::of(name), name: name.into() })
+    }
+
+    fn value<'h>(&self, head: &'h Head) -> Option<&'h [u8]> {
+        head.value_of(self.kind, &self.name)
+    }
+}
+
 /// Header fields by name, whoever holds them.
 pub trait Headers: Sync {
     /// The value of the first field of that name.
-    fn first(&self, name: &HeaderName) -> Option<&[u8]>;
+    fn first(&self, name: &FieldName) -> Option<&[u8]>;
 }
 
 impl Headers for Head {
-    fn first(&self, name: &HeaderName) -> Option<&[u8]> {
-        self.value(name.as_str().as_bytes())
+    fn first(&self, name: &FieldName) -> Option<&[u8]> {
+        name.value(self)
     }
 }
 
@@ -59,7 +80,7 @@ pub const NO_HEADERS: &dyn Headers = &NoHeaders;
 struct NoHeaders;
 
 impl Headers for NoHeaders {
-    fn first(&self, _: &HeaderName) -> Option<&[u8]> {
+    fn first(&self, _: &FieldName) -> Option<&[u8]> {
         None
     }
 }
@@ -68,20 +89,20 @@ impl Headers for NoHeaders {
 /// Made by [`RequestLogs::capture_response`](super::RequestLogs::capture_response).
 #[derive(Debug, Clone, Default)]
 pub struct CapturedHeaders {
-    names: Option<Arc<[HeaderName]>>,
+    names: Option<Arc<[FieldName]>>,
     /// Of each name, if it was there.
     values: SmallVec<[Option<SmallVec<[u8; 16]>>; 1]>,
 }
 
 impl CapturedHeaders {
-    pub(super) fn of(names: &Arc<[HeaderName]>, head: &Head) -> Self {
-        let value = |name: &HeaderName| head.value(name.as_str().as_bytes()).map(Into::into);
+    pub(super) fn of(names: &Arc<[FieldName]>, head: &Head) -> Self {
+        let value = |name: &FieldName| name.value(head).map(Into::into);
         Self { names: Some(Arc::clone(names)), values: names.iter().map(value).collect() }
     }
 }
 
 impl Headers for CapturedHeaders {
-    fn first(&self, name: &HeaderName) -> Option<&[u8]> {
+    fn first(&self, name: &FieldName) -> Option<&[u8]> {
         let place = self.names.as_ref()?.iter().position(|captured| captured == name)?;
         self.values.get(place)?.as_deref()
     }

@@ -5,20 +5,49 @@ use std::net::{IpAddr, SocketAddr};
 
 use wide::u8x16;
 
-/// Appends a number. Short ones, of which a line has many, are written without a call.
+/// Digits of the numbers below a thousand, without zeros before them, and how many these are.
+static DIGITS: [([u8; 3], u8); 1000] = {
+    let mut digits = [([0; 3], 0); 1000];
+    let mut number = 0;
+    while number < digits.len() {
+        let of = [b'0' + (number / 100) as u8, b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8];
+        digits[number] = match number {
+            0..10 => ([of[2], 0, 0], 1),
+            10..100 => ([of[1], of[2], 0], 2),
+            _ => (of, 3),
+        };
+        number += 1;
+    }
+    digits
+};
+
+/// Appends a number. Short ones, of which a line has many, are looked up.
+#[inline]
 pub(super) fn number(out: &mut Vec<u8>, number: u64) {
+    match usize::try_from(number).ok().and_then(|number| DIGITS.get(number)) {
+        Some((digits, length)) => append(out, digits, usize::from(*length)),
+        None => long_number(out, number),
+    }
+}
+
+fn long_number(out: &mut Vec<u8>, number: u64) {
     // Divisions of half the width cost half as much, and only short numbers are divided here.
     let digit = |place: u32| b'0' + (number as u32 / place % 10) as u8;
     match number {
-        0..10 => out.push(digit(1)),
-        10..100 => out.extend_from_slice(&[digit(10), digit(1)]),
-        100..1000 => out.extend_from_slice(&[digit(100), digit(10), digit(1)]),
         1000..10_000 => out.extend_from_slice(&[digit(1000), digit(100), digit(10), digit(1)]),
         10_000..100_000 => {
             out.extend_from_slice(&[digit(10_000), digit(1000), digit(100), digit(10), digit(1)]);
         }
         _ => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
     }
+}
+
+/// Appends the first `length` bytes of a text of fixed length: that is one store, and what is behind them goes again.
+#[inline]
+pub(super) fn append<const N: usize>(out: &mut Vec<u8>, text: &[u8; N], length: usize) {
+    let start = out.len();
+    out.extend_from_slice(text);
+    out.truncate(start + length);
 }
 
 /// Appends a number with at least `digits` digits.
@@ -57,10 +86,7 @@ pub(super) fn ip(out: &mut Vec<u8>, address: IpAddr) {
                 }
                 end += length;
             }
-            // All of it is one store; what is behind the last digit goes again.
-            let start = out.len();
-            out.extend_from_slice(&all);
-            out.truncate(start + end - 1);
+            append(out, &all, end - 1);
         }
         // Writing to a vector cannot fail.
         IpAddr::V6(address) => drop(write!(out, "{address}")),
@@ -81,6 +107,7 @@ pub(super) fn socket_address(out: &mut Vec<u8>, address: SocketAddr) {
 }
 
 /// Whether any byte may need escaping: a quote, a backslash, a control character, or what is not ASCII.
+#[inline]
 fn any_special(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk::<16>() else { return any_special_of_few(bytes) };
     let special = |bytes: &[u8; 16]| {
@@ -117,11 +144,19 @@ fn any_special_of_few(bytes: &[u8]) -> bool {
 /// Appends bytes for a line of text: quotes and backslashes with a backslash, control characters and what is not UTF-8 as
 /// `\x1b`. No header value can thus end a quoted field or a line.
 pub(super) fn escaped_text(out: &mut Vec<u8>, bytes: &[u8]) {
-    escaped(out, bytes, |out, byte| drop(write!(out, "\\x{byte:02x}")), "\\x7f");
+    if any_special(bytes) {
+        escaped(out, bytes, |out, byte| drop(write!(out, "\\x{byte:02x}")), "\\x7f");
+    } else {
+        out.extend_from_slice(bytes);
+    }
 }
 
 /// Appends bytes for the inside of a JSON string; what is not UTF-8 as U+FFFD.
 pub(super) fn escaped_json(out: &mut Vec<u8>, bytes: &[u8]) {
+    if !any_special(bytes) {
+        out.extend_from_slice(bytes);
+        return;
+    }
     let other = |out: &mut Vec<u8>, byte: u8| match byte {
         b'\n' => out.extend_from_slice(b"\\n"),
         b'\r' => out.extend_from_slice(b"\\r"),
@@ -133,11 +168,9 @@ pub(super) fn escaped_json(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// `other` writes a control character, or a byte that is not part of UTF-8; `delete` stands for U+007F.
+#[cold]
+#[inline(never)]
 fn escaped(out: &mut Vec<u8>, bytes: &[u8], other: impl Fn(&mut Vec<u8>, u8), delete: &str) {
-    if !any_special(bytes) {
-        out.extend_from_slice(bytes);
-        return;
-    }
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
             match character {

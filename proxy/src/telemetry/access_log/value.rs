@@ -5,11 +5,11 @@ use std::fs;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use ::http::{HeaderName, Version};
+use ::http::Version;
 use config_model::model::Command;
 
 use super::query;
-use super::record::{AccessRecord, Address};
+use super::record::{AccessRecord, Address, FieldName};
 use super::text;
 use super::time::{TimeFormat, Timestamps};
 use crate::telemetry::Flags;
@@ -51,15 +51,16 @@ pub(super) trait Sink {
 
     /// A text whose blanks are written as underscores, or nothing.
     fn words(&mut self, words: Option<&str>) {
-        let Some(words) = words else { return self.absent() };
-        self.quoted(|out, _| {
-            let start = out.len();
-            Self::escape(out, words.as_bytes());
-            let written = out.get_mut(start..).unwrap_or_default();
-            if memchr::memchr(b' ', written).is_some() {
-                written.iter_mut().filter(|byte| **byte == b' ').for_each(|byte| *byte = b'_');
-            }
-        });
+        match words {
+            // What is said of most requests.
+            Some(words @ "via_upstream") => self.plain(words),
+            Some(words) => self.quoted(|out, _| {
+                let start = out.len();
+                Self::escape(out, words.as_bytes());
+                out.iter_mut().skip(start).filter(|byte| **byte == b' ').for_each(|byte| *byte = b'_');
+            }),
+            None => self.absent(),
+        }
     }
 
     /// A text with a semicolon behind it.
@@ -140,7 +141,7 @@ enum Field {
     OriginalPath,
     Authority,
     Scheme,
-    Header(HeaderName),
+    Header(FieldName),
     /// A name that no field can have.
     Impossible,
 }
@@ -180,7 +181,7 @@ impl Field {
             ":authority" | "host" => Self::Authority,
             ":scheme" => Self::Scheme,
             "x-envoy-original-path" => Self::OriginalPath,
-            _ => HeaderName::from_bytes(name.as_bytes()).map_or(Self::Impossible, Self::Header),
+            _ => FieldName::new(name).map_or(Self::Impossible, Self::Header),
         }
     }
 }
@@ -191,7 +192,7 @@ impl Lookup {
     }
 
     /// Names of the header fields that are read.
-    pub(super) fn names(&self) -> impl Iterator<Item = &HeaderName> {
+    pub(super) fn names(&self) -> impl Iterator<Item = &FieldName> {
         [Some(&self.field), self.alternative.as_ref()].into_iter().filter_map(|field| match field {
             Some(Field::Header(name)) => Some(name),
             _ => None,
@@ -291,13 +292,6 @@ fn evaluate(command: &Command, record: &AccessRecord<'_>, sink: &mut impl Sink) 
         Command::RouteName => sink.text(record.route_name.map(str::as_bytes)),
         Command::VirtualHostName => sink.text(record.virtual_host_name.map(str::as_bytes)),
         Command::RequestedServerName => sink.text(record.server_name.map(str::as_bytes)),
-        _ => evaluate_peer(command, record, sink),
-    }
-}
-
-/// Of the two connections.
-fn evaluate_peer(command: &Command, record: &AccessRecord<'_>, sink: &mut impl Sink) {
-    match command {
         Command::UpstreamHost => sink.text(record.upstream_host.map(str::as_bytes)),
         Command::UpstreamClusterRaw => sink.text(record.upstream_cluster.map(str::as_bytes)),
         Command::UpstreamCluster => match record.upstream_cluster {

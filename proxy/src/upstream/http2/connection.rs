@@ -1,7 +1,6 @@
 //! One HTTP/2 connection to a back end, shared by the requests of a worker.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -16,7 +15,7 @@ use h2::client::{Builder, Connection, SendRequest};
 use super::pings::Pings;
 use super::pool::Slot;
 use super::{STREAM_WINDOW, STREAMS_BEFORE_SETTINGS, STREAMS_MAX};
-use crate::net::{Gathered, Stream};
+use crate::net::{Gathered, Stream, WrittenAddress};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::ClusterId;
 use crate::upstream::Security;
@@ -26,7 +25,7 @@ use crate::worker::Local;
 pub(crate) struct Http2Connection {
     requests: RefCell<SendRequest<Bytes>>,
     /// Our end.
-    pub(super) local_address: Option<SocketAddr>,
+    pub(super) local_address: Option<WrittenAddress>,
     /// The TLS that it was made with.
     pub(super) security: Option<Box<Security>>,
     /// Streams under way.
@@ -72,7 +71,7 @@ impl Http2Connection {
     ) -> Result<Rc<Self>, AttemptError> {
         let pool = &cluster.definition.policy().pool;
         let streams_max = pool.streams_per_connection_max.map_or(STREAMS_MAX, NonZeroU32::get);
-        let local_address = stream.local_address();
+        let local_address = stream.local_address().map(WrittenAddress::new);
         let socket = Gathered::new(stream, Bytes::new());
         let begun = Builder::new()
             .enable_push(false)

@@ -1,6 +1,5 @@
 //! One request on its stream.
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -12,7 +11,7 @@ use http::{HeaderMap, Request, Response};
 
 use super::connection::Lease;
 use super::fault::StreamFault;
-use crate::net::{Http2Body, Http2Tunnel, poll_room};
+use crate::net::{Http2Body, Http2Tunnel, WrittenAddress, poll_room};
 
 /// A request under way. Dropped before its answer has ended, it is reset with CANCEL.
 pub(crate) struct Http2Stream {
@@ -45,8 +44,8 @@ impl Http2Stream {
     }
 
     /// Our end of its connection.
-    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
-        self.lease.connection().local_address
+    pub(crate) fn local_address(&self) -> Option<&WrittenAddress> {
+        self.lease.connection().local_address.as_ref()
     }
 
     /// Whether its connection has served another request before.

@@ -5,7 +5,6 @@
 mod ask;
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -18,7 +17,7 @@ use tokio::net::TcpStream;
 
 use super::connect::connect_or_refuse;
 use super::{Http2Stream, Security, UpstreamConnection, acquire};
-use crate::net::Ends;
+use crate::net::{Ends, WrittenAddress};
 use crate::snapshot::ClusterRuntime;
 use crate::tls::Offer;
 use crate::worker::Local;
@@ -74,9 +73,9 @@ impl Tunnel {
     }
 
     /// Our end of the connection.
-    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn local_address(&self) -> Option<&WrittenAddress> {
         match self {
-            Self::Http1 { connection, .. } => connection.local_address,
+            Self::Http1 { connection, .. } => connection.local_address.as_ref(),
             Self::Http2(stream) => stream.local_address(),
         }
     }
