@@ -147,7 +147,7 @@ impl Head {
 
     /// Values of the fields of a kind, in order.
     pub fn values_of(&self, kind: Name) -> impl Iterator<Item = &[u8]> {
-        self.lines.iter().filter(move |line| line.name == kind).map(|&line| self.field(line).value)
+        self.lines.iter().filter(move |line| line.name == kind).map(|&line| self.value_at(line))
     }
 
     /// Values of the fields named `name`, which is in lower case, in order.
@@ -172,6 +172,12 @@ impl Head {
             return None;
         }
         if kind.is_kind() { self.values(name).next() } else { self.values_of(kind).next() }
+    }
+
+    fn value_at(&self, line: Line) -> &[u8] {
+        let bytes = if line.added { &self.added } else { &*self.buffer };
+        let start = line.start as usize + usize::from(line.name_length) + 2;
+        bytes.get(start..(line.end as usize).saturating_sub(2)).unwrap_or_default()
     }
 
     fn field(&self, line: Line) -> Field<'_> {

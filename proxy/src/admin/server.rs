@@ -18,12 +18,13 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tower::{BoxError, ServiceBuilder};
 
 use super::answer::{self, Answer};
 use super::{Context, answer_to};
@@ -89,21 +90,28 @@ impl Connections {
 async fn talk(stream: TcpStream, context: Arc<Context>, busy: Rc<Cell<bool>>) {
     let moved = Rc::new(Cell::new(Instant::now()));
     let io = TokioIo::new(Moving { stream, moved: Rc::clone(&moved) });
-    let service = service_fn(move |request| {
-        let (context, busy) = (Arc::clone(&context), Rc::clone(&busy));
-        async move {
-            busy.set(true);
-            let answer = respond(request, &context).await;
-            busy.set(false);
-            Ok::<_, Infallible>(answer)
-        }
-    });
+    let service = ServiceBuilder::new()
+        .map_future(move |answering| {
+            let busy = Rc::clone(&busy);
+            async move {
+                busy.set(true);
+                let answer = answering.await;
+                busy.set(false);
+                answer
+            }
+        })
+        .map_result(|answer: Result<_, BoxError>| Ok::<_, BoxError>(answer.unwrap_or_else(|_elapsed| too_slow())))
+        .timeout(LIMIT)
+        .service_fn(move |request| {
+            let context = Arc::clone(&context);
+            async move { Ok::<_, Infallible>(respond(request, &context).await) }
+        });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(LIMIT)
         .max_buf_size(HEAD_BYTES_MAX)
         .half_close(true)
-        .serve_connection(io, service);
+        .serve_connection(io, TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     loop {
         let until = moved.get() + LIMIT;
@@ -117,16 +125,18 @@ async fn talk(stream: TcpStream, context: Arc<Context>, busy: Rc<Cell<bool>>) {
 
 async fn respond(request: Request<Incoming>, context: &Context) -> Answer {
     let (head, body) = request.into_parts();
-    let collected = tokio::time::timeout(LIMIT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
-    match collected {
-        Ok(Ok(body)) => answer_to(&Request::from_parts(head, body.to_bytes()), context),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(body) => answer_to(&Request::from_parts(head, body.to_bytes()), context),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             let text = format!("the body is larger than {} KiB\n", BODY_BYTES_MAX >> 10);
             closing(answer::text(StatusCode::PAYLOAD_TOO_LARGE, text))
         }
-        Ok(Err(error)) => closing(answer::text(StatusCode::BAD_REQUEST, format!("the body can't be read: {error}\n"))),
-        Err(_) => closing(answer::text(StatusCode::REQUEST_TIMEOUT, "the body took too long\n")),
+        Err(error) => closing(answer::text(StatusCode::BAD_REQUEST, format!("the body can't be read: {error}\n"))),
     }
+}
+
+fn too_slow() -> Answer {
+    closing(answer::text(StatusCode::REQUEST_TIMEOUT, "the body took too long\n"))
 }
 
 fn closing(mut answer: Response<Full<Bytes>>) -> Answer {

@@ -323,6 +323,7 @@ impl<S: Source> Source for Replayed<'_, S> {
         kept.unwrap_or_else(|| self.live.poll_fill(cx, memory))
     }
 
+    #[inline(never)]
     fn gather(&mut self, cx: &mut Context<'_>, memory: &Memory) {
         let is_behind = *self.resent < self.kept.length;
         if is_behind || !self.keeps() || !self.live.has_filled_memory() {

@@ -186,7 +186,7 @@ impl Pump {
         sink: &mut Stream,
         (memory, deadlines): (&Memory, &Deadlines),
     ) -> Poll<Result<(), PumpError>> {
-        if self.prefix_sent == 0 {
+        if self.prefix_sent == 0 && !source.has_ended() {
             source.gather(cx, memory);
         }
         loop {

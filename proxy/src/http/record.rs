@@ -155,10 +155,9 @@ impl Drop for Exchange {
 impl Record {
     fn begin(connection: &Rc<Connection>, pinned: &Rc<Pinned>, head: &Head) -> Self {
         let is_logged = pinned.has_header_commands || pinned.is_logged();
-        let started = Instant::now();
         let words = || {
             Box::new(Words {
-                start: connection.local.clock.time_at(started),
+                start: SystemTime::now(),
                 virtual_host: None,
                 rewritten: None,
                 is_host_rewritten: false,
@@ -171,7 +170,7 @@ impl Record {
         Self {
             connection: Rc::clone(connection),
             pinned: Rc::clone(pinned),
-            started,
+            started: Instant::now(),
             head_after: None,
             has_waited: false,
             answered: None,

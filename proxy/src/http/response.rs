@@ -45,7 +45,7 @@ pub(super) fn finish(head: &mut Head, framing: Framing, exchange: &mut Exchange,
     let is_edge = exchange.record.local().shared.is_edge;
     say_server(head, is_edge);
     if !head.has(Name::Date) {
-        head.append_own(Name::Date, b"date: ", &exchange.record.local().clock.date());
+        head.append_own(Name::Date, b"date: ", &exchange.record.local().date.get());
     }
     #[cfg(feature = "http3")]
     if let Some(port) = exchange.record.http3_port() {

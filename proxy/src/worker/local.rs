@@ -16,7 +16,7 @@ use routing::split::Rotation;
 use routing::{RouteEntry, SplitIndex};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::clock::Clock;
+use super::date::Date;
 use super::{Connections, Deadlines, Memory, Originals, Shared};
 use crate::net::TlsScratch;
 use crate::pressure::Pressure;
@@ -40,8 +40,8 @@ pub(crate) struct Local {
     pub(crate) originals: Originals,
     /// What bytes are read into.
     pub(crate) memory: Memory,
-    /// The time of day.
-    pub(crate) clock: Clock,
+    /// The time of day, to the second.
+    pub(crate) date: Date,
     /// What TLS records are read and written through.
     pub(crate) tls_scratch: Rc<TlsScratch>,
     /// Turns of handshakes: so many may compute before requests have theirs.
@@ -91,7 +91,7 @@ impl Local {
             memory: Memory::default(),
             tls_scratch: Rc::default(),
             turns: Semaphore::new(HANDSHAKES_AT_ONCE),
-            clock: Clock::new(SystemTime::now()),
+            date: Date::new(SystemTime::now()),
             connections: Connections::default(),
             draining: Cell::new(false),
             hurrying: Cell::new(false),

@@ -1,7 +1,7 @@
 //! Workers: one thread per core, each with a runtime of its own, its own listening socket per address, its own upstream
 //! connections and its own metric cells. Nothing migrates between them. Start at [`Workers::start`].
 
-mod clock;
+mod date;
 mod deadline;
 mod local;
 mod memory;

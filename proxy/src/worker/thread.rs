@@ -119,7 +119,7 @@ async fn tick(local: Rc<Local>, flushes: Ticker) {
     let mut count = 0;
     while flushes.tick().await.is_ok() {
         local.loggers.borrow_mut().flush();
-        local.clock.set(SystemTime::now());
+        local.date.set(SystemTime::now());
         local.follow_pressure();
         count += 1;
         if count == per_tick {

@@ -20,11 +20,11 @@ const QUEUED_BYTES_MAX: usize = 1 << 20;
 const QUEUED_BUFFERS_MAX: usize = 1024;
 /// A worker hands its buffer over when it is this long: each time wakes the log thread, which costs both of them a few
 /// microseconds.
-const BUFFER_BYTES: usize = 64 << 10;
+const BUFFER_BYTES: usize = 128 << 10;
 /// Room behind that for the line that is the last.
 const LINE_BYTES: usize = 4 << 10;
 /// Written buffers that are kept for workers, so that none is made anew for each batch.
-const SPARE_BUFFERS_MAX: usize = 16;
+const SPARE_BUFFERS_MAX: usize = 8;
 /// How long the log thread waits when a file that does not block is not ready.
 const NOT_READY_PAUSE: Duration = Duration::from_millis(10);
 

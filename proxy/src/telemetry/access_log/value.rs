@@ -9,7 +9,7 @@ use ::http::Version;
 use config_model::model::Command;
 
 use super::query;
-use super::record::{AccessRecord, Address, FieldName};
+use super::record::{AccessRecord, Address, FieldName, Headers};
 use super::text;
 use super::time::{TimeFormat, Timestamps};
 use crate::telemetry::Flags;
@@ -174,13 +174,13 @@ pub(super) enum Operation {
 }
 
 impl Field {
-    fn new(name: &str) -> Self {
-        match name {
-            ":method" => Self::Method,
-            ":path" => Self::Path,
-            ":authority" | "host" => Self::Authority,
-            ":scheme" => Self::Scheme,
-            "x-envoy-original-path" => Self::OriginalPath,
+    fn new(head: Head, name: &str) -> Self {
+        match (head, name) {
+            (Head::Request, ":method") => Self::Method,
+            (Head::Request, ":path") => Self::Path,
+            (Head::Request, ":authority" | "host") => Self::Authority,
+            (Head::Request, ":scheme") => Self::Scheme,
+            (Head::Request, "x-envoy-original-path") => Self::OriginalPath,
             _ => FieldName::new(name).map_or(Self::Impossible, Self::Header),
         }
     }
@@ -188,7 +188,8 @@ impl Field {
 
 impl Lookup {
     fn new(head: Head, name: &str, alternative: Option<&str>, without_query: bool) -> Self {
-        Self { head, field: Field::new(name), alternative: alternative.map(Field::new), without_query }
+        let alternative = alternative.map(|name| Field::new(head, name));
+        Self { head, field: Field::new(head, name), alternative, without_query }
     }
 
     /// Names of the header fields that are read.
@@ -207,20 +208,23 @@ impl Lookup {
         }
     }
 
-    fn read<'a>(&self, field: &Field, record: &AccessRecord<'a>) -> Option<&'a [u8]> {
-        let headers = match self.head {
+    fn headers<'a>(&self, record: &AccessRecord<'a>) -> &'a dyn Headers {
+        match self.head {
             Head::Request => record.request_headers,
             Head::Response => record.response_headers,
             Head::Trailers => record.response_trailers,
-        };
-        let text = match (field, self.head) {
-            (Field::Header(name), _) => return headers.first(name),
-            (Field::Method, Head::Request) => record.method,
-            (Field::Path, Head::Request) => record.path,
-            (Field::OriginalPath, Head::Request) => record.original_path?,
-            (Field::Authority, Head::Request) => record.authority,
-            (Field::Scheme, Head::Request) => record.scheme.as_bytes(),
-            _ => return None,
+        }
+    }
+
+    fn read<'a>(&self, field: &Field, record: &AccessRecord<'a>) -> Option<&'a [u8]> {
+        let text = match field {
+            Field::Header(name) => return self.headers(record).first(name),
+            Field::Method => record.method,
+            Field::Path => record.path,
+            Field::OriginalPath => record.original_path?,
+            Field::Authority => record.authority,
+            Field::Scheme => record.scheme.as_bytes(),
+            Field::Impossible => return None,
         };
         // A connection that is not read as HTTP has none of these.
         (!text.is_empty()).then_some(text)
