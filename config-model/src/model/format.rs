@@ -38,6 +38,8 @@ pub enum Command {
     QueryParameter(Arc<str>),
     /// `TRAILER(name?alternative)`
     Trailer(Arc<str>, Option<Arc<str>>),
+    /// `GRPC_STATUS(form)`, `GRPC_STATUS_NUMBER`
+    GrpcStatus(GrpcStatusForm),
     /// `PROTOCOL`: `HTTP/1.1`, `HTTP/2`
     Protocol,
     /// `RESPONSE_CODE`
@@ -94,6 +96,17 @@ pub enum Command {
     Hostname,
     /// A command of Envoy's whose value is not known here: it never has one. Name and argument, without percent signs.
     Unavailable(Arc<str>),
+}
+
+/// How the status of a call is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GrpcStatusForm {
+    /// `InvalidArgument`
+    Camel,
+    /// `INVALID_ARGUMENT`
+    Snake,
+    /// `3`
+    Number,
 }
 
 /// Why a text is not a format.
@@ -226,6 +239,7 @@ mod tests {
             ("%PATH(FOO)%", 0, "%PATH(…)%: \"FOO\" is neither WQ nor NQ"),
             ("%PATH(NQ:FOO)%", 0, "%PATH(…)%: \"FOO\" is none of ORIG, PATH and ORIG_OR_PATH"),
             ("%QUERY_PARAM%", 0, "%QUERY_PARAM% needs the name of a parameter: %QUERY_PARAM(page)%"),
+            ("%GRPC_STATUS(x)%", 0, "%GRPC_STATUS(…)%: \"x\" is none of CAMEL_STRING, SNAKE_STRING and NUMBER"),
             ("%DURATION(x)%", 0, "%DURATION% takes nothing in parentheses"),
             ("%DURATION:x%", 0, "%DURATION…: \"\" is not a length"),
             ("%REQ(x):%", 0, "%REQ…: \"\" is not a length"),
@@ -239,9 +253,9 @@ mod tests {
     #[test]
     fn a_command_of_envoy_s_that_is_not_known_here_is_told_apart_from_no_command() {
         let format =
-            Format::parse("%DYNAMIC_METADATA(a:b:c):9% %CEL(size(request.path))% %GRPC_STATUS% %PROTOCOL%").unwrap();
+            Format::parse("%DYNAMIC_METADATA(a:b:c):9% %CEL(size(request.path))% %TRACE_ID% %PROTOCOL%").unwrap();
         let unavailable: Vec<_> = format.unavailable().collect();
-        assert_eq!(unavailable, ["DYNAMIC_METADATA(a:b:c)", "CEL(size(request.path))", "GRPC_STATUS"]);
+        assert_eq!(unavailable, ["DYNAMIC_METADATA(a:b:c)", "CEL(size(request.path))", "TRACE_ID"]);
         let cut = Piece::Command(Command::Unavailable("DYNAMIC_METADATA(a:b:c)".into()), Some(9));
         assert_eq!(format.pieces().first(), Some(&cut));
         assert!(Format::parse("%DYNAMIC_METADATER(a:b)%").is_err());

@@ -23,7 +23,7 @@ pub use cluster_policy::{
     OwnService, Pings, RetryBudget, Warmup, ZoneAware,
 };
 pub use endpoint::{Endpoint, EndpointAddress, EndpointList, Health, Locality, Workload};
-pub use format::{Command, Format, FormatError, Piece};
+pub use format::{Command, Format, FormatError, GrpcStatusForm, Piece};
 pub use listener::{
     Binding, Detection, FilterChain, FilterChains, Listener, NetworkFilter, RouteConfiguration,
     RouteConfigurationIndex, TransportSocket, VirtualHost, chain_for,

@@ -76,11 +76,6 @@ impl Upload {
         self.pump.has_begun()
     }
 
-    /// Bytes of the body that have gone.
-    pub(super) fn moved(&self) -> u64 {
-        self.pump.moved
-    }
-
     /// Gives up.
     pub(super) fn break_off(&mut self) {
         self.broken = true;
@@ -108,11 +103,11 @@ impl Upload {
         if self.broken { None } else { self.pump.waits() }
     }
 
-    /// Sends what can be sent.
+    /// Sends what can be sent, and notes it.
     pub(super) fn poll<C: Client>(
         &mut self,
         cx: &mut Context<'_>,
-        request: &mut Message,
+        exchange: &mut Exchange,
         client: &mut C,
         upstream: &mut Upstream,
         local: &Local,
@@ -120,6 +115,22 @@ impl Upload {
         if self.has_ended() {
             return Poll::Ready(Ok(()));
         }
+        let sent = self.poll_pump(cx, &mut exchange.request, client, upstream, local);
+        exchange.record.request_bytes = self.pump.moved;
+        if matches!(sent, Poll::Ready(Ok(()))) {
+            exchange.record.request_ended();
+        }
+        sent
+    }
+
+    fn poll_pump<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &mut Message,
+        client: &mut C,
+        upstream: &mut Upstream,
+        local: &Local,
+    ) -> Poll<Result<(), PumpError>> {
         let live = client.body(request);
         let mut body = Replayed { live, kept: &mut self.kept, resent: &mut self.resent };
         let memory = (&local.memory, &*local.deadlines);
@@ -232,9 +243,7 @@ impl Attempt {
         if self.upload.has_ended() {
             return Ok(());
         }
-        let sent = self.upload.poll(cx, &mut exchange.request, client, &mut self.upstream, local);
-        exchange.record.request_bytes = self.upload.moved();
-        match sent {
+        match self.upload.poll(cx, exchange, client, &mut self.upstream, local) {
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
             Poll::Ready(Err(PumpError::Source(fault))) => Err(AttemptEnd::ClientBroke(refusal(&fault))),
             // It may have answered before it closed.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use balance::{ActiveRequest, Entry, EntryIndex};
 use config_model::model::{ClusterIndex, Command, Scheme};
-use http::Version;
+use http::{HeaderMap, HeaderValue, Version};
 use http1::{Head, Message, Name};
 use routing::headers::Values;
 use routing::{DestinationEntry, DestinationIndex, RouteEntry, RouteIndex, VirtualHostEntry};
@@ -105,6 +105,9 @@ struct Words {
     rewritten: Option<Box<[u8]>>,
     is_host_rewritten: bool,
     response_headers: CapturedHeaders,
+    response_trailers: CapturedHeaders,
+    /// From the start to the request's last byte, once that has gone.
+    request_took: Option<Duration>,
     transport_failure: Option<String>,
     upstream_local_address: Option<(SocketAddr, Rc<str>)>,
 }
@@ -123,7 +126,7 @@ fn brings_events(content_type: &[u8]) -> bool {
 impl Exchange {
     /// Begins with a request whose head is there, or has been refused.
     pub(super) fn begin(connection: &Rc<Connection>, pinned: &Rc<Pinned>, request: Box<Message>) -> Self {
-        let record = Record::begin(connection, pinned, request.head());
+        let record = Record::begin(connection, pinned, request.head(), request.is_complete());
         Self { request: Held(Some(request)), target: Target::unknown(), wishes: Wishes::default(), record, rare: None }
     }
 
@@ -153,7 +156,8 @@ impl Drop for Exchange {
 }
 
 impl Record {
-    fn begin(connection: &Rc<Connection>, pinned: &Rc<Pinned>, head: &Head) -> Self {
+    /// `is_complete` says that nothing of the request follows its head.
+    fn begin(connection: &Rc<Connection>, pinned: &Rc<Pinned>, head: &Head, is_complete: bool) -> Self {
         let is_logged = pinned.has_header_commands || pinned.is_logged();
         let words = || {
             Box::new(Words {
@@ -162,6 +166,8 @@ impl Record {
                 rewritten: None,
                 is_host_rewritten: false,
                 response_headers: CapturedHeaders::default(),
+                response_trailers: CapturedHeaders::default(),
+                request_took: is_complete.then_some(Duration::ZERO),
                 transport_failure: None,
                 upstream_local_address: None,
             })
@@ -357,8 +363,26 @@ impl Record {
         }
     }
 
-    /// `grpc-status` of a head or of trailers.
-    pub(super) fn note_grpc_status(&mut self, status: Option<&[u8]>) {
+    /// The answer has ended with trailers.
+    pub(super) fn response_trailers(&mut self, trailers: &HeaderMap) {
+        if self.grpc {
+            self.note_grpc_status(trailers.get("grpc-status").map(HeaderValue::as_bytes));
+        }
+        if let Some(words) = &mut self.words {
+            words.response_trailers = self.pinned.snapshot.access_logs.capture_trailers(trailers);
+        }
+    }
+
+    /// The last byte of the request has gone to the back end.
+    pub(super) fn request_ended(&mut self) {
+        if let Some(words) = &mut self.words
+            && words.request_took.is_none()
+        {
+            words.request_took = Some(self.started.elapsed());
+        }
+    }
+
+    fn note_grpc_status(&mut self, status: Option<&[u8]>) {
         let status = status.and_then(|status| std::str::from_utf8(status).ok());
         self.grpc_status = status.and_then(|status| status.parse().ok()).or(self.grpc_status);
     }
@@ -423,6 +447,9 @@ impl Record {
             Protocol::Http1 => Version::HTTP_11,
         };
         let (peer, here) = self.connection.addresses();
+        // Source: Envoy, `Grpc::Common::getGrpcStatus`.
+        let grpc_status = || self.grpc_status.unwrap_or_else(|| routing::grpc::status_of_http(self.status));
+        let grpc_status = (self.grpc && self.status != 0).then(grpc_status);
         let upstream_local = words.upstream_local_address.as_ref();
         let forwarded = self.forwarded.as_ref().and_then(|forwarded| forwarded.client);
         AccessRecord {
@@ -434,16 +461,17 @@ impl Record {
             scheme: self.scheme().as_str(),
             request_headers: request,
             response_headers: response,
-            response_trailers: NO_HEADERS,
+            response_trailers: &words.response_trailers,
             protocol,
             status: self.status,
+            grpc_status,
             flags: self.flags,
             details: (!self.details.is_empty()).then_some(&*self.details),
             upstream_transport_failure_reason: words.transport_failure.as_deref(),
             bytes_received: self.request_bytes,
             bytes_sent: self.response_bytes,
             duration: Some(self.elapsed()),
-            request_duration: None,
+            request_duration: words.request_took,
             response_duration: self.answered,
             response_tx_duration: self.answered.map(|answered| self.elapsed().saturating_sub(answered)),
             upstream_host: endpoint.map(|endpoint| &*endpoint.address),

@@ -34,6 +34,11 @@ pub(super) async fn relay(
     let ended =
         std::future::poll_fn(|cx| relaying.poll(cx, client, &mut upstream, &mut response, exchange, &local)).await;
     exchange.record.response_bytes = relaying.download.moved;
+    if let Upstream::Http2(stream) = &upstream
+        && let Some(trailers) = stream.trailers()
+    {
+        exchange.record.response_trailers(trailers);
+    }
     local.memory.give_back_out(relaying.download.take_prefix());
     let next = match ended {
         // To a client of HTTP/1.0 the end may be all that tells a whole answer from a cut one.
@@ -90,8 +95,7 @@ impl Relaying {
         local: &Local,
     ) -> Poll<Result<(), Next>> {
         if let Some(upload) = &mut self.upload {
-            let sent = upload.poll(cx, &mut exchange.request, client, upstream, local);
-            exchange.record.request_bytes = upload.moved();
+            let sent = upload.poll(cx, exchange, client, upstream, local);
             if let Poll::Ready(Err(_)) = sent {
                 // The answer goes on; what the back end makes of half a request is its own affair.
                 upload.break_off();

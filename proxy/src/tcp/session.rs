@@ -168,6 +168,7 @@ impl Session {
             response_trailers: NO_HEADERS,
             protocol: http::Version::HTTP_09,
             status: 0,
+            grpc_status: None,
             flags: self.flags,
             details: None,
             upstream_transport_failure_reason: self.transport_failure.as_deref(),

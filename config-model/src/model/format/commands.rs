@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Command, Piece};
+use super::{Command, GrpcStatusForm, Piece};
 
 /// The command at the beginning of `text`, which is a percent sign, and its length.
 pub(super) fn read(text: &str) -> Result<(Piece, usize), String> {
@@ -62,6 +62,7 @@ fn named(name: &str, argument: Option<&str>) -> Result<Command, String> {
                 name.ok_or_else(|| "%QUERY_PARAM% needs the name of a parameter: %QUERY_PARAM(page)%".to_owned())?;
             return Ok(Command::QueryParameter(name.into()));
         }
+        "GRPC_STATUS" => return grpc_status(argument.unwrap_or_default()),
         "START_TIME" => return Ok(Command::StartTime(argument.filter(|text| !text.is_empty()).map(Arc::from))),
         _ => {}
     }
@@ -96,8 +97,17 @@ fn path(argument: &str) -> Result<Command, String> {
     }
 }
 
+fn grpc_status(form: &str) -> Result<Command, String> {
+    match form {
+        "" | "CAMEL_STRING" => Ok(Command::GrpcStatus(GrpcStatusForm::Camel)),
+        "SNAKE_STRING" => Ok(Command::GrpcStatus(GrpcStatusForm::Snake)),
+        "NUMBER" => Ok(Command::GrpcStatus(GrpcStatusForm::Number)),
+        other => Err(format!("%GRPC_STATUS(…)%: {other:?} is none of CAMEL_STRING, SNAKE_STRING and NUMBER")),
+    }
+}
+
 /// The commands without argument.
-const SIMPLE: [(&str, Command); 28] = [
+const SIMPLE: [(&str, Command); 29] = [
     ("PROTOCOL", Command::Protocol),
     ("RESPONSE_CODE", Command::ResponseCode),
     ("RESPONSE_FLAGS", Command::ResponseFlags),
@@ -126,10 +136,11 @@ const SIMPLE: [(&str, Command); 28] = [
     ("VIRTUAL_HOST_NAME", Command::VirtualHostName),
     ("HOSTNAME", Command::Hostname),
     ("UPSTREAM_REMOTE_ADDRESS", Command::UpstreamHost),
+    ("GRPC_STATUS_NUMBER", Command::GrpcStatus(GrpcStatusForm::Number)),
 ];
 
 /// Commands of Envoy's that have no value here, in order.
-const UNAVAILABLE: [&str; 116] = [
+const UNAVAILABLE: [&str; 114] = [
     "ACCESS_LOG_TYPE",
     "CEL",
     "CLUSTER_METADATA",
@@ -186,8 +197,6 @@ const UNAVAILABLE: [&str; 116] = [
     "ENVIRONMENT",
     "FILTER_CHAIN_NAME",
     "FILTER_STATE",
-    "GRPC_STATUS",
-    "GRPC_STATUS_NUMBER",
     "LISTENER_METADATA",
     "LOCAL_REPLY_BODY",
     "METADATA",

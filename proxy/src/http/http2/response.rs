@@ -219,8 +219,7 @@ impl<B: Streamed> Download<B> {
     fn poll(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<Result<Option<Bytes>, BodyError>> {
         let local = std::rc::Rc::clone(exchange.record.local());
         if let Some(upload) = &mut self.upload {
-            let sent = upload.poll(cx, &mut exchange.request, &mut self.client, &mut self.upstream, &local);
-            exchange.record.request_bytes = upload.moved();
+            let sent = upload.poll(cx, exchange, &mut self.client, &mut self.upstream, &local);
             if let Poll::Ready(Err(_)) = sent {
                 upload.break_off();
             }
@@ -276,20 +275,16 @@ impl<B: Streamed> Download<B> {
     fn trailers(&self, exchange: &mut Exchange) -> Option<HeaderMap> {
         if let Upstream::Http2(stream) = &self.upstream {
             let trailers = heads::trailers(stream.trailers()?);
-            if exchange.record.is_grpc() {
-                exchange.record.note_grpc_status(trailers.get("grpc-status").map(HeaderValue::as_bytes));
-            }
+            exchange.record.response_trailers(&trailers);
             return (!trailers.is_empty()).then_some(trailers);
         }
         let mut trailers = HeaderMap::new();
         for (name, value) in self.response.trailers().filter(|(name, _)| is_trailer(name)) {
-            if name == b"grpc-status" && exchange.record.is_grpc() {
-                exchange.record.note_grpc_status(Some(value));
-            }
             if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
                 trailers.append(name, value);
             }
         }
+        exchange.record.response_trailers(&trailers);
         (!trailers.is_empty()).then_some(trailers)
     }
 }

@@ -16,6 +16,7 @@ pub(super) struct LineFormat {
     /// Whether what is absent leaves nothing behind.
     omits_absent: bool,
     response_headers: Vec<FieldName>,
+    response_trailers: Vec<FieldName>,
 }
 
 #[derive(Debug, Clone)]
@@ -73,8 +74,8 @@ impl LineFormat {
             }
             AccessLogFormat::Json(fields) => Layout::Json(fields.iter().map(JsonField::new).collect()),
         };
-        let response = names(&layout, Head::Response);
-        Self { layout, omits_absent: false, response_headers: response }
+        let (response_headers, response_trailers) = (names(&layout, Head::Response), names(&layout, Head::Trailers));
+        Self { layout, omits_absent: false, response_headers, response_trailers }
     }
 
     /// The same, but what is absent leaves nothing behind, not even `-`, `null` or its field.
@@ -86,6 +87,11 @@ impl LineFormat {
     /// Fields of the answer that a line needs.
     pub(super) fn response_headers(&self) -> &[FieldName] {
         &self.response_headers
+    }
+
+    /// Fields of the answer's trailers that a line needs.
+    pub(super) fn response_trailers(&self) -> &[FieldName] {
+        &self.response_trailers
     }
 
     /// Appends the line for `record`, with its line feed.
@@ -398,6 +404,7 @@ mod tests {
         let trailers = headers(&[("grpc-status", "14")]);
         let full = AccessRecord {
             response_trailers: &trailers,
+            grpc_status: Some(15),
             original_path: Some(b"/before?secret=1"),
             server_name: Some("shop.example"),
             ..answered(&request, &response)
@@ -414,6 +421,8 @@ mod tests {
             ("%REQ_WITHOUT_QUERY(:PATH)%|%REQ_WITHOUT_QUERY(user-agent)%", "/logged|probe/1"),
             ("%RESP(x-version)%|%RESP(:STATUS)%|%RESP(:path)%", "v2|200|-"),
             ("%TRAILER(grpc-status)%|%TRAILER(x-version)%", "14|-"),
+            ("%GRPC_STATUS%|%GRPC_STATUS(CAMEL_STRING)%|%GRPC_STATUS(SNAKE_STRING)%", "DataLoss|DataLoss|DATA_LOSS"),
+            ("%GRPC_STATUS(NUMBER)%|%GRPC_STATUS_NUMBER%", "15|15"),
             ("%PROTOCOL%|%RESPONSE_CODE%|%RESPONSE_FLAGS%|%RESPONSE_CODE_DETAILS%", "HTTP/1.1|200|-|via_upstream"),
             ("%BYTES_RECEIVED%|%BYTES_SENT%", "5|812"),
             ("%DURATION%|%REQUEST_DURATION%|%RESPONSE_DURATION%|%RESPONSE_TX_DURATION%", "7|1|6|2"),
@@ -433,6 +442,14 @@ mod tests {
             assert_eq!(line(&text_format(format), &full), format!("{value}\n"), "{format}");
         }
         assert_ne!(line(&text_format("%HOSTNAME%"), &full), "-\n");
+    }
+
+    #[test]
+    fn a_status_without_a_name_is_its_number_and_only_calls_have_one() {
+        let format = text_format("%GRPC_STATUS%|%GRPC_STATUS(SNAKE_STRING)%|%GRPC_STATUS_NUMBER%");
+        for (status, want) in [(Some(17), "17|17|17"), (Some(0), "OK|OK|0"), (None, "-|-|-")] {
+            assert_eq!(line(&format, &AccessRecord { grpc_status: status, ..record() }), format!("{want}\n"));
+        }
     }
 
     #[test]

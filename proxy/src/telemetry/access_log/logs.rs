@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use ::http::HeaderMap;
 use config_model::model::{AccessLogFormat, LogFilter};
 
 use super::format::LineFormat;
@@ -32,6 +33,7 @@ pub struct WantedLog {
 pub struct RequestLogs {
     logs: Box<[RequestLog]>,
     response_headers: Arc<[FieldName]>,
+    response_trailers: Arc<[FieldName]>,
 }
 
 /// One of them.
@@ -44,17 +46,24 @@ pub(super) struct RequestLog {
     pub(super) file: Arc<AccessLog>,
 }
 
+fn each_once(names: impl Iterator<Item = FieldName>) -> Arc<[FieldName]> {
+    let mut once = Vec::new();
+    for name in names {
+        if !once.contains(&name) {
+            once.push(name);
+        }
+    }
+    once.into()
+}
+
 impl RequestLogs {
     fn new(logs: Vec<RequestLog>) -> Self {
-        let mut response_headers: Vec<FieldName> = Vec::new();
         let of_filters = logs.iter().filter_map(|log| log.filter.as_ref()).flat_map(LogFilter::response_fields);
         let of_filters = of_filters.filter_map(|name| FieldName::new(&name));
-        for name in logs.iter().flat_map(|log| log.format.response_headers().iter().cloned()).chain(of_filters) {
-            if !response_headers.contains(&name) {
-                response_headers.push(name);
-            }
-        }
-        Self { logs: logs.into(), response_headers: response_headers.into() }
+        let of_formats = logs.iter().flat_map(|log| log.format.response_headers().iter().cloned());
+        let response_headers = each_once(of_formats.chain(of_filters));
+        let response_trailers = each_once(logs.iter().flat_map(|log| log.format.response_trailers().iter().cloned()));
+        Self { logs: logs.into(), response_headers, response_trailers }
     }
 
     /// Each of them.
@@ -65,6 +74,11 @@ impl RequestLogs {
     /// Fields of the answer that lines need.
     pub fn capture_response(&self, head: &http1::Head) -> CapturedHeaders {
         CapturedHeaders::of(&self.response_headers, head)
+    }
+
+    /// Fields of the answer's trailers that lines need.
+    pub fn capture_trailers(&self, trailers: &HeaderMap) -> CapturedHeaders {
+        CapturedHeaders::of_trailers(&self.response_trailers, trailers)
     }
 }
 

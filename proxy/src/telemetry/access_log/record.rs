@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ::http::{HeaderName, Version};
+use ::http::{HeaderMap, HeaderName, Version};
 use http1::{Head, Name};
 use smallvec::SmallVec;
 
@@ -86,7 +86,8 @@ impl Headers for NoHeaders {
 }
 
 /// Values of the few fields that a line needs, kept from a head that is gone before the line is written.
-/// Made by [`RequestLogs::capture_response`](super::RequestLogs::capture_response).
+/// Made by [`RequestLogs::capture_response`](super::RequestLogs::capture_response), and of trailers by
+/// [`RequestLogs::capture_trailers`](super::RequestLogs::capture_trailers).
 #[derive(Debug, Clone, Default)]
 pub struct CapturedHeaders {
     names: Option<Arc<[FieldName]>>,
@@ -97,6 +98,14 @@ pub struct CapturedHeaders {
 impl CapturedHeaders {
     pub(super) fn of(names: &Arc<[FieldName]>, head: &Head) -> Self {
         let value = |name: &FieldName| name.value(head).map(Into::into);
+        Self { names: Some(Arc::clone(names)), values: names.iter().map(value).collect() }
+    }
+
+    pub(super) fn of_trailers(names: &Arc<[FieldName]>, trailers: &HeaderMap) -> Self {
+        let value = |name: &FieldName| {
+            let name = std::str::from_utf8(&name.name).ok()?;
+            trailers.get(name).map(|value| value.as_bytes().into())
+        };
         Self { names: Some(Arc::clone(names)), values: names.iter().map(value).collect() }
     }
 }
@@ -139,6 +148,8 @@ pub struct AccessRecord<'a> {
     pub details: Option<&'a str>,
     /// Why connecting to the back end failed.
     pub upstream_transport_failure_reason: Option<&'a str>,
+    /// The call's status, if the request is gRPC.
+    pub grpc_status: Option<u8>,
     /// Bytes of the request's body.
     pub bytes_received: u64,
     /// Bytes of the answer's body.

@@ -22,6 +22,7 @@ pub(super) fn record() -> AccessRecord<'static> {
         response_trailers: NO_HEADERS,
         protocol: Version::HTTP_11,
         status: 0,
+        grpc_status: None,
         flags: Flags::NONE,
         details: None,
         upstream_transport_failure_reason: None,

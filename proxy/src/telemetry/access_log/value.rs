@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ::http::Version;
-use config_model::model::Command;
+use config_model::model::{Command, GrpcStatusForm};
 
 use super::query;
 use super::record::{AccessRecord, Address, FieldName, Headers};
@@ -281,6 +281,7 @@ fn evaluate(command: &Command, record: &AccessRecord<'_>, sink: &mut impl Sink) 
             Some(name) => sink.plain(name),
             None => sink.absent(),
         },
+        Command::GrpcStatus(form) => grpc_status(*form, record.grpc_status, sink),
         Command::ResponseCode => sink.number(record.status.into()),
         Command::ResponseFlags => sink.quoted(|out, _| write_flags(out, record.flags)),
         Command::ResponseCodeDetails => sink.words(record.details),
@@ -315,6 +316,39 @@ fn evaluate(command: &Command, record: &AccessRecord<'_>, sink: &mut impl Sink) 
         Command::DownstreamDirectRemoteAddress => sink.address(record.downstream_direct_remote_address),
         Command::DownstreamDirectRemoteAddressWithoutPort => sink.ip(record.downstream_direct_remote_address),
         _ => sink.absent(),
+    }
+}
+
+/// Names of the statuses of gRPC, as its libraries and as its protocol write them.
+/// Source: gRPC, "Status codes and their use in gRPC".
+const GRPC_STATUSES: [(&str, &str); 17] = [
+    ("OK", "OK"),
+    ("Canceled", "CANCELLED"),
+    ("Unknown", "UNKNOWN"),
+    ("InvalidArgument", "INVALID_ARGUMENT"),
+    ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
+    ("NotFound", "NOT_FOUND"),
+    ("AlreadyExists", "ALREADY_EXISTS"),
+    ("PermissionDenied", "PERMISSION_DENIED"),
+    ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
+    ("FailedPrecondition", "FAILED_PRECONDITION"),
+    ("Aborted", "ABORTED"),
+    ("OutOfRange", "OUT_OF_RANGE"),
+    ("Unimplemented", "UNIMPLEMENTED"),
+    ("Internal", "INTERNAL"),
+    ("Unavailable", "UNAVAILABLE"),
+    ("DataLoss", "DATA_LOSS"),
+    ("Unauthenticated", "UNAUTHENTICATED"),
+];
+
+/// A status without a name is its number. Source: Envoy, `GrpcStatusFormatter`.
+fn grpc_status(form: GrpcStatusForm, status: Option<u8>, sink: &mut impl Sink) {
+    let Some(status) = status else { return sink.absent() };
+    let names = GRPC_STATUSES.get(usize::from(status)).copied();
+    match (form, names) {
+        (GrpcStatusForm::Camel, Some((name, _))) | (GrpcStatusForm::Snake, Some((_, name))) => sink.plain(name),
+        (GrpcStatusForm::Number, _) => sink.number(status.into()),
+        (_, None) => sink.plain(itoa::Buffer::new().format(status)),
     }
 }
 
