@@ -7,6 +7,7 @@ mod cluster;
 mod cluster_policy;
 mod endpoint;
 mod format;
+mod json;
 mod listener;
 mod log_filter;
 mod route;
@@ -24,6 +25,7 @@ pub use cluster_policy::{
 };
 pub use endpoint::{Endpoint, EndpointAddress, EndpointList, Health, Locality, Workload};
 pub use format::{Command, Format, FormatError, GrpcStatusForm, Piece};
+pub use json::{Json, JsonObject};
 pub use listener::{
     Binding, Detection, FilterChain, FilterChains, Listener, NetworkFilter, RouteConfiguration,
     RouteConfigurationIndex, TransportSocket, VirtualHost, chain_for,
@@ -84,8 +86,8 @@ pub struct AccessLog {
 pub enum AccessLogFormat {
     /// A line of text. [`Format::istio_default`] unless one was given.
     Text(Format),
-    /// A JSON object with these fields, in this order.
-    Json(Vec<(String, Format)>),
+    /// A JSON object with these members.
+    Json(JsonObject<Format>),
 }
 
 /// What stands in front of a gateway, and what is believed of what it says.

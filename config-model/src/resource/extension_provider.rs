@@ -4,9 +4,11 @@
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use serde_json::Number;
 
 use crate::decode::{Decode, Field, Located, Path, Report, Text, object};
-use crate::document::{Node, Value};
+use crate::document::{Key, Node, Value};
+use crate::model::{Json, JsonObject};
 use crate::origin::Position;
 
 object! {
@@ -110,34 +112,46 @@ object! {
     }
 }
 
-/// Fields of an object of JSON and their formats, in the order in which they were written. A value that is no text is left out.
+/// Members of an object of JSON, with formats in place of its texts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct JsonLabels {
     /// Where the object begins.
     pub position: Position,
-    /// Names and formats.
-    pub fields: Vec<(Text, Text)>,
+    /// The members.
+    pub fields: JsonObject<Text>,
 }
 
 impl Decode for JsonLabels {
     fn decode(node: &Node<'_>, at: &Path<'_>, report: &mut Report) -> Option<Self> {
-        let mut labels = Self { position: node.position, fields: Vec::new() };
-        for (key, value) in report.mapping(node, at)? {
-            let at = at.key(&key.name);
-            if let Value::String(_) = value.value {
-                let name = Located { value: report.text(&key.name), position: key.position };
-                labels.fields.push((name, Field::read(value, &at, report)));
-            } else {
-                report.not_honoured(value.position, &at, "a label that is no text");
-            }
-        }
-        Some(labels)
+        let fields = members(report.mapping(node, at)?, at, report);
+        Some(Self { position: node.position, fields })
+    }
+}
+
+fn members(fields: &[(Key<'_>, Node<'_>)], at: &Path<'_>, report: &mut Report) -> JsonObject<Text> {
+    let member = |(key, value): &(Key<'_>, Node<'_>)| {
+        let value = json(value, &at.key(&key.name), report);
+        (report.text(&key.name), value)
+    };
+    fields.iter().map(member).collect()
+}
+
+fn json(node: &Node<'_>, at: &Path<'_>, report: &mut Report) -> Json<Text> {
+    match &node.value {
+        Value::Null => Json::Null,
+        Value::Bool(truth) => Json::Bool(*truth),
+        Value::Int(number) => Json::Number((*number).into()),
+        // JSON has no other numbers.
+        Value::Float(number) => Number::from_f64(*number).map_or(Json::Null, Json::Number),
+        Value::String(_) => Json::Text(Field::read(node, at, report)),
+        Value::Sequence(values) => Json::List(values.iter().map(|value| json(value, at, report)).collect()),
+        Value::Mapping(fields) => Json::Object(members(fields, at, report)),
     }
 }
 
 impl Serialize for JsonLabels {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.fields.iter().map(|(name, format)| (&*name.value, format)))
+        self.fields.serialize(serializer)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::decode::{Path, Report, Text};
-use crate::model::Format;
+use crate::model::{Format, JsonObject};
 use crate::origin::Position;
 use crate::resource::{AccessLogEncoding, EnvoyFileAccessLog, ExtensionProvider, MeshConfig};
 
@@ -58,15 +58,16 @@ fn unusable(position: Position, problem: String, at: &Path<'_>, report: &mut Rep
     report.error(position, at, problem, Some("write a percent sign that stands for itself as %%"));
 }
 
-/// The values of the JSON object `text`.
+/// The formats in the JSON object `text`.
 fn json_formats(text: &str) -> Result<Vec<Format>, String> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    let fields: serde_json::Map<String, serde_json::Value> =
+    let members: JsonObject<String> =
         serde_json::from_str(text).map_err(|error| format!("must be a JSON object, {error}"))?;
-    let texts = fields.values().filter_map(serde_json::Value::as_str);
-    texts.map(|text| Format::parse(text).map_err(|error| error.to_string())).collect()
+    let mut formats = Vec::new();
+    members.values().for_each(|value| value.for_each_text(&mut |text| formats.push(Format::parse(text))));
+    formats.into_iter().map(|format| format.map_err(|error| error.to_string())).collect()
 }
 
 fn provider(provider: &ExtensionProvider, at: &Path<'_>, report: &mut Report) {
@@ -95,7 +96,8 @@ fn file(log: &EnvoyFileAccessLog, at: &Path<'_>, report: &mut Report) {
     }
     format(&written.text, &at.field("text"), report);
     let field = at.field("labels");
-    for (name, text) in written.labels.iter().flat_map(|labels| &labels.fields) {
-        format(text, &field.key(&name.value), report);
+    for (name, value) in written.labels.iter().flat_map(|labels| &labels.fields) {
+        let at = field.key(name);
+        value.for_each_text(&mut |text| format(text, &at, report));
     }
 }

@@ -115,29 +115,23 @@ impl Upload {
         if self.has_ended() {
             return Poll::Ready(Ok(()));
         }
-        let sent = self.poll_pump(cx, &mut exchange.request, client, upstream, local);
+        let live = client.body(&mut exchange.request);
+        let mut body = Replayed { live, kept: &mut self.kept, resent: &mut self.resent };
+        let memory = (&local.memory, &*local.deadlines);
+        let sent = match upstream {
+            Upstream::Http1(connection) => {
+                if !self.pump.has_begun() && !body.has_ended() {
+                    body.gather(cx, &local.memory);
+                }
+                self.pump.poll(cx, &mut body, &mut connection.stream, memory)
+            }
+            Upstream::Http2(stream) => self.pump.poll_http2(cx, &mut body, stream, memory),
+        };
         exchange.record.request_bytes = self.pump.moved;
-        if matches!(sent, Poll::Ready(Ok(()))) {
+        if self.pump.is_done() {
             exchange.record.request_ended();
         }
         sent
-    }
-
-    fn poll_pump<C: Client>(
-        &mut self,
-        cx: &mut Context<'_>,
-        request: &mut Message,
-        client: &mut C,
-        upstream: &mut Upstream,
-        local: &Local,
-    ) -> Poll<Result<(), PumpError>> {
-        let live = client.body(request);
-        let mut body = Replayed { live, kept: &mut self.kept, resent: &mut self.resent };
-        let memory = (&local.memory, &*local.deadlines);
-        match upstream {
-            Upstream::Http1(connection) => self.pump.poll(cx, &mut body, &mut connection.stream, memory),
-            Upstream::Http2(stream) => self.pump.poll_http2(cx, &mut body, stream, memory),
-        }
     }
 }
 

@@ -294,6 +294,21 @@ impl<S: Source> Replayed<'_, S> {
             Poll::Pending => Poll::Pending,
         })
     }
+
+    /// Has more of it here, without waiting, before the first of it goes.
+    #[cold]
+    pub(super) fn gather(&mut self, cx: &mut Context<'_>, memory: &Memory) {
+        let is_behind = *self.resent < self.kept.length;
+        if is_behind || !self.keeps() || !self.live.has_filled_memory() {
+            return;
+        }
+        let data = self.live.data();
+        let count = data.len();
+        self.kept.keep(data);
+        self.live.consume(count);
+        // What goes wrong is met again.
+        let _ = self.poll_keep(cx, memory);
+    }
 }
 
 impl<S: Source> Source for Replayed<'_, S> {
@@ -321,20 +336,6 @@ impl<S: Source> Source for Replayed<'_, S> {
     fn poll_fill(&mut self, cx: &mut Context<'_>, memory: &Memory) -> Poll<Result<(), SourceFault>> {
         let kept = if self.keeps() { self.poll_keep(cx, memory) } else { None };
         kept.unwrap_or_else(|| self.live.poll_fill(cx, memory))
-    }
-
-    #[inline(never)]
-    fn gather(&mut self, cx: &mut Context<'_>, memory: &Memory) {
-        let is_behind = *self.resent < self.kept.length;
-        if is_behind || !self.keeps() || !self.live.has_filled_memory() {
-            return;
-        }
-        let data = self.live.data();
-        let count = data.len();
-        self.kept.keep(data);
-        self.live.consume(count);
-        // What goes wrong is met again.
-        let _ = self.poll_keep(cx, memory);
     }
 
     fn trailers(&self) -> Option<&HeaderMap> {

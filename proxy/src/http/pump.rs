@@ -48,9 +48,6 @@ pub(super) trait Source {
         false
     }
 
-    /// Has more of it here, without waiting, before the first of it goes.
-    fn gather(&mut self, _cx: &mut Context<'_>, _memory: &Memory) {}
-
     /// Where the rest of the body, which is so long, comes from as it is. Memory that was held for it is given back.
     fn plain(&mut self, _memory: &Memory) -> Option<(&mut Stream, u64)> {
         None
@@ -186,9 +183,6 @@ impl Pump {
         sink: &mut Stream,
         (memory, deadlines): (&Memory, &Deadlines),
     ) -> Poll<Result<(), PumpError>> {
-        if self.prefix_sent == 0 && !source.has_ended() {
-            source.gather(cx, memory);
-        }
         loop {
             if self.has_something(source) {
                 match self.write(cx, source, sink) {

@@ -1,12 +1,9 @@
 //! How a line of an access log looks, from what is written of it.
 //! Source: Istio, default access-log formats.
 
-use std::fmt;
+use std::sync::Arc;
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-
-use crate::model::{AccessLogFormat, Format};
+use crate::model::{AccessLogFormat, Format, Json, JsonObject};
 use crate::resource::{AccessLogEncoding, LogFormat, MeshConfig};
 
 /// Istio's default line as fields of JSON.
@@ -50,10 +47,7 @@ pub(super) fn of_mesh(config: &MeshConfig) -> Result<AccessLogFormat, String> {
 pub(super) fn of_provider(written: Option<&LogFormat>) -> Result<AccessLogFormat, String> {
     match written.and_then(|format| format.labels.as_ref()) {
         Some(labels) if labels.fields.is_empty() => json(""),
-        Some(labels) => {
-            let fields = labels.fields.iter().map(|(name, format)| field(&name.value, &format.value));
-            fields.collect::<Result<_, _>>().map(AccessLogFormat::Json)
-        }
+        Some(labels) => object(&labels.fields, |text| &text.value).map(AccessLogFormat::Json),
         None => text(written.map_or("", |format| &format.text.value)),
     }
 }
@@ -65,44 +59,22 @@ fn text(written: &str) -> Result<AccessLogFormat, String> {
     Format::parse(written).map(AccessLogFormat::Text).map_err(|error| error.to_string())
 }
 
-/// The fields of the object `written`, in its order, or the default ones if it is empty.
+/// The members of the object `written`, or the default ones if it is empty.
 fn json(written: &str) -> Result<AccessLogFormat, String> {
-    if written.is_empty() {
-        let fields = DEFAULT_FIELDS.iter().map(|(name, text)| field(name, text));
-        return fields.collect::<Result<_, _>>().map(AccessLogFormat::Json);
-    }
-    let Ordered(fields) = serde_json::from_str(written).map_err(|error| error.to_string())?;
-    fields.iter().map(|(name, text)| field(name, text)).collect::<Result<_, _>>().map(AccessLogFormat::Json)
+    let members: JsonObject<String> = if written.is_empty() {
+        let member = |(name, text): &(&str, &str)| (Arc::from(*name), Json::Text((*text).to_owned()));
+        DEFAULT_FIELDS.iter().map(member).collect()
+    } else {
+        serde_json::from_str(written).map_err(|error| error.to_string())?
+    };
+    object(&members, |text| text).map(AccessLogFormat::Json)
 }
 
-fn field(name: &str, text: &str) -> Result<(String, Format), String> {
-    let format = Format::parse(text).map_err(|error| format!("{name}: {error}"))?;
-    Ok((name.to_owned(), format))
-}
-
-/// The texts of a JSON object, in the order in which they were written.
-struct Ordered(Vec<(String, String)>);
-
-impl<'de> Deserialize<'de> for Ordered {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(OrderedVisitor)
-    }
-}
-
-struct OrderedVisitor;
-
-impl<'de> Visitor<'de> for OrderedVisitor {
-    type Value = Ordered;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object of texts")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ordered, A::Error> {
-        let mut fields = Vec::new();
-        while let Some(field) = map.next_entry()? {
-            fields.push(field);
-        }
-        Ok(Ordered(fields))
-    }
+/// The formats that the texts of an object are.
+fn object<T>(members: &JsonObject<T>, text: impl Fn(&T) -> &str) -> Result<JsonObject<Format>, String> {
+    let format = |(name, value): (&Arc<str>, &Json<T>)| {
+        let format = value.try_map(&|of| Format::parse(text(of))).map_err(|error| format!("{name}: {error}"))?;
+        Ok((Arc::clone(name), format))
+    };
+    members.iter().map(format).collect()
 }

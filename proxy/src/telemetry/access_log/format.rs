@@ -4,10 +4,11 @@ use std::marker::PhantomData;
 
 use config_model::model::{AccessLogFormat, Format, Piece};
 
+use super::json::JsonLine;
 use super::record::{AccessRecord, FieldName};
 use super::text::{append, escaped_json, escaped_text};
 use super::time::Timestamps;
-use super::value::{Head, Lookup, Operation, RawSink, Sink};
+use super::value::{Head, Operation, RawSink, Sink};
 
 /// A compiled access-log format.
 #[derive(Debug, Clone)]
@@ -22,12 +23,12 @@ pub(super) struct LineFormat {
 #[derive(Debug, Clone)]
 enum Layout {
     Text(Template),
-    Json(Vec<JsonField>),
+    Json(JsonLine),
 }
 
 /// Values and the text around them.
 #[derive(Debug, Clone, Default)]
-struct Template {
+pub(super) struct Template {
     steps: Vec<Step>,
     /// After the last value.
     end: Literal,
@@ -35,7 +36,7 @@ struct Template {
 
 /// A value and the text before it.
 #[derive(Debug, Clone)]
-struct Step {
+pub(super) struct Step {
     lead: Literal,
     operation: Operation,
     /// How many bytes of the value are written at most.
@@ -49,18 +50,10 @@ enum Literal {
     Long(Vec<u8>),
 }
 
-#[derive(Debug, Clone)]
-struct JsonField {
-    /// `,"start_time":`
-    lead: Vec<u8>,
-    /// A single command keeps its type; anything else is a string.
-    template: Template,
-}
-
 /// What a worker keeps from line to line.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    times: Timestamps,
+    pub(super) times: Timestamps,
     cut: Vec<u8>,
 }
 
@@ -72,7 +65,7 @@ impl LineFormat {
                 let line_feed = if format.as_str().ends_with('\n') { "" } else { "\n" };
                 Layout::Text(Template::new(format, line_feed, |out, text| out.extend_from_slice(text)))
             }
-            AccessLogFormat::Json(fields) => Layout::Json(fields.iter().map(JsonField::new).collect()),
+            AccessLogFormat::Json(members) => Layout::Json(JsonLine::new(members)),
         };
         let (response_headers, response_trailers) = (names(&layout, Head::Response), names(&layout, Head::Trailers));
         Self { layout, omits_absent: false, response_headers, response_trailers }
@@ -99,20 +92,7 @@ impl LineFormat {
         match (&self.layout, self.omits_absent) {
             (Layout::Text(template), false) => template.write::<InText>(out, scratch, record),
             (Layout::Text(template), true) => template.write::<Omitting<InText>>(out, scratch, record),
-            (Layout::Json(fields), omits_absent) => {
-                let start = out.len();
-                for field in fields {
-                    match omits_absent {
-                        false => field.write(out, scratch, record),
-                        true => field.write_present(out, scratch, record),
-                    }
-                }
-                match out.get_mut(start) {
-                    Some(comma) => *comma = b'{',
-                    None => out.push(b'{'),
-                }
-                out.extend_from_slice(b"}\n");
-            }
+            (Layout::Json(line), omits_absent) => line.write(out, scratch, record, omits_absent),
         }
     }
 }
@@ -145,7 +125,7 @@ impl Literal {
 
 impl Template {
     /// `end` comes after all of `format`, whose literal parts `escape` writes.
-    fn new(format: &Format, end: &str, escape: impl Fn(&mut Vec<u8>, &[u8])) -> Self {
+    pub(super) fn new(format: &Format, end: &str, escape: impl Fn(&mut Vec<u8>, &[u8])) -> Self {
         let (mut steps, mut literal) = (Vec::new(), Vec::new());
         for piece in format.pieces() {
             match piece {
@@ -160,7 +140,20 @@ impl Template {
         Self { steps, end: Literal::new(&literal) }
     }
 
-    fn write<E: Escape>(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
+    /// The command that is all of it, if it is one.
+    pub(super) fn single(&self) -> Option<&Operation> {
+        match (&self.steps[..], &self.end) {
+            ([Step { lead: Literal::Short(_, 0), operation, cut: None }], Literal::Short(_, 0)) => Some(operation),
+            _ => None,
+        }
+    }
+
+    /// Its values.
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    pub(super) fn write<E: Escape>(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
         for step in &self.steps {
             step.lead.write(out);
             match step.cut {
@@ -176,6 +169,11 @@ impl Template {
 }
 
 impl Step {
+    /// What yields the value.
+    pub(super) fn operation(&self) -> &Operation {
+        &self.operation
+    }
+
     /// Cut first, then escaped, so that no escape is cut.
     fn write_cut<E: Escape>(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>, length: usize) {
         scratch.cut.clear();
@@ -189,53 +187,8 @@ impl Step {
     }
 }
 
-impl JsonField {
-    fn new((name, format): &(String, Format)) -> Self {
-        let mut lead = vec![b',', b'"'];
-        escaped_json(&mut lead, name.as_bytes());
-        lead.extend_from_slice(b"\":");
-        Self { lead, template: Template::new(format, "", escaped_json) }
-    }
-
-    /// The command that is all of the value, so that its type stays.
-    fn single(&self) -> Option<&Operation> {
-        match (&self.template.steps[..], &self.template.end) {
-            ([Step { lead: Literal::Short(_, 0), operation, cut: None }], Literal::Short(_, 0)) => Some(operation),
-            _ => None,
-        }
-    }
-
-    fn write(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
-        out.extend_from_slice(&self.lead);
-        match self.single() {
-            Some(operation) => {
-                operation.evaluate(record, &mut JsonSink { out, times: &mut scratch.times, is_absent: false });
-            }
-            None => self.write_text::<InJson>(out, scratch, record),
-        }
-    }
-
-    /// The same, but nothing at all of a value that is absent.
-    fn write_present(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
-        let start = out.len();
-        out.extend_from_slice(&self.lead);
-        let Some(operation) = self.single() else { return self.write_text::<Omitting<InJson>>(out, scratch, record) };
-        let mut sink = JsonSink { out, times: &mut scratch.times, is_absent: false };
-        operation.evaluate(record, &mut sink);
-        if sink.is_absent {
-            out.truncate(start);
-        }
-    }
-
-    fn write_text<E: Escape>(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
-        out.push(b'"');
-        self.template.write::<E>(out, scratch, record);
-        out.push(b'"');
-    }
-}
-
 /// How bytes are written within a line.
-trait Escape {
+pub(super) trait Escape {
     /// What stands for an absent value.
     const ABSENT: &'static [u8] = b"-";
 
@@ -243,7 +196,7 @@ trait Escape {
 }
 
 struct InText;
-struct InJson;
+pub(super) struct InJson;
 
 impl Escape for InText {
     fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -258,7 +211,7 @@ impl Escape for InJson {
 }
 
 /// As `E`, but nothing stands for an absent value.
-struct Omitting<E>(PhantomData<E>);
+pub(super) struct Omitting<E>(PhantomData<E>);
 
 impl<E: Escape> Escape for Omitting<E> {
     const ABSENT: &'static [u8] = b"";
@@ -289,51 +242,19 @@ impl<E: Escape> Sink for LineSink<'_, E> {
     }
 }
 
-/// Writes a value of a JSON object.
-struct JsonSink<'a> {
-    out: &'a mut Vec<u8>,
-    times: &'a mut Timestamps,
-    /// Whether there was no value.
-    is_absent: bool,
-}
-
-impl Sink for JsonSink<'_> {
-    fn parts(&mut self) -> (&mut Vec<u8>, &mut Timestamps) {
-        (self.out, self.times)
-    }
-
-    fn absent(&mut self) {
-        self.is_absent = true;
-        self.out.extend_from_slice(b"null");
-    }
-
-    fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
-        escaped_json(out, bytes);
-    }
-
-    fn quote(&mut self) {
-        self.out.push(b'"');
-    }
-}
-
-fn lookups(layout: &Layout) -> impl Iterator<Item = &Lookup> {
-    let (text, json) = match layout {
-        Layout::Text(template) => (template.steps.as_slice(), &[][..]),
-        Layout::Json(fields) => (&[][..], fields.as_slice()),
-    };
-    let steps = text.iter().chain(json.iter().flat_map(|field| &field.template.steps));
-    steps.filter_map(|step| match &step.operation {
-        Operation::Lookup(lookup) => Some(lookup),
-        _ => None,
-    })
-}
-
 fn names(layout: &Layout, head: Head) -> Vec<FieldName> {
     let mut names = Vec::new();
-    for name in lookups(layout).filter(|lookup| lookup.head == head).flat_map(|lookup| lookup.names()) {
-        if !names.contains(name) {
-            names.push(name.clone());
+    let mut look = |operation: &Operation| {
+        let Operation::Lookup(lookup) = operation else { return };
+        for name in lookup.names().filter(|_| lookup.head == head) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
         }
+    };
+    match layout {
+        Layout::Text(template) => template.steps.iter().map(Step::operation).for_each(look),
+        Layout::Json(line) => line.for_each_operation(&mut look),
     }
     names
 }
@@ -341,9 +262,10 @@ fn names(layout: &Layout, head: Head) -> Vec<FieldName> {
 #[cfg(test)]
 mod tests {
     use ::http::Version;
+    use config_model::model::{FormatError, Json, JsonObject};
     use proptest::prelude::*;
     use regex::Regex;
-    use serde_json::{Value as Json, json};
+    use serde_json::{Value, json};
 
     use super::super::record::CapturedHeaders;
     use super::super::tests::{answered, headers, record};
@@ -360,9 +282,9 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    fn json_format(fields: &[(&str, &str)]) -> LineFormat {
-        let field = |(name, format): &(&str, &str)| ((*name).to_owned(), Format::parse(format).unwrap());
-        LineFormat::new(&AccessLogFormat::Json(fields.iter().map(field).collect()))
+    fn json_format(members: &[(&str, &str)]) -> LineFormat {
+        let member = |(name, format): &(&str, &str)| ((*name).into(), Json::Text(Format::parse(format).unwrap()));
+        LineFormat::new(&AccessLogFormat::Json(members.iter().map(member).collect()))
     }
 
     fn request_fields() -> http1::Head {
@@ -506,8 +428,34 @@ mod tests {
         assert_eq!(line(&text_format(""), &record()), "\n");
     }
 
+    /// Envoy 1.40 writes these two lines.
     #[test]
-    fn json_keeps_order_and_types_and_writes_null_for_what_is_absent() {
+    fn json_within_json_is_written_as_envoy_does_it() {
+        let members: JsonObject<String> = serde_json::from_str(
+            r#"{"z": "%PROTOCOL%", "a": {"b": "%RESPONSE_CODE%", "gone": "%REQ(x-missing)%", "deep": {"only": "%REQ(x-missing)%"},
+            "mixed": "<%REQ(x-missing)%>"}, "n": 5, "f": 1.5, "t": true, "nul": null, "list": ["%REQ(x-missing)%",
+            "%RESPONSE_CODE%", 7, null, {"x": "%REQ(x-missing)%"}, ["%REQ(x-missing)%"]], "pct": "100%%", "obj": {}, "neg": -3}"#,
+        )
+        .unwrap();
+        let format = |text: &String| Format::parse(text);
+        let members: Result<_, _> =
+            members.iter().map(|(name, value)| Ok((name.clone(), value.try_map(&format)?))).collect();
+        let format = LineFormat::new(&AccessLogFormat::Json(members.map_err(|error: FormatError| error).unwrap()));
+        let record = AccessRecord { status: 200, ..record() };
+        let whole = concat!(
+            r#"{"a":{"b":200,"deep":{"only":null},"gone":null,"mixed":"<->"},"f":1.5,"list":[null,200,7,null,{"x":null},"#,
+            r#"[null]],"n":5,"neg":-3,"nul":null,"obj":{},"pct":"100%","t":true,"z":"HTTP/1.1"}"#,
+        );
+        assert_eq!(line(&format, &record), format!("{whole}\n"));
+        let present = concat!(
+            r#"{"a":{"b":200,"mixed":"<>"},"f":1.5,"list":[200,7,[]],"n":5,"neg":-3,"pct":"100%","t":true,"#,
+            r#""z":"HTTP/1.1"}"#,
+        );
+        assert_eq!(line(&format.omitting_absent(), &record), format!("{present}\n"));
+    }
+
+    #[test]
+    fn json_is_in_order_keeps_types_and_writes_null_for_what_is_absent() {
         let (request, response) = (request_fields(), http1::Head::default());
         let format = json_format(&[
             ("start_time", "%START_TIME%"),
@@ -522,12 +470,12 @@ mod tests {
         ]);
         let text = line(&format, &answered(&request, &response));
         let expected = concat!(
-            r#"{"start_time":"2026-01-02T03:04:05.678Z","response_code":200,"flags":"-","duration":7,"sni":null,"#,
-            r#""mixed \"text\"":"took 7 ms, sni - \"\\","agent":"probe/1","literal":"1","empty":""}"#,
+            r#"{"agent":"probe/1","duration":7,"empty":"","flags":"-","literal":"1","mixed \"text\"":"took 7 ms, sni - \"\\","#,
+            r#""response_code":200,"sni":null,"start_time":"2026-01-02T03:04:05.678Z"}"#,
             "\n"
         );
         assert_eq!(text, expected);
-        let read: Json = serde_json::from_str(&text).unwrap();
+        let read: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(read["mixed \"text\""], json!("took 7 ms, sni - \"\\"));
         assert_eq!(line(&json_format(&[]), &record()), "{}\n");
     }
@@ -592,7 +540,7 @@ mod tests {
             let quotes = text.replace("\\\\", "").replace("\\\"", "").matches('"').count();
             prop_assert_eq!(quotes, 14);
             let json = line(&json_format(&[("agent", "%REQ(user-agent)%"), ("path", "<%REQ(:path)%>")]), &record);
-            let read: Json = serde_json::from_str(&json).unwrap();
+            let read: Value = serde_json::from_str(&json).unwrap();
             prop_assert_eq!(&read["path"], &json!(format!("<{path}>")));
         }
     }

@@ -6,6 +6,7 @@
 
 mod filter;
 mod format;
+mod json;
 mod loggers;
 mod logs;
 mod query;
