@@ -193,29 +193,46 @@ impl<B: Streamed> Source for &mut IncomingBody<B> {
 /// What was kept of a request's body, so that it can be sent again.
 #[derive(Default)]
 pub(super) struct Kept {
+    /// Nothing if there is no body, or if it isn't kept.
+    body: Option<Box<KeptBody>>,
+    /// Whether all that was taken from the client is here.
+    is_whole: bool,
+}
+
+/// All that was taken from the client.
+struct KeptBody {
     /// The body, and behind it room for more.
     memory: Vec<u8>,
     /// How long the body is.
     length: usize,
     /// How much may be kept; beyond it the request can't be sent again.
     limit: usize,
-    /// Whether all that was taken from the client is here.
-    is_whole: bool,
 }
 
 impl Kept {
-    /// Keeps up to `limit` bytes in `memory`, whatever is in it.
-    pub(super) fn up_to(limit: usize, memory: Vec<u8>) -> Self {
-        Self { memory, length: 0, limit, is_whole: true }
+    /// Keeps nothing, which is all as long as nothing comes.
+    pub(super) fn nothing() -> Self {
+        Self { body: None, is_whole: true }
     }
 
-    /// The memory.
-    pub(super) fn into_memory(self) -> Vec<u8> {
-        self.memory
+    /// Keeps up to `limit` bytes in `memory`, whatever is in it.
+    pub(super) fn up_to(limit: usize, memory: Vec<u8>) -> Self {
+        Self { body: Some(Box::new(KeptBody { memory, length: 0, limit })), is_whole: true }
+    }
+
+    /// Gives back what it was kept in.
+    pub(super) fn give_back(self, memory: &Memory) {
+        if let Some(body) = self.body {
+            memory.give_back_body(body.memory);
+        }
     }
 
     fn bytes(&self) -> &[u8] {
-        self.memory.get(..self.length).unwrap_or_default()
+        self.body.as_ref().map_or(&[], |body| body.bytes())
+    }
+
+    fn length(&self) -> usize {
+        self.body.as_ref().map_or(0, |body| body.length)
     }
 
     /// All of it, unless something is missing.
@@ -225,7 +242,7 @@ impl Kept {
 
     /// Whether nothing is here.
     pub(super) fn is_empty(&self) -> bool {
-        self.length == 0
+        self.length() == 0
     }
 
     /// Whether the request can be sent again.
@@ -234,15 +251,26 @@ impl Kept {
     }
 
     fn keep(&mut self, data: &[u8]) {
-        if !self.is_whole || data.is_empty() {
-            return;
+        let is_kept = data.is_empty() || self.body.as_mut().is_some_and(|body| body.keep(data));
+        if !is_kept {
+            *self = Self::default();
         }
-        if self.length + data.len() > self.limit {
-            *self = Self { limit: self.limit, ..Self::default() };
-        } else {
+    }
+}
+
+impl KeptBody {
+    fn bytes(&self) -> &[u8] {
+        self.memory.get(..self.length).unwrap_or_default()
+    }
+
+    /// False if that is too much.
+    fn keep(&mut self, data: &[u8]) -> bool {
+        let fits = self.length + data.len() <= self.limit;
+        if fits {
             self.room(data.len()).copy_from_slice(data);
             self.length += data.len();
         }
+        fits
     }
 
     /// Room for so many bytes behind what is here.
@@ -258,8 +286,8 @@ impl Kept {
     fn room_for(&mut self, left: u64) -> Option<&mut [u8]> {
         let left = usize::try_from(left).ok()?;
         let piece = left.min(PIECE_MAX);
-        let may_be_kept = self.is_whole && self.length + left <= self.limit;
-        (may_be_kept && piece <= TRUST * self.length).then(|| self.room(piece))
+        let fits = self.length + left <= self.limit;
+        (fits && piece <= TRUST * self.length).then(|| self.room(piece))
     }
 }
 
@@ -274,19 +302,15 @@ pub(super) struct Replayed<'a, S> {
 }
 
 impl<S: Source> Replayed<'_, S> {
-    /// Whether what comes is kept, as far as that goes.
-    fn keeps(&self) -> bool {
-        self.kept.is_whole && self.kept.limit > 0
-    }
-
     /// Reads to where it is kept; nothing if that can't be.
     fn poll_keep(&mut self, cx: &mut Context<'_>, memory: &Memory) -> Option<Poll<Result<(), SourceFault>>> {
+        let kept = self.kept.body.as_mut()?;
         let (stream, left) = self.live.plain(memory)?;
-        let room = self.kept.room_for(left)?;
+        let room = kept.room_for(left)?;
         Some(match stream.poll_read(cx, room) {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(BodyFault::BrokenOff.into())),
             Poll::Ready(Ok(count)) => {
-                self.kept.length += count;
+                kept.length += count;
                 self.live.pass_by(count as u64);
                 Poll::Ready(Ok(()))
             }
@@ -298,8 +322,8 @@ impl<S: Source> Replayed<'_, S> {
     /// Has more of it here, without waiting, before the first of it goes.
     #[cold]
     pub(super) fn gather(&mut self, cx: &mut Context<'_>, memory: &Memory) {
-        let is_behind = *self.resent < self.kept.length;
-        if is_behind || !self.keeps() || !self.live.has_filled_memory() {
+        let is_behind = *self.resent < self.kept.length();
+        if is_behind || self.kept.body.is_none() || !self.live.has_filled_memory() {
             return;
         }
         let data = self.live.data();
@@ -320,22 +344,21 @@ impl<S: Source> Source for Replayed<'_, S> {
     }
 
     fn consume(&mut self, count: usize) {
-        if *self.resent < self.kept.length {
+        if *self.resent < self.kept.length() {
             *self.resent += count;
             return;
         }
         self.kept.keep(self.live.data().get(..count).unwrap_or_default());
-        *self.resent = self.kept.length;
+        *self.resent = self.kept.length();
         self.live.consume(count);
     }
 
     fn has_ended(&self) -> bool {
-        *self.resent >= self.kept.length && self.live.has_ended()
+        *self.resent >= self.kept.length() && self.live.has_ended()
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, memory: &Memory) -> Poll<Result<(), SourceFault>> {
-        let kept = if self.keeps() { self.poll_keep(cx, memory) } else { None };
-        kept.unwrap_or_else(|| self.live.poll_fill(cx, memory))
+        self.poll_keep(cx, memory).unwrap_or_else(|| self.live.poll_fill(cx, memory))
     }
 
     fn trailers(&self) -> Option<&HeaderMap> {
@@ -344,7 +367,7 @@ impl<S: Source> Source for Replayed<'_, S> {
 
     fn unseen(&self) -> Option<(&TcpStream, u64)> {
         // What goes another way can't be kept.
-        if self.keeps() { None } else { self.live.unseen() }
+        if self.kept.body.is_some() { None } else { self.live.unseen() }
     }
 
     fn pass_by(&mut self, count: u64) {
@@ -371,7 +394,8 @@ mod tests {
         ] {
             let mut kept = Kept::up_to(limit, vec![1; 10]);
             kept.keep(&vec![b'a'; came]);
-            assert_eq!(kept.room_for(left).map(|room| room.len()), room, "{came} of {limit} came, {left} are left");
+            let got = kept.body.as_mut().unwrap().room_for(left).map(|room| room.len());
+            assert_eq!(got, room, "{came} of {limit} came, {left} are left");
             assert_eq!(kept.whole(), Some(&*vec![b'a'; came]));
         }
     }
@@ -385,5 +409,10 @@ mod tests {
         assert_eq!((kept.whole(), kept.is_empty()), (None, true));
         kept.keep(b"e");
         assert_eq!((kept.whole(), kept.is_empty()), (None, true));
+        let mut nothing = Kept::nothing();
+        nothing.keep(b"");
+        assert_eq!(nothing.whole(), Some(&b""[..]));
+        nothing.keep(b"a");
+        assert_eq!(nothing.whole(), None);
     }
 }

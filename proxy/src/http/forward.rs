@@ -96,7 +96,7 @@ pub(super) async fn forward<C: Client>(
         !mirrors.is_empty() || may_repeat_what_was_sent(retry, fits, is_http2)
     };
     let local = Rc::clone(exchange.record.local());
-    let memory = if keeps_body { local.memory.body() } else { Vec::new() };
+    let kept = if keeps_body { Kept::up_to(KEPT_MAX, local.memory.body()) } else { Kept::nothing() };
     let mut tries = Tries {
         local,
         pinned,
@@ -110,7 +110,7 @@ pub(super) async fn forward<C: Client>(
         state: RetryState::new(retry),
         retry: None,
         tried: SmallVec::new(),
-        kept: Kept::up_to(if keeps_body { KEPT_MAX } else { 0 }, memory),
+        kept,
     };
     if let Err(error) = tries.admit(exchange) {
         return Outcome::Answer(tries.failure(&error, Verdict::Final, exchange));
@@ -119,9 +119,7 @@ pub(super) async fn forward<C: Client>(
     if let Some(body) = tries.kept.whole().filter(|_| !mirrors.is_empty()) {
         mirror::send_copies(mirrors, exchange, tries.target, body);
     }
-    if keeps_body {
-        tries.local.memory.give_back_body(tries.kept.into_memory());
-    }
+    tries.kept.give_back(&tries.local.memory);
     outcome.map_or_else(|outcome| outcome, |(relay, took)| received(relay, took, exchange, rules))
 }
 
