@@ -120,7 +120,7 @@ impl Upload {
         let memory = (&local.memory, &*local.deadlines);
         let sent = match upstream {
             Upstream::Http1(connection) => {
-                if !self.pump.has_begun() && !body.has_ended() {
+                if body.kept.has_body() && !self.pump.has_begun() {
                     body.gather(cx, &local.memory);
                 }
                 self.pump.poll(cx, &mut body, &mut connection.stream, memory)

@@ -245,6 +245,11 @@ impl Kept {
         self.length() == 0
     }
 
+    /// Whether there is a body that is kept.
+    pub(super) fn has_body(&self) -> bool {
+        self.body.is_some()
+    }
+
     /// Whether the request can be sent again.
     pub(super) fn is_whole(&self) -> bool {
         self.is_whole
@@ -322,8 +327,7 @@ impl<S: Source> Replayed<'_, S> {
     /// Has more of it here, without waiting, before the first of it goes.
     #[cold]
     pub(super) fn gather(&mut self, cx: &mut Context<'_>, memory: &Memory) {
-        let is_behind = *self.resent < self.kept.length();
-        if is_behind || self.kept.body.is_none() || !self.live.has_filled_memory() {
+        if *self.resent < self.kept.length() || !self.live.has_filled_memory() {
             return;
         }
         let data = self.live.data();

@@ -126,7 +126,7 @@ fn brings_events(content_type: &[u8]) -> bool {
 impl Exchange {
     /// Begins with a request whose head is there, or has been refused.
     pub(super) fn begin(connection: &Rc<Connection>, pinned: &Rc<Pinned>, request: Box<Message>) -> Self {
-        let record = Record::begin(connection, pinned, request.head(), request.is_complete());
+        let record = Record::begin(connection, pinned, &request);
         Self { request: Held(Some(request)), target: Target::unknown(), wishes: Wishes::default(), record, rare: None }
     }
 
@@ -156,8 +156,7 @@ impl Drop for Exchange {
 }
 
 impl Record {
-    /// `is_complete` says that nothing of the request follows its head.
-    fn begin(connection: &Rc<Connection>, pinned: &Rc<Pinned>, head: &Head, is_complete: bool) -> Self {
+    fn begin(connection: &Rc<Connection>, pinned: &Rc<Pinned>, request: &Message) -> Self {
         let is_logged = pinned.has_header_commands || pinned.is_logged();
         let words = || {
             Box::new(Words {
@@ -167,12 +166,12 @@ impl Record {
                 is_host_rewritten: false,
                 response_headers: CapturedHeaders::default(),
                 response_trailers: CapturedHeaders::default(),
-                request_took: is_complete.then_some(Duration::ZERO),
+                request_took: request.is_complete().then_some(Duration::ZERO),
                 transport_failure: None,
                 upstream_local_address: None,
             })
         };
-        let grpc = content_type(head).is_some_and(routing::grpc::is_grpc);
+        let grpc = content_type(request.head()).is_some_and(routing::grpc::is_grpc);
         Self {
             connection: Rc::clone(connection),
             pinned: Rc::clone(pinned),
