@@ -325,17 +325,19 @@ impl<S: Source> Replayed<'_, S> {
     }
 
     /// Has more of it here, without waiting, before the first of it goes.
-    #[cold]
+    // Out of the way of requests without a body.
+    #[inline(never)]
     pub(super) fn gather(&mut self, cx: &mut Context<'_>, memory: &Memory) {
         if *self.resent < self.kept.length() || !self.live.has_filled_memory() {
             return;
         }
         let data = self.live.data();
-        let count = data.len();
-        self.kept.keep(data);
-        self.live.consume(count);
-        // What goes wrong is met again.
-        let _ = self.poll_keep(cx, memory);
+        if self.kept.body.as_mut().is_some_and(|body| body.keep(data)) {
+            let count = data.len();
+            self.live.consume(count);
+            // What goes wrong is met again.
+            let _ = self.poll_keep(cx, memory);
+        }
     }
 }
 
