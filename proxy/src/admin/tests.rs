@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use config_model::model::ListenerAddress;
 use http_body_util::BodyExt;
 use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
@@ -405,6 +406,25 @@ fn a_body_beyond_its_bound_is_refused() {
     let head = format!("POST /explain HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());
     let answer = exchange(address, &[head.as_bytes(), &body].concat());
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_takes_too_long_is_refused() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let ask = async {
+        tokio::task::spawn_local(server::serve(listener, Arc::new(Fixture::new().context)));
+        client.write_all(b"POST /explain HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n").await.unwrap();
+        // Never silent for as long as a silent client may be.
+        for _ in 0..6 {
+            client.write_all(b" ").await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    };
+    tokio::task::LocalSet::new().run_until(ask).await;
 }
 
 #[test]
