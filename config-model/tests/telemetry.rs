@@ -184,9 +184,9 @@ fn a_provider_has_a_name_and_is_one_thing() {
              %DYNAMIC_METADATA(a:b)% is understood but not honoured yet; its value is - in a line, null in JSON",
         ),
         (
-            "[{name: a, envoyFileAccessLog: {logFormat: {labels: {b: {c: d}}}}}]",
-            "Warning [TG0002] 6:81 data.mesh.extensionProviders[0].envoyFileAccessLog.logFormat.labels[\"b\"]: a label that is no \
-             text is understood but not honoured yet",
+            "[{name: a, envoyFileAccessLog: {logFormat: {labels: {b: {c: [1, '%TRACE_ID%']}}}}}]",
+            "Warning [TG0002] 6:89 data.mesh.extensionProviders[0].envoyFileAccessLog.logFormat.labels[\"b\"]: \
+             %TRACE_ID% is understood but not honoured yet; its value is - in a line, null in JSON",
         ),
         (
             "[{name: a, envoyFileAccessLog: {logFormat: {text: a, labels: {b: c}}}}]",
