@@ -108,6 +108,9 @@ pub struct Failover {
     pub labels: Vec<(Arc<str>, Arc<str>)>,
     /// Nothing where only labels count: `failoverPriority` without `failover`.
     pub nearness: Option<Nearness>,
+    /// Whether localities of one priority divide its requests by the weights of their endpoints, as far as these are healthy:
+    /// where something is said of the order.
+    pub weighs_localities: bool,
 }
 
 /// How near a locality is: same subzone, same zone, same region, the region that was named, elsewhere.

@@ -96,8 +96,8 @@ pub struct Endpoint {
     /// [`super::LocalityPolicy::ZoneAware`].
     #[serde(skip_serializing_if = "is_first")]
     pub priority: u8,
-    /// Millionths of the cluster's traffic that go to this endpoint's locality, all its endpoints together. Only with
-    /// [`super::LocalityPolicy::Distribute`].
+    /// Millionths of its priority's traffic that go to this endpoint's locality, all its endpoints together. Only with
+    /// [`super::LocalityPolicy::Distribute`], and where [`super::Failover::weighs_localities`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locality_share: Option<NonZeroU32>,
     /// Ten-thousandths of the proxies of the proxy's own service that are in this endpoint's locality. Only with

@@ -209,7 +209,7 @@ impl<'a> Clusters<'a> {
             (Some((rule, subset)), subset.labels.clone())
         };
         let of_subset = subset.and_then(|(_, subset)| subset.traffic_policy.as_deref());
-        let blocks = Blocks::of(merged.policy(), of_subset, name.port);
+        let blocks = Blocks::of(merged.policy(), of_subset, name.port).or_of_mesh(self.policies.mesh());
         // Whoever asks for a pod by its own address means that one; at a gateway nobody can.
         let is_direct = self.proxy.role == Role::Sidecar && service.is_headless();
         let discovery = if is_direct { Discovery::None } else { blocks.discovery(service.discovery()) };
@@ -227,7 +227,7 @@ impl<'a> Clusters<'a> {
             balancing: blocks.balancing(discovery),
             protocol: self.policies.protocol(port, blocks, self.follows_clients(port)),
             connect_timeout: self.policies.connect_timeout(blocks),
-            policy: self.policies.policy(blocks),
+            policy: self.policies.policy(blocks, service.preference()),
             tls,
             proxy_protocol: blocks.proxy_protocol(),
             discovery,

@@ -18,6 +18,10 @@ const NETWORK: &str = "topology.istio.io/network";
 const CLUSTER: &str = "topology.istio.io/cluster";
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
+/// Labels that endpoints of the same zone have, and those of the same node. Source: Istio, `trafficDistribution`.
+pub(super) const SAME_ZONE: [&str; 3] = [NETWORK, REGION, ZONE];
+pub(super) const SAME_NODE: [&str; 5] = [NETWORK, REGION, ZONE, SUBZONE, HOSTNAME];
+
 /// Levels of [`Nearness`], one for each answer of [`distance`].
 const DISTANCES: u32 = 5;
 
@@ -83,8 +87,12 @@ impl<'a> Site<'a> {
 /// How far an endpoint is by `failover`: a lower number is nearer. Numbers have gaps, and only their order counts.
 pub(super) fn level(failover: &Failover, endpoint: Site<'_>) -> u32 {
     let differs = |(name, value): &(Arc<str>, Arc<str>)| *endpoint.label(name) != **value;
-    let equal = failover.labels.iter().position(differs).unwrap_or(failover.labels.len());
-    let behind = u32::try_from(failover.labels.len() - equal).unwrap_or(u32::MAX);
+    let count = failover.labels.len();
+    // Another network comes after all of the own one; the labels behind it count all the same.
+    let other_network = failover.labels.first().filter(|label| *label.0 == *NETWORK && differs(label));
+    let (skipped, adjust) = if other_network.is_some() { (1, count) } else { (0, 0) };
+    let equal = failover.labels.iter().skip(skipped).position(differs).map_or(count, |place| place + skipped);
+    let behind = u32::try_from(count - equal + adjust).unwrap_or(u32::MAX);
     let distance = failover.nearness.as_ref().map_or(0, |nearness| distance(nearness, endpoint.locality));
     behind.saturating_mul(DISTANCES).saturating_add(distance)
 }
@@ -179,7 +187,7 @@ mod tests {
             (None, [0; 7]),
         ];
         for (nearness, want) in table {
-            let failover = Failover { labels: Vec::new(), nearness };
+            let failover = Failover { labels: Vec::new(), nearness, ..Failover::default() };
             assert_eq!(levels(&failover, &endpoints), want, "{failover:?}");
         }
     }
@@ -196,10 +204,21 @@ mod tests {
             ("r1/z1", labels(&[("version", "v2")])),
             ("r1/z1", Labels::new()),
         ];
-        let failover = Failover { labels: by_labels.clone(), nearness: None };
+        let failover = Failover { labels: by_labels.clone(), ..Failover::default() };
         assert_eq!(levels(&failover, &endpoints), [0, 0, 5, 10, 15, 15]);
-        let failover = Failover { labels: by_labels, nearness: near("r1/z1", None) };
+        let failover = Failover { labels: by_labels, nearness: near("r1/z1", None), ..Failover::default() };
         assert_eq!(levels(&failover, &endpoints), [0, 3, 5, 12, 15, 15]);
+    }
+
+    #[test]
+    fn another_network_comes_after_all_of_the_own_one_if_the_network_is_the_first_label() {
+        let pair = |name: &str| (Arc::from(name), Arc::from("a"));
+        let endpoints = [("a", "a"), ("a", "b"), ("b", "a"), ("b", "b")]
+            .map(|(network, version)| ("", labels(&[(NETWORK, network), ("version", version)])));
+        for (first, second, want) in [(NETWORK, "version", [0, 5, 10, 15]), ("version", NETWORK, [0, 10, 5, 10])] {
+            let failover = Failover { labels: vec![pair(first), pair(second)], ..Failover::default() };
+            assert_eq!(levels(&failover, &endpoints), want, "{first}");
+        }
     }
 
     #[test]

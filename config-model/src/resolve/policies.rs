@@ -23,7 +23,7 @@ use crate::resource::{
 use super::Proxy;
 use super::back_end_protocol;
 use super::locality::{self, Site};
-use super::services::Port;
+use super::services::{Port, Preference};
 use super::set::ResourceSet;
 use super::zones;
 
@@ -50,6 +50,16 @@ impl<'a> Blocks<'a> {
     pub(super) fn of(rule: Option<&'a TrafficPolicy>, subset: Option<&'a TrafficPolicy>, port: u16) -> Self {
         let layers = [rule, subset].into_iter().flatten();
         layers.fold(Self::default(), |blocks, policy| blocks.overridden(policy, port))
+    }
+
+    /// The same with the mesh's where it has none.
+    pub(super) fn or_of_mesh(self, mesh: Option<&'a MeshConfig>) -> Self {
+        let of_mesh = mesh.and_then(|mesh| mesh.default_traffic_policy.as_ref());
+        Self {
+            connection_pool: self.connection_pool.or_else(|| of_mesh?.connection_pool.as_ref()),
+            outlier_detection: self.outlier_detection.or_else(|| of_mesh?.outlier_detection.as_ref()),
+            ..self
+        }
     }
 
     fn overridden(self, policy: &'a TrafficPolicy, port: u16) -> Self {
@@ -148,7 +158,7 @@ pub(super) struct Policies<'a> {
     own_service: Option<OwnService>,
     locality: Locality,
     labels: &'a Labels,
-    known: HashMap<[usize; 4], Option<Arc<ClusterPolicy>>>,
+    known: HashMap<([usize; 4], Preference), Option<Arc<ClusterPolicy>>>,
 }
 
 impl<'a> Policies<'a> {
@@ -157,6 +167,11 @@ impl<'a> Policies<'a> {
         let own_service = zones::know_each_other(mesh).then(|| zones::own_service(resources, proxy)).flatten();
         let locality = locality::of_pod(&proxy.labels);
         Self { mesh, own_service, locality, labels: &proxy.labels, known: HashMap::new() }
+    }
+
+    /// The settings of the mesh.
+    pub(super) fn mesh(&self) -> Option<&'a MeshConfig> {
+        self.mesh
     }
 
     /// Which version of HTTP `port` is spoken to in, if the service has it.
@@ -181,19 +196,20 @@ impl<'a> Policies<'a> {
     }
 
     /// The policy that `blocks` come to; nothing if that is the default in all.
-    pub(super) fn policy(&mut self, blocks: Blocks<'a>) -> Option<Arc<ClusterPolicy>> {
-        if let Some(known) = self.known.get(&blocks.key()) {
+    pub(super) fn policy(&mut self, blocks: Blocks<'a>, preference: Preference) -> Option<Arc<ClusterPolicy>> {
+        let key = (blocks.key(), preference);
+        if let Some(known) = self.known.get(&key) {
             return known.clone();
         }
         let policy = ClusterPolicy {
             pool: self.pool(blocks.connection_pool),
             outliers: blocks.outlier_detection.map(outliers),
             warmup: blocks.load_balancer.and_then(warmup),
-            locality: self.locality(blocks),
+            locality: self.locality(blocks, preference),
             retry_budget: blocks.retry_budget.map(retry_budget),
         };
         let policy = (policy != ClusterPolicy::default()).then(|| Arc::new(policy));
-        self.known.insert(blocks.key(), policy.clone());
+        self.known.insert(key, policy.clone());
         policy
     }
 
@@ -234,11 +250,17 @@ impl<'a> Policies<'a> {
         })
     }
 
-    /// The rule's setting, else that of the mesh, at each the one that is aware of zones first; without one endpoints fail over
-    /// by their locality.
-    fn locality(&self, blocks: Blocks<'_>) -> Option<LocalityPolicy> {
+    /// The rule's setting, else the service's preference, else the mesh's setting, at each the one that is aware of zones first;
+    /// without one endpoints fail over by their locality.
+    fn locality(&self, blocks: Blocks<'_>, preference: Preference) -> Option<LocalityPolicy> {
         let of_rule = blocks.load_balancer.and_then(|settings| settings.zone_aware_lb_setting.as_deref());
         let is_local = blocks.load_balancer.is_some_and(|settings| settings.locality_lb_setting.is_some());
+        if of_rule.is_none()
+            && !is_local
+            && let Some(policy) = self.preferred(preference)
+        {
+            return Some(policy);
+        }
         let of_mesh = || self.mesh.filter(|_| !is_local).and_then(|mesh| mesh.zone_aware_lb_setting.as_ref());
         if let Some(setting) = of_rule.or_else(of_mesh) {
             let is_off = setting.enabled.as_ref().is_some_and(|enabled| !enabled.value);
@@ -250,15 +272,28 @@ impl<'a> Policies<'a> {
         let setting = of_rule.or_else(of_mesh).unwrap_or(&none);
         let is_off = setting.enabled.as_ref().is_some_and(|enabled| !enabled.value);
         if !setting.distribute.is_empty() && !is_off {
-            return self.distribute(setting);
+            return Some(self.distribute(setting));
         }
         // Without ejection nobody ever leaves the nearest endpoints, dead as they may be.
         let failover = blocks.outlier_detection.filter(|_| !is_off).map(|_| self.failover(setting));
         let is_ordered = !setting.failover.is_empty() || !setting.failover_priority.is_empty();
         match failover {
-            Some(failover) if is_ordered => Some(LocalityPolicy::Failover(failover)),
+            Some(failover) if is_ordered => {
+                Some(LocalityPolicy::Failover(Failover { weighs_localities: true, ..failover }))
+            }
             failover => self.without_setting(failover),
         }
+    }
+
+    /// Whoever is preferred is so without outlier detection, too.
+    fn preferred(&self, preference: Preference) -> Option<LocalityPolicy> {
+        let names: &[&str] = match preference {
+            Preference::None => return None,
+            Preference::SameZone => &locality::SAME_ZONE,
+            Preference::SameNode => &locality::SAME_NODE,
+        };
+        let labels = names.iter().map(|name| (Arc::from(*name), self.own_label(name))).collect();
+        Some(LocalityPolicy::Failover(Failover { labels, nearness: None, weighs_localities: true }))
     }
 
     /// Proxies that know each other balance zones by themselves. Source: Envoy, `ZoneAwareLbConfig`, which needn't be there.
@@ -269,29 +304,33 @@ impl<'a> Policies<'a> {
         Some(LocalityPolicy::ZoneAware(self.zones(failover.unwrap_or_default(), None)))
     }
 
-    /// The shares of the first entry that holds for the proxy. With none, all endpoints are alike.
-    fn distribute(&self, setting: &LocalityLoadBalancerSetting) -> Option<LocalityPolicy> {
+    /// The shares of the first entry that holds for the proxy. With none, localities divide all by the weights of their endpoints.
+    fn distribute(&self, setting: &LocalityLoadBalancerSetting) -> LocalityPolicy {
         let holds = |from: &str| locality::matches(&locality::parse(from), &self.locality);
-        let entry = setting.distribute.iter().find(|entry| holds(&entry.from))?;
+        let Some(entry) = setting.distribute.iter().find(|entry| holds(&entry.from)) else {
+            return LocalityPolicy::Distribute { shares: vec![(Locality::default(), 100)] };
+        };
         let any_for_wildcard = |part: Arc<str>| if &*part == "*" { Arc::default() } else { part };
         let share = |(to, share): &(resource::Text, Located<u32>)| {
             let Locality { region, zone, subzone } = locality::parse(to);
             let [region, zone, subzone] = [region, zone, subzone].map(any_for_wildcard);
             (Locality { region, zone, subzone }, **share)
         };
-        Some(LocalityPolicy::Distribute { shares: entry.to.iter().map(share).collect() })
+        LocalityPolicy::Distribute { shares: entry.to.iter().map(share).collect() }
     }
 
     fn failover(&self, setting: &LocalityLoadBalancerSetting) -> Failover {
         let labels = self.near_labels(&setting.failover_priority);
         let by_locality = labels.is_empty() || !setting.failover.is_empty();
-        Failover { nearness: by_locality.then(|| self.nearness(&setting.failover, false)), labels }
+        let nearness = by_locality.then(|| self.nearness(&setting.failover, false));
+        Failover { labels, nearness, weighs_localities: false }
     }
 
     /// Regions always count, and labels before them.
     fn by_setting(&self, setting: &ZoneAwareLoadBalancerSetting) -> ZoneAware {
         let nearness = Some(self.nearness(&setting.failover, true));
-        let failover = Failover { labels: self.near_labels(&setting.failover_priority), nearness };
+        let labels = self.near_labels(&setting.failover_priority);
+        let failover = Failover { labels, nearness, weighs_localities: false };
         self.zones(failover, setting.min_cluster_size.as_ref().map(|size| size.value))
     }
 
@@ -306,12 +345,15 @@ impl<'a> Policies<'a> {
 
     /// Labels and their values at endpoints that are near.
     fn near_labels(&self, written: &[resource::Text]) -> Vec<(Arc<str>, Arc<str>)> {
-        let site = Site { labels: self.labels, locality: &self.locality, node: "", network: "" };
         let label = |written: &resource::Text| match written.split_once('=') {
             Some((name, value)) => (Arc::from(name), Arc::from(value)),
-            None => (written.value.clone(), Arc::from(site.label(written))),
+            None => (written.value.clone(), self.own_label(written)),
         };
         written.iter().map(label).collect()
+    }
+
+    fn own_label(&self, name: &str) -> Arc<str> {
+        Site { labels: self.labels, locality: &self.locality, node: "", network: "" }.label(name).into()
     }
 
     fn nearness(&self, failover: &[resource::Failover], by_region: bool) -> Nearness {

@@ -19,6 +19,17 @@ use super::{Proxy, Role, names};
 /// The annotation that is a Service's `exportTo`.
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
 
+/// The annotation that is a service's `trafficDistribution`.
+const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
+
+/// Which endpoints of a service are preferred: those that are as near as that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Preference {
+    None,
+    SameZone,
+    SameNode,
+}
+
 /// A service as routes see it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Service<'a> {
@@ -148,6 +159,26 @@ impl<'a> Service<'a> {
         let Self::Entry(item) = self else { return None };
         let written = item.spec.ports.iter().find(|known| *known.number == port && *known.target_port != 0)?;
         (*item.spec.resolution == Resolution::None).then_some(*written.target_port)
+    }
+
+    /// Which of its endpoints are preferred: by `trafficDistribution`, else by the annotation, of which the case doesn't count.
+    /// Source: Istio, `GetTrafficDistribution`.
+    pub(crate) fn preference(self) -> Preference {
+        let written = match self {
+            Self::Kubernetes(item) => item.spec.spec.as_ref().map_or("", |spec| &spec.traffic_distribution.value),
+            Self::Entry(_) => "",
+        };
+        match written {
+            "PreferClose" | "PreferSameZone" => return Preference::SameZone,
+            "PreferSameNode" => return Preference::SameNode,
+            _ => {}
+        }
+        let annotation = self.resource().metadata.annotations.get(TRAFFIC_DISTRIBUTION);
+        match annotation.map(|text| text.to_ascii_lowercase()).as_deref() {
+            Some("preferclose" | "prefersamezone") => Preference::SameZone,
+            Some("prefersamenode") => Preference::SameNode,
+            _ => Preference::None,
+        }
     }
 
     /// Names that certificates of its endpoints have.

@@ -31,6 +31,8 @@ object! {
         ports: Vec<KubernetesServicePort> = "ports",
         /// Whether endpoints count that are not ready.
         publish_not_ready_addresses: Located<bool> = "publishNotReadyAddresses",
+        /// `PreferSameZone` (once `PreferClose`) or `PreferSameNode`.
+        traffic_distribution: Text = "trafficDistribution",
     }
 }
 

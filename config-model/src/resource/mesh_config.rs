@@ -5,8 +5,8 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::{
-    DefaultProviders, ExtensionProvider, HttpRetry, LocalityLoadBalancerSetting, TcpKeepalive,
-    ZoneAwareLoadBalancerSetting,
+    ConnectionPoolSettings, DefaultProviders, ExtensionProvider, HttpRetry, LocalityLoadBalancerSetting,
+    OutlierDetection, TcpKeepalive, ZoneAwareLoadBalancerSetting,
 };
 use crate::decode::{Decode, Duration, Field, Located, Map, Path, Report, Text, Unknown, choice, object};
 use crate::diagnostic::{Code, Level};
@@ -93,12 +93,24 @@ object! {
         dns_refresh_rate: Option<Located<Duration>> = "dnsRefreshRate" later,
         /// Preference for near endpoints that leaves none with more to do than others.
         zone_aware_lb_setting: Option<ZoneAwareLoadBalancerSetting> = "zoneAwareLbSetting",
+        /// What holds where no DestinationRule has such a block.
+        default_traffic_policy: Option<DefaultTrafficPolicy> = "defaultTrafficPolicy",
         /// Retries of routes that say nothing of them.
         default_http_retry_policy: Option<HttpRetry> = "defaultHttpRetryPolicy",
         /// Whether TLS within the mesh is automatic.
         enable_auto_mtls: Option<Located<bool>> = "enableAutoMtls" later,
         /// Whether traces are sent.
         enable_tracing: Located<bool> = "enableTracing" later,
+    }
+}
+
+object! {
+    /// Blocks of traffic policies for the whole mesh.
+    DefaultTrafficPolicy (Warn) {
+        /// Limits of connections.
+        connection_pool: Option<ConnectionPoolSettings> = "connectionPool",
+        /// Ejection of endpoints.
+        outlier_detection: Option<OutlierDetection> = "outlierDetection",
     }
 }
 

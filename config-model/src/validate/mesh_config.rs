@@ -1,6 +1,6 @@
 //! Rules for MeshConfig, as far as it is read.
 
-use super::{access_log, destination_rule, http_policy, locality, names, values};
+use super::{access_log, destination_rule, http_policy, locality, names, outlier_detection, values};
 use crate::decode::{Path, Report};
 use crate::resolve::zones;
 use crate::resource::{MeshConfig, MeshOutboundTrafficPolicyMode};
@@ -18,6 +18,15 @@ pub(super) fn check(config: &MeshConfig, report: &mut Report) {
         http_policy::retries(policy, &at.field("defaultHttpRetryPolicy"), report);
     }
     values::duration(config.connect_timeout.as_ref(), &at.field("connectTimeout"), report);
+    if let Some(policy) = &config.default_traffic_policy {
+        let at = at.field("defaultTrafficPolicy");
+        if let Some(pool) = &policy.connection_pool {
+            destination_rule::connection_pool(pool, &at.field("connectionPool"), report);
+        }
+        if let Some(outlier) = &policy.outlier_detection {
+            outlier_detection::check(outlier, &at.field("outlierDetection"), report);
+        }
+    }
     if let Some(setting) = &config.locality_lb_setting {
         locality::check(setting, &at.field("localityLbSetting"), report);
     }

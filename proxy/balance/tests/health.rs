@@ -101,7 +101,7 @@ fn in_zones(balancing: Balancing, places: &[(&str, u16)], healthy_min: u64) -> E
         proxies: Some(proxies),
         ..endpoint(number, 1, Health::Ready)
     };
-    let failover = Failover { labels: Vec::new(), nearness: None };
+    let failover = Failover::default();
     let zones = ZoneAware { failover, own: at(places[0].0), proxies: None, healthy_min };
     let locality = Some(LocalityPolicy::ZoneAware(zones));
     let policy = ClusterPolicy { locality, ..outlier_policy(outliers(1, 100)) };

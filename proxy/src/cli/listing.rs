@@ -262,7 +262,8 @@ impl<'m> EndpointRow<'m> {
     /// `r1/z1 (priority 1)`, `r1/z1 (70%)`
     fn place(&self) -> String {
         let rank = match (self.locality_share, self.priority) {
-            (Some(share), _) => format!("({}%)", f64::from(share.get()) / 10_000.0),
+            (Some(share), 0) => format!("({}%)", f64::from(share.get()) / 10_000.0),
+            (Some(share), priority) => format!("(priority {priority}, {}%)", f64::from(share.get()) / 10_000.0),
             (None, 0) => return self.locality.clone(),
             (None, priority) => format!("(priority {priority})"),
         };

@@ -362,7 +362,11 @@ impl Credentials {
         let (files, secrets) = match &credential.source {
             AuthoritySource::Secret(name) => {
                 let apart = SecretName { name: format!("{}-cacert", name.name).into(), ..name.clone() };
-                (None, [found(resources, &apart), found(resources, name)])
+                // As in Istio, who names the one with the ending may mean the one without it.
+                let bare =
+                    name.name.strip_suffix("-cacert").map(|bare| SecretName { name: bare.into(), ..name.clone() });
+                let own = found(resources, name).or_else(|| found(resources, &bare?));
+                (None, [found(resources, &apart), own])
             }
             AuthoritySource::File(path) => (Some(self.file(Path::new(&**path)).map(|text| vec![text])), [None, None]),
             AuthoritySource::Mesh => {

@@ -3,9 +3,10 @@
 use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use balance::{ConnectionGate, ConnectionPermit, EndpointState};
+use config_model::model::ConnectionPool;
 use http1::{Head, Name};
 
 use crate::net::{Stream, WrittenAddress};
@@ -30,6 +31,8 @@ pub(crate) struct UpstreamConnection {
     requests_left: Option<u32>,
     /// How long it is kept idle.
     pub(super) idle_limit: Option<Duration>,
+    /// When it takes no further request, if its life is limited.
+    ends: Option<Instant>,
     /// Where its place is counted, if places are limited.
     place: Option<(Arc<ConnectionGate>, ConnectionPermit)>,
     local: Rc<Local>,
@@ -62,6 +65,12 @@ impl Security {
     }
 }
 
+/// When a connection that is made now takes no further request. Source: Envoy, `max_connection_duration`.
+pub(super) fn end_of_life(pool: &ConnectionPool) -> Option<Instant> {
+    let limit = pool.connection_duration_max?;
+    Instant::now().checked_add(limit)
+}
+
 impl UpstreamConnection {
     /// A connection that has just been made for a cluster.
     pub(super) fn new(
@@ -86,6 +95,7 @@ impl UpstreamConnection {
                 None => pool.requests_per_connection_max.map(NonZeroU32::get),
             },
             idle_limit: pool.idle_timeout,
+            ends: end_of_life(pool),
             place: permit.map(|permit| (Arc::clone(cluster.endpoints.cluster().connections()), permit)),
             local: Rc::clone(local),
             cluster: cluster.metrics.clone(),
@@ -95,6 +105,11 @@ impl UpstreamConnection {
     /// Whether it was made with that TLS, or both are plain text.
     pub(super) fn is_secured_by(&self, security: Option<&Security>) -> bool {
         Security::are_same(self.security.as_deref(), security)
+    }
+
+    /// Whether it takes no further request.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ends.is_some_and(|ends| ends <= Instant::now())
     }
 
     /// Where its place is counted, if places are limited.
@@ -135,7 +150,7 @@ impl UpstreamConnection {
                 return;
             }
         }
-        if !self.local.hurrying.get() && !self.is_in_the_way() {
+        if !self.local.hurrying.get() && !self.is_in_the_way() && !self.has_ended() {
             let local = Rc::clone(&self.local);
             local.pool.put(self);
         }

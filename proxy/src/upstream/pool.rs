@@ -88,7 +88,7 @@ impl Pool {
         loop {
             let mut connection = self.take(endpoint, security)?;
             // Bytes that nobody asked for are as good as a close.
-            if connection.stream.liveness() == Liveness::Quiet {
+            if !connection.has_ended() && connection.stream.liveness() == Liveness::Quiet {
                 connection.reused = true;
                 return Some(connection);
             }
@@ -179,7 +179,8 @@ impl Pool {
             slot.idle.retain_mut(|idle| {
                 idle.sweeps += 1;
                 let limit = idle.connection.idle_limit.map_or(IDLE_SWEEPS, sweeps);
-                let is_wanted = in_use && idle.sweeps <= limit && !idle.connection.is_in_the_way();
+                let is_over = idle.connection.has_ended() || idle.connection.is_in_the_way();
+                let is_wanted = in_use && idle.sweeps <= limit && !is_over;
                 is_wanted && idle.is_young_enough() && idle.is_alive()
             });
             !slot.idle.is_empty()

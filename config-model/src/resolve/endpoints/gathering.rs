@@ -149,8 +149,14 @@ impl<'i> Gathering<'i> {
             ranking::distribute(shares, &mut all);
             return (vec![all.into_iter().map(Arc::new).collect()], Known::default());
         }
-        if self.failover().is_some() {
+        let weighs_localities = self.failover().map(|failover| failover.weighs_localities);
+        if weighs_localities.is_some() {
             self.prioritize();
+        }
+        if weighs_localities == Some(true) {
+            let mut all: Vec<Endpoint> = copies(self.lists.iter().map(|list| &list.endpoints)).collect();
+            ranking::weigh(&mut all);
+            return (vec![all.into_iter().map(Arc::new).collect()], Known::default());
         }
         let lists = self.lists.iter().map(|list| Arc::clone(&list.endpoints)).collect();
         let known = self.lists.into_iter().filter_map(|list| Some((Arc::as_ptr(list.slice.as_ref()?), list)));

@@ -30,8 +30,12 @@ fn shown(text: &str) -> String {
         let address = endpoint.address.to_string();
         let last = address.trim_end_matches(":80").rsplit('.').next().unwrap_or("").to_owned();
         let proxies = endpoint.proxies.map(|proxies| format!("~{proxies}")).unwrap_or_default();
-        last + &endpoint.locality_share.map_or(format!("@{}", endpoint.priority), |share| format!("={share}"))
-            + &proxies
+        let rank = match (endpoint.priority, endpoint.locality_share) {
+            (priority, None) => format!("@{priority}"),
+            (0, Some(share)) => format!("={share}"),
+            (priority, Some(share)) => format!("@{priority}={share}"),
+        };
+        last + &rank + &proxies
     };
     found.iter().map(one).collect::<Vec<_>>().join(" ")
 }
@@ -87,7 +91,7 @@ fn regions_are_priorities_and_proxies_are_counted_by_locality() {
         ("{outlierDetection: {}}", "0@0~6666 1@1 2@2 3@2 4@1"),
         (
             "{loadBalancer: {localityLbSetting: {failover: [{from: r1, to: r2}]}}, outlierDetection: {}}",
-            "0@0 1@1 2@2 3@3 4@1",
+            "0@0 1@1=500000 2@2 3@3 4@1=500000",
         ),
     ] {
         assert_eq!(shown(&(own_service(&proxies, true) + &folder(policy, &at(&places)))), want, "{policy}");
@@ -98,6 +102,7 @@ fn regions_are_priorities_and_proxies_are_counted_by_locality() {
 }
 
 const EJECTS: &str = "{outlierDetection: {}}";
+const RANDOM: &str = "{loadBalancer: {simple: RANDOM}}";
 
 #[test]
 fn priorities_are_by_nearness_and_have_no_gaps() {
@@ -159,7 +164,35 @@ fn shares_are_by_locality_and_a_wildcards_share_is_divided_by_weight() {
         assert_eq!(ranked(&policy(to), &at(&places)), want, "{to}");
     }
     let elsewhere = policy("r1: 100").replace("from: 'r1/*'", "from: r7");
-    assert_eq!(ranked(&elsewhere, &at(&["locality: r2", "locality: r1"])), "0@0 1@0");
+    assert_eq!(ranked(&elsewhere, &at(&["locality: r2", "locality: r1"])), "0=500000 1=500000", "by weights");
+}
+
+#[test]
+fn localities_of_one_priority_have_shares_by_weight_where_their_order_is_spoken_of() {
+    let policy = "{loadBalancer: {localityLbSetting: {failover: [{from: r7, to: r8}]}}, outlierDetection: {}}";
+    let places = ["locality: r1/z1/s1", "locality: r2, weight: 3", "locality: r3", "locality: r2, weight: 4"];
+    assert_eq!(ranked(policy, &at(&places)), "0@0 1@1=875000 2@1=125000 3@1=875000");
+    assert_eq!(ranked(EJECTS, &at(&places)), "0@0 1@1 2@1 3@1");
+}
+
+#[test]
+fn a_service_that_prefers_near_endpoints_has_them_first_unless_its_rule_speaks_of_places() {
+    let places = at(&["locality: r1/z1/s9", "locality: r1/z2", "locality: r2/z1", "network: far, locality: r1/z1"]);
+    let prefers = |annotation: &str, policy: &str| {
+        let metadata = format!(
+            "ServiceEntry\nmetadata: {{name: s, annotations: {{networking.istio.io/traffic-distribution: {annotation}}}}}"
+        );
+        shown(&folder(policy, &places).replace("ServiceEntry\nmetadata: {name: s}", &metadata))
+    };
+    for (annotation, policy, want) in [
+        ("PreferClose", RANDOM, "0@0 1@1 2@2 3@3"),
+        ("prefersamezone", RANDOM, "0@0 1@1 2@2 3@3"),
+        ("PreferSameNode", RANDOM, "0@0 1@1 2@2 3@3"),
+        ("Other", RANDOM, "0@0 1@0 2@0 3@0"),
+        ("PreferClose", "{loadBalancer: {localityLbSetting: {enabled: false}}}", "0@0 1@0 2@0 3@0"),
+    ] {
+        assert_eq!(prefers(annotation, policy), want, "{annotation} {policy}");
+    }
 }
 
 #[test]

@@ -321,7 +321,7 @@ fn the_rules_locality_setting_goes_before_the_meshs_and_failover_needs_ejection(
         ("", &both, true, &both_then),
         ("", shares, true, "r1/z1/s1=60 r2//=40"),
         ("", shares, false, "r1/z1/s1=60 r2//=40"),
-        ("", "localityLbSetting: {distribute: [{from: r9, to: {r1: 100}}]}", true, "none"),
+        ("", "localityLbSetting: {distribute: [{from: r9, to: {r1: 100}}]}", true, "//=100"),
         (off, "simple: RANDOM", true, "none"),
         (off, "localityLbSetting: {}", true, "near r1/z1/s1"),
         (next, "simple: RANDOM", true, "near r1/z1/s1 then r2"),

@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn zones_are_told_with_the_proxies_that_they_are_balanced_by() {
         let nearness = Some(Nearness { own: Locality::default(), next_region: None, by_region: true });
-        let failover = Failover { labels: vec![("app".into(), "web".into())], nearness };
+        let failover = Failover { labels: vec![("app".into(), "web".into())], nearness, ..Failover::default() };
         let zones = |proxies| {
             let failover = failover.clone();
             locality(&LocalityPolicy::ZoneAware(ZoneAware {

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use balance::{AttemptError, ConnectionGate, ConnectionPermit};
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use crate::net::{Gathered, Stream, WrittenAddress};
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::ClusterId;
 use crate::upstream::Security;
+use crate::upstream::connection::end_of_life;
 use crate::worker::Local;
 
 /// A connection, counted as open until its last stream has ended and the pool has let go of it.
@@ -40,6 +41,8 @@ pub(crate) struct Http2Connection {
     pub(super) idle_sweeps: Cell<u32>,
     /// How long it is kept idle.
     pub(super) idle_limit: Option<Duration>,
+    /// When it takes no further request, if its life is limited.
+    ends: Option<Instant>,
     /// Where its place is counted, if places are limited.
     place: Option<(Arc<ConnectionGate>, ConnectionPermit)>,
     local: Rc<Local>,
@@ -96,6 +99,7 @@ impl Http2Connection {
             is_over: Cell::new(false),
             idle_sweeps: Cell::new(0),
             idle_limit: pool.idle_timeout,
+            ends: end_of_life(pool),
             place: permit.map(|permit| (Arc::clone(cluster.endpoints.cluster().connections()), permit)),
             local: Rc::clone(local),
             cluster: cluster.metrics.clone(),
@@ -107,7 +111,7 @@ impl Http2Connection {
 
     /// Whether another stream can begin on it now.
     fn has_room(&self) -> bool {
-        if self.is_over.get() {
+        if self.is_over() {
             return false;
         }
         let mut requests = self.requests.borrow_mut();
@@ -147,6 +151,9 @@ impl Http2Connection {
 
     /// Whether it is of no more use to the pool: streams that are under way keep it by themselves.
     pub(super) fn is_over(&self) -> bool {
+        if self.ends.is_some_and(|ends| ends <= Instant::now()) {
+            self.is_over.set(true);
+        }
         self.is_over.get()
     }
 
