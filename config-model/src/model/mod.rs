@@ -127,6 +127,38 @@ pub struct Mesh {
     pub trust_domain: String,
     /// What stands in front of gateways.
     pub topology: Topology,
+    /// What the proxy says of itself.
+    pub headers: ProxyHeaders,
+}
+
+/// What the proxy says of itself, and of what it does, in heads. Source: MeshConfig, `defaultConfig.proxyHeaders`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProxyHeaders {
+    /// `server` of answers.
+    pub server: ServerHeader,
+    /// Whether back ends are told the number of the try.
+    pub attempt_count: bool,
+    /// Whether requests get an id.
+    pub request_id: bool,
+    /// Whether the other fields `x-envoy-...` are written.
+    pub debug: bool,
+}
+
+/// What answers have as `server`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum ServerHeader {
+    /// What proxies of this kind say.
+    Usual,
+    /// This.
+    Named(String),
+    /// What the back end says, if anything.
+    OfBackEnd,
+}
+
+impl Default for ProxyHeaders {
+    fn default() -> Self {
+        Self { server: ServerHeader::Usual, attempt_count: true, request_id: true, debug: true }
+    }
 }
 
 impl Default for Mesh {
@@ -136,6 +168,7 @@ impl Default for Mesh {
             root_namespace: "istio-system".to_owned(),
             trust_domain: "cluster.local".to_owned(),
             topology: Topology::default(),
+            headers: ProxyHeaders::default(),
         }
     }
 }

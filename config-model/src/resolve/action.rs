@@ -140,9 +140,11 @@ fn rewritten_authority(rewrite: &HttpRewrite) -> Option<Format> {
 fn path_rewrite(rewrite: &HttpRewrite, path: &PathMatch) -> PathRewrite {
     if let Some(regex) = &rewrite.uri_regex_rewrite {
         return match &regex.r#match {
-            Some(pattern) => {
+            Some(pattern) if names_groups_of(&regex.rewrite, pattern.value.0.captures_len()) => {
                 PathRewrite::Regex { pattern: pattern.value.clone(), substitution: substitution(&regex.rewrite).into() }
             }
+            // As for RE2, a group that isn't there leaves the path as it is.
+            Some(_) => PathRewrite::Prefix { length: 0, text: "".into() },
             None => PathRewrite::Keep,
         };
     }
@@ -156,6 +158,18 @@ fn replaced(path: &PathMatch, text: Arc<str>) -> PathRewrite {
         PathMatch::Prefix { text: prefix, .. } => PathRewrite::Prefix { length: prefix.len(), text },
         PathMatch::Exact { .. } | PathMatch::Regex(_) | PathMatch::Both(..) => PathRewrite::Whole(text),
     }
+}
+
+/// Whether each group that is named, `\\1` and so on, is one of `count`, the whole match among them.
+fn names_groups_of(written: &str, count: usize) -> bool {
+    let mut characters = written.chars();
+    while let Some(character) = characters.next() {
+        let next = if character == '\\' { characters.next() } else { None };
+        if next.and_then(|digit| digit.to_digit(10)).is_some_and(|group| group as usize >= count) {
+            return false;
+        }
+    }
+    true
 }
 
 /// From RE2's way of naming groups to the regex crate's: `\1` becomes `${1}`, `\\` a backslash, and a dollar is no sign.
@@ -214,6 +228,20 @@ fn direct_response(response: &HttpDirectResponse) -> DirectResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rewrite_names_groups_that_are_there() {
+        for (written, count, want) in [
+            ("/q", 1, true),
+            (r"\0", 1, true),
+            (r"/q\1", 1, false),
+            (r"/\1\2", 3, true),
+            (r"/\1\3", 3, false),
+            (r"\\1", 1, true),
+        ] {
+            assert_eq!(names_groups_of(written, count), want, "{written}");
+        }
+    }
 
     #[test]
     fn groups_of_a_rewrite_are_written_as_the_regex_crate_wants_them() {

@@ -1,8 +1,8 @@
 //! Settings of the mesh, defaults filled in.
 //! Source: MeshConfig.
 
-use crate::model::{ForwardedClientCertificate, Mesh, PathNormalization, Topology};
-use crate::resource::{ForwardClientCertDetails, MeshConfig, NormalizationType};
+use crate::model::{ForwardedClientCertificate, Mesh, PathNormalization, ProxyHeaders, ServerHeader, Topology};
+use crate::resource::{ForwardClientCertDetails, HeaderSwitch, MeshConfig, NormalizationType};
 
 use super::set::ResourceSet;
 
@@ -12,6 +12,7 @@ pub(super) fn mesh(resources: &ResourceSet) -> Mesh {
     let Some((_, config)) = resources.mesh_config() else { return mesh };
     mesh.path_normalization = path_normalization(config);
     mesh.topology = topology(config);
+    mesh.headers = headers(config);
     if !config.root_namespace.is_empty() {
         mesh.root_namespace = config.root_namespace.to_string();
     }
@@ -29,6 +30,22 @@ fn path_normalization(config: &MeshConfig) -> PathNormalization {
         Some(NormalizationType::Default | NormalizationType::Base) => PathNormalization::Base,
         Some(NormalizationType::MergeSlashes) => PathNormalization::MergeSlashes,
         Some(NormalizationType::DecodeAndMergeSlashes) => PathNormalization::DecodeAndMergeSlashes,
+    }
+}
+
+fn headers(config: &MeshConfig) -> ProxyHeaders {
+    let written = config.default_config.as_ref().and_then(|config| config.proxy_headers.as_ref());
+    let Some(written) = written else { return ProxyHeaders::default() };
+    let is_on = |switch: &Option<HeaderSwitch>| !switch.as_ref().is_some_and(|switch| *switch.disabled);
+    ProxyHeaders {
+        server: match &written.server {
+            Some(server) if *server.disabled => ServerHeader::OfBackEnd,
+            Some(server) if !server.value.is_empty() => ServerHeader::Named(server.value.to_string()),
+            _ => ServerHeader::Usual,
+        },
+        attempt_count: is_on(&written.attempt_count),
+        request_id: is_on(&written.request_id),
+        debug: is_on(&written.envoy_debug_headers),
     }
 }
 

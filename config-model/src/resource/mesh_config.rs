@@ -121,8 +121,42 @@ object! {
         interception_mode: Located<InterceptionMode> = "interceptionMode",
         /// What stands in front of a gateway.
         gateway_topology: Option<Topology> = "gatewayTopology",
+        /// What the proxy says of itself.
+        proxy_headers: Option<ProxyHeaders> = "proxyHeaders",
         /// Variables of the proxy's environment.
         proxy_metadata: Map<Text> = "proxyMetadata",
+    }
+}
+
+object! {
+    /// What the proxy says of itself in heads.
+    ProxyHeaders (Warn) {
+        /// `server` of answers.
+        server: Option<ServerHeader> = "server",
+        /// The number of the try.
+        attempt_count: Option<HeaderSwitch> = "attemptCount",
+        /// The request's id.
+        request_id: Option<HeaderSwitch> = "requestId",
+        /// The other fields `x-envoy-...`.
+        envoy_debug_headers: Option<HeaderSwitch> = "envoyDebugHeaders",
+    }
+}
+
+object! {
+    /// `server` of answers.
+    ServerHeader (Warn) {
+        /// Whether it is that of the back end.
+        disabled: Located<bool> = "disabled",
+        /// What is said instead of the usual.
+        value: Text = "value",
+    }
+}
+
+object! {
+    /// Whether a field is written.
+    HeaderSwitch (Warn) {
+        /// Whether not.
+        disabled: Located<bool> = "disabled",
     }
 }
 

@@ -75,6 +75,9 @@ fn port(port: &Port, server: &Server, unix: bool, at: &Path<'_>, report: &mut Re
         return;
     }
     let Some(protocol) = values::protocol(&port.protocol, &name, report) else { return };
+    if port.protocol.eq_ignore_ascii_case("GRPC-WEB") {
+        report.not_honoured(port.protocol.position, &name, "the translation of gRPC-Web");
+    }
     self::protocol(protocol, port, server, at, report);
 }
 

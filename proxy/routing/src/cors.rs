@@ -157,7 +157,8 @@ impl Cors {
         let mut fields = self.shared(origin);
         let lists = [
             (ACCESS_CONTROL_ALLOW_METHODS, self.allow_methods.value(Some(method))),
-            (ACCESS_CONTROL_ALLOW_HEADERS, self.allow_headers.value(headers)),
+            // As Envoy has it, empty for a `*` where nothing was asked for.
+            (ACCESS_CONTROL_ALLOW_HEADERS, self.allow_headers.value(Some(headers.unwrap_or_default()))),
             (ACCESS_CONTROL_MAX_AGE, self.max_age.clone()),
         ];
         fields.extend(lists.into_iter().filter_map(|(name, value)| Some((name, value?))));

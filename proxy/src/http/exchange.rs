@@ -3,8 +3,10 @@
 
 use config_model::model::{ClusterTarget, Topology};
 use http1::Version;
+use routing::headers::Mutation;
 use routing::redirect::{self, Url};
 use routing::{Decision, DestinationEntry, RouteEntry};
+use smallvec::SmallVec;
 
 use super::answer::Answer;
 use super::forwarded::Forwarded;
@@ -21,8 +23,8 @@ use crate::worker::Pinned;
 
 /// What is to be done with a request.
 pub(super) enum Plan<'t> {
-    /// It is answered here, perhaps with the operations of a route.
-    Answer(Answer, Option<&'t RouteEntry>),
+    /// It is answered here, perhaps with the operations of a route, and of the destination that was drawn.
+    Answer(Answer, Option<&'t RouteEntry>, Option<&'t DestinationEntry>),
     /// It goes to a back end.
     Forward(&'t RouteEntry, &'t DestinationEntry),
 }
@@ -31,24 +33,22 @@ impl<'t> Plan<'t> {
     /// The route, if it has policies that come before the plan.
     pub(super) fn policed_route(&self) -> Option<&'t RouteEntry> {
         let route = match self {
-            Self::Answer(_, Some(route)) | Self::Forward(route, _) => *route,
-            Self::Answer(_, None) => return None,
+            Self::Answer(_, Some(route), _) | Self::Forward(route, _) => *route,
+            Self::Answer(_, None, _) => return None,
         };
         route.route.policy.is_some().then_some(route)
     }
 
     /// What is left of the plan after that.
     pub(super) async fn after_policies(self, exchange: &mut Exchange, route: &'t RouteEntry) -> Self {
-        let forwards = matches!(self, Plan::Forward(..));
-        match admit(exchange, route, forwards).await {
+        // It may have a destination already.
+        let drawn = if let Plan::Forward(_, drawn) = &self { Some(*drawn) } else { None };
+        match admit(exchange, route, drawn.is_some()).await {
             Some((answer, has_rules)) => {
-                // It had a destination already.
-                if let Plan::Forward(_, drawn) = &self
-                    && let ClusterTarget::Known(cluster) = drawn.target
-                {
-                    exchange.record.cluster(cluster);
+                if let Some(ClusterTarget::Known(cluster)) = drawn.map(|drawn| &drawn.target) {
+                    exchange.record.cluster(*cluster);
                 }
-                Plan::Answer(answer, Some(route).filter(|_| has_rules))
+                Plan::Answer(answer, Some(route).filter(|_| has_rules), drawn.filter(|_| has_rules))
             }
             None => match self {
                 Plan::Forward(route, drawn) => Plan::Forward(route, placement::place(exchange, route, drawn)),
@@ -61,9 +61,9 @@ impl<'t> Plan<'t> {
 /// Decides about a request whose head is whole.
 pub(super) fn plan<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchange) -> Plan<'t> {
     match read(exchange, connection, pinned) {
-        Ok(()) if connection.local.pressure.get() >= Pressure::Severe => Plan::Answer(overloaded(), None),
+        Ok(()) if connection.local.pressure.get() >= Pressure::Severe => Plan::Answer(overloaded(), None, None),
         Ok(()) => decide(connection, pinned, exchange),
-        Err(refusal) => Plan::Answer(refuse(exchange, refusal), None),
+        Err(refusal) => Plan::Answer(refuse(exchange, refusal), None, None),
     }
 }
 
@@ -71,6 +71,15 @@ pub(super) fn plan<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &m
 pub(super) fn refuse(exchange: &mut Exchange, refusal: Refusal) -> Answer {
     exchange.target = Target::as_sent(exchange.request.head());
     Answer::refuse(refusal)
+}
+
+/// Operations on the answer of a plan.
+pub(super) fn rules<'t>(
+    route: Option<&'t RouteEntry>,
+    destination: Option<&'t DestinationEntry>,
+) -> SmallVec<[&'t Mutation; 2]> {
+    let of_destination = destination.map(|destination| &destination.response_headers);
+    route.map(|route| &route.response_headers).into_iter().chain(of_destination).collect()
 }
 
 /// Reads what the request wants, and makes of its head what goes on.
@@ -87,7 +96,8 @@ fn read(exchange: &mut Exchange, connection: &Connection, pinned: &Pinned) -> Re
     exchange.target = Target::read(head, mesh.path_normalization)?;
     exchange.wishes = Wishes { connect: exchange.wishes.connect, ..Wishes::read(head, framing)? };
     let steering = if connection.is_trusted { steer::fields(head) } else { Vec::new() };
-    let id = u128::from(connection.local.draw()) << 64 | u128::from(connection.local.draw());
+    let draw = || u128::from(connection.local.draw()) << 64 | u128::from(connection.local.draw());
+    let id = pinned.headers.request_id.then(draw);
     let shown = connection.tls().and_then(|tls| tls.client_certificate.as_deref());
     if shared.is_edge && mesh.topology != Topology::default() {
         exchange.record.forwarded = Some(Box::new(Forwarded::read(head, mesh.topology, shown)));
@@ -120,11 +130,11 @@ fn not_found() -> Answer {
 }
 
 fn decide<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchange) -> Plan<'t> {
-    let Some(routes) = connection.routes(pinned) else { return Plan::Answer(not_found(), None) };
+    let Some(routes) = connection.routes(pinned) else { return Plan::Answer(not_found(), None, None) };
     let table = &pinned.snapshot.table;
     let Exchange { request, target, record, wishes, .. } = exchange;
     if connection.is_misdirected(pinned, target.authority()) {
-        return Plan::Answer(Answer::new(421, Flags::NONE, "misdirected_request"), None);
+        return Plan::Answer(Answer::new(421, Flags::NONE, "misdirected_request"), None, None);
     }
     let head = request.head();
     let path = target.path(head);
@@ -137,25 +147,25 @@ fn decide<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchan
     match table.decide(routes, &view, |split| pinned.next_draw(split)) {
         Decision::NotFound { virtual_host } => {
             record.virtual_host(virtual_host);
-            Plan::Answer(not_found(), None)
+            Plan::Answer(not_found(), None, None)
         }
         Decision::HttpsRedirect { virtual_host } => {
             record.virtual_host(Some(virtual_host));
             let location = redirect::https_location(&url());
-            Plan::Answer(Answer::redirect(301, location.as_bytes().to_vec()), None)
+            Plan::Answer(Answer::redirect(301, location.as_bytes().to_vec()), None, None)
         }
         Decision::Redirect { route, redirect } => {
             record.route(route);
             let location = redirect::location(redirect, &url(), table.port(routes));
-            Plan::Answer(Answer::redirect(redirect.status, location.as_bytes().to_vec()), Some(route))
+            Plan::Answer(Answer::redirect(redirect.status, location.as_bytes().to_vec()), Some(route), None)
         }
         Decision::Direct { route, response } => {
             record.route(route);
-            Plan::Answer(Answer::direct(response.status, response.body.clone()), Some(route))
+            Plan::Answer(Answer::direct(response.status, response.body.clone()), Some(route), None)
         }
         Decision::Forward { route, .. } if connect && !route.route.asks_for_connect() => {
             record.route(route);
-            Plan::Answer(not_found(), None)
+            Plan::Answer(not_found(), None, None)
         }
         Decision::Forward { route, destination } => {
             record.route(route);

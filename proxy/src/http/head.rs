@@ -136,12 +136,21 @@ const STEERING: Names = Names::HOP_BY_HOP.with(Names::of(&[Name::Expect, Name::E
 
 /// What an edge does to a stranger's request: fields of one hop and steering fields go, the peer is appended, scheme and id
 /// are written anew. `peer` is the client's address as text.
-pub(super) fn sanitize(head: &mut Head, wishes: Wishes, framing: Framing, peer: &[u8], scheme: Scheme, id: u128) {
-    const GONE: Names = STEERING.with(Names::of(&[Name::ForwardedFor, Name::ForwardedProto, Name::RequestId]));
-    if head.names().has_any(GONE) {
+pub(super) fn sanitize(
+    head: &mut Head,
+    wishes: Wishes,
+    framing: Framing,
+    peer: &[u8],
+    scheme: Scheme,
+    id: Option<u128>,
+) {
+    const GONE: Names = STEERING.with(Names::of(&[Name::ForwardedFor, Name::ForwardedProto]));
+    // Where requests get no id, they keep theirs.
+    let gone = if id.is_some() { GONE.with(Name::RequestId.alone()) } else { GONE };
+    if head.names().has_any(gone) {
         drop_connection_options(head);
         let earlier = earlier_values(head, Name::ForwardedFor);
-        head.remove_all(GONE);
+        head.remove_all(gone);
         head.append_with(b"x-forwarded-for", |out| {
             out.extend_from_slice(&earlier);
             out.extend_from_slice(peer);
@@ -150,13 +159,15 @@ pub(super) fn sanitize(head: &mut Head, wishes: Wishes, framing: Framing, peer: 
         head.append_own(Name::ForwardedFor, b"x-forwarded-for: ", peer);
     }
     say_scheme(head, scheme);
-    say_id(head, id);
+    if let Some(id) = id {
+        say_id(head, id);
+    }
     restore(head, wishes, framing);
 }
 
 /// What a sidecar does to the request of its own workload: fields of one hop and steering fields go; what says where it comes
 /// from stays, and is added where it is missing. Source: Istio, outbound listeners, which are no edge.
-pub(super) fn trust(head: &mut Head, wishes: Wishes, framing: Framing, scheme: Scheme, id: u128) {
+pub(super) fn trust(head: &mut Head, wishes: Wishes, framing: Framing, scheme: Scheme, id: Option<u128>) {
     if head.names().has_any(STEERING) {
         drop_connection_options(head);
         head.remove_all(STEERING);
@@ -164,7 +175,7 @@ pub(super) fn trust(head: &mut Head, wishes: Wishes, framing: Framing, scheme: S
     if !head.names().has(Name::ForwardedProto) {
         say_scheme(head, scheme);
     }
-    if !head.names().has(Name::RequestId) {
+    if let Some(id) = id.filter(|_| !head.names().has(Name::RequestId)) {
         say_id(head, id);
     }
     restore(head, wishes, framing);
@@ -313,7 +324,7 @@ pub(super) mod tests {
     fn sanitized(fields: &[(&str, &str)], framing: Framing) -> Vec<String> {
         let mut head = head(fields);
         let wishes = Wishes::read(&head, framing).unwrap();
-        sanitize(&mut head, wishes, framing, b"127.0.0.1", Scheme::Http, 0);
+        sanitize(&mut head, wishes, framing, b"127.0.0.1", Scheme::Http, Some(0));
         let mut out = Vec::new();
         head.write_fields(&mut out);
         let text = String::from_utf8(out).unwrap();
@@ -365,12 +376,12 @@ pub(super) mod tests {
             ("x-envoy-retry-on", "5xx"),
             ("connection", "keep-alive"),
         ]);
-        trust(&mut head, Wishes::default(), Framing::None, Scheme::Http, 0);
+        trust(&mut head, Wishes::default(), Framing::None, Scheme::Http, Some(0));
         let mut out = Vec::new();
         head.write_fields(&mut out);
         assert_eq!(out, b"x-forwarded-for: 10.1.2.3\r\nx-forwarded-proto: https\r\nx-request-id: mine\r\n");
         let mut bare = Head::default();
-        trust(&mut bare, Wishes::default(), Framing::None, Scheme::Http, 0);
+        trust(&mut bare, Wishes::default(), Framing::None, Scheme::Http, Some(0));
         let names: Vec<bool> =
             [Name::ForwardedFor, Name::ForwardedProto, Name::RequestId].map(|name| bare.has(name)).into();
         assert_eq!(names, [false, true, true]);

@@ -57,10 +57,13 @@ pub(super) fn request(
             fields.append(name, value);
         }
     }
-    if let Some(expected) = exchange.rare.as_ref().and_then(|rare| rare.expected) {
+    let says = &exchange.record.pinned().headers;
+    if let Some(expected) = exchange.rare.as_ref().and_then(|rare| rare.expected).filter(|_| says.debug) {
         fields.append(HeaderName::from_static("x-envoy-expected-rq-timeout-ms"), expected.get().into());
     }
-    fields.append(HeaderName::from_static("x-envoy-attempt-count"), attempt.into());
+    if says.attempt_count {
+        fields.append(HeaderName::from_static("x-envoy-attempt-count"), attempt.into());
+    }
     match Authority::try_from(host) {
         Ok(authority) => {
             let uri = Uri::builder().scheme(scheme.as_str()).authority(authority).path_and_query(path);

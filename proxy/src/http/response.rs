@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use config_model::model::ServerHeader;
 use http::StatusCode;
 use http1::{Framing, Head, Name, Names};
 use routing::headers::{self, Mutation};
@@ -19,12 +20,14 @@ pub(super) fn push_number(out: &mut Vec<u8>, number: u64) {
 pub(super) fn receive(head: &mut Head, framing: Framing, took: Duration, exchange: &mut Exchange, rules: &[&Mutation]) {
     drop_connection_options(head);
     head.remove_all(Names::HOP_BY_HOP);
-    if head.names().has(Name::Envoy) {
-        head.remove(b"x-envoy-upstream-service-time");
+    if exchange.record.pinned().headers.debug {
+        if head.names().has(Name::Envoy) {
+            head.remove(b"x-envoy-upstream-service-time");
+        }
+        let mut digits = itoa::Buffer::new();
+        let took = digits.format(took.as_millis() as u64).as_bytes();
+        head.append_own(Name::Envoy, b"x-envoy-upstream-service-time: ", took);
     }
-    let mut digits = itoa::Buffer::new();
-    let took = digits.format(took.as_millis() as u64).as_bytes();
-    head.append_own(Name::Envoy, b"x-envoy-upstream-service-time: ", took);
     exchange.record.answered(head.status(), crate::telemetry::Flags::NONE, "via_upstream".into());
     finish(head, framing, exchange, rules);
 }
@@ -41,9 +44,8 @@ pub(super) fn finish(head: &mut Head, framing: Framing, exchange: &mut Exchange,
             head.append(b"set-cookie", cookie.as_bytes());
         }
     }
-    head.remove_all(Name::Server.alone());
     let is_edge = exchange.record.local().shared.is_edge;
-    say_server(head, is_edge);
+    say_server(head, &exchange.record.pinned().headers.server, is_edge);
     if !head.has(Name::Date) {
         head.append_own(Name::Date, b"date: ", &exchange.record.local().date.get());
     }
@@ -54,13 +56,17 @@ pub(super) fn finish(head: &mut Head, framing: Framing, exchange: &mut Exchange,
     exchange.record.response_head(head);
 }
 
-/// Says what Istio's gateway and its sidecars say, whatever the back end has said.
-fn say_server(head: &mut Head, is_edge: bool) {
+/// Says what Istio's gateway and its sidecars say, whatever the back end has said, or what is wanted instead.
+fn say_server(head: &mut Head, wanted: &ServerHeader, is_edge: bool) {
     const NAME: usize = b"server".len();
-    if is_edge {
-        head.append_line(Name::Server, NAME, b"server: istio-envoy\r\n");
-    } else {
-        head.append_line(Name::Server, NAME, b"server: envoy\r\n");
+    if *wanted == ServerHeader::OfBackEnd {
+        return;
+    }
+    head.remove_all(Name::Server.alone());
+    match wanted {
+        ServerHeader::Named(name) => head.append(b"server", name.as_bytes()),
+        _ if is_edge => head.append_line(Name::Server, NAME, b"server: istio-envoy\r\n"),
+        _ => head.append_line(Name::Server, NAME, b"server: envoy\r\n"),
     }
 }
 

@@ -29,7 +29,9 @@ pub(super) fn rewrite_head(
         Some(authority) => {
             // What other proxies and back ends find the host of the client by.
             head.set(b"host", authority.as_bytes());
-            head.append(b"x-envoy-original-host", target.authority());
+            if record.pinned().headers.debug {
+                head.append(b"x-envoy-original-host", target.authority());
+            }
             record.host_rewritten();
         }
         None if target.is_absolute() => head.set(b"host", target.authority()),
@@ -37,7 +39,9 @@ pub(super) fn rewrite_head(
     }
     let new = rewritten_target(exchange, route)?;
     let original = exchange.target.text(exchange.request.head()).into_owned();
-    exchange.request.head_mut().append(b"x-envoy-original-path", &original);
+    if exchange.record.pinned().headers.debug {
+        exchange.request.head_mut().append(b"x-envoy-original-path", &original);
+    }
     exchange.record.path_rewritten(&new);
     Some(new)
 }
@@ -67,12 +71,15 @@ pub(super) fn write_request(exchange: &Exchange, target: Option<&[u8]>, attempt:
     if lacks_length(head, exchange.request.framing()) {
         out.extend_from_slice(b"content-length: 0\r\n");
     }
-    if let Some(expected) = exchange.rare.as_ref().and_then(|rare| rare.expected) {
+    let says = &exchange.record.pinned().headers;
+    if let Some(expected) = exchange.rare.as_ref().and_then(|rare| rare.expected).filter(|_| says.debug) {
         out.extend_from_slice(b"x-envoy-expected-rq-timeout-ms: ");
         push_number(out, expected.get());
         out.extend_from_slice(b"\r\n");
     }
-    if attempt == 1 {
+    if !says.attempt_count {
+        out.extend_from_slice(b"\r\n");
+    } else if attempt == 1 {
         out.extend_from_slice(b"x-envoy-attempt-count: 1\r\n\r\n");
     } else {
         out.extend_from_slice(b"x-envoy-attempt-count: ");

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use arc_swap::Cache;
 use balance::{EntryIndex, Picker, Wish};
-use config_model::model::{ClusterIndex, ListenerAddress};
+use config_model::model::{ClusterIndex, ListenerAddress, ProxyHeaders};
 use foldhash::fast::RandomState;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -177,6 +177,8 @@ pub(crate) struct Pinned {
     rotations: Rc<[RefCell<Rotation>]>,
     /// Whether some header operation contains a command, so that requests must be remembered in words.
     pub(crate) has_header_commands: bool,
+    /// What we say of ourselves.
+    pub(crate) headers: ProxyHeaders,
     /// One choice of endpoints for each cluster in use.
     pickers: Rc<RefCell<HashMap<u32, Picker, RandomState>>>,
     /// Where the lines of its access logs go.
@@ -202,7 +204,8 @@ impl Pinned {
             Some(previous) => previous.has_header_commands,
             None => snapshot.table.routes().iter().any(RouteEntry::has_header_commands),
         };
-        Self { snapshot, listeners, rotations, has_header_commands, pickers, loggers }
+        let headers = snapshot.model.mesh.headers.clone();
+        Self { snapshot, listeners, rotations, has_header_commands, headers, pickers, loggers }
     }
 
     /// The listener at `address`; none if it has just been removed.

@@ -1,7 +1,7 @@
 //! Settings of the mesh.
 
 use super::*;
-use crate::model::{ForwardedClientCertificate, Mesh, PathNormalization, Topology};
+use crate::model::{ForwardedClientCertificate, Mesh, PathNormalization, ProxyHeaders, ServerHeader, Topology};
 
 fn mesh(config: &str) -> (Mesh, usize) {
     let lines: Vec<String> = config.lines().map(|line| format!("    {line}\n")).collect();
@@ -20,6 +20,7 @@ fn without_mesh_config_the_defaults_hold() {
         root_namespace: "istio-system".to_owned(),
         trust_domain: "cluster.local".to_owned(),
         topology: Topology::default(),
+        headers: ProxyHeaders::default(),
     };
     assert_eq!(resolved("").model.mesh, want);
     assert_eq!(mesh("enableTracing: false"), (want, 0));
@@ -41,6 +42,27 @@ fn namespace_trust_domain_and_normalisation_are_as_written() {
             want,
             "{written}"
         );
+    }
+}
+
+#[test]
+fn what_the_proxy_says_of_itself_is_as_the_default_configuration_has_it() {
+    let headers = |text: &str| {
+        let (mesh, findings) = mesh(&format!("defaultConfig: {{proxyHeaders: {{{text}}}}}"));
+        assert_eq!(findings, 0, "{text}");
+        mesh.headers
+    };
+    let usual = ProxyHeaders::default;
+    for (written, want) in [
+        ("", usual()),
+        ("server: {}, attemptCount: {}, requestId: {disabled: false}", usual()),
+        ("server: {value: mine}", ProxyHeaders { server: ServerHeader::Named("mine".to_owned()), ..usual() }),
+        ("server: {value: mine, disabled: true}", ProxyHeaders { server: ServerHeader::OfBackEnd, ..usual() }),
+        ("attemptCount: {disabled: true}", ProxyHeaders { attempt_count: false, ..usual() }),
+        ("requestId: {disabled: true}", ProxyHeaders { request_id: false, ..usual() }),
+        ("envoyDebugHeaders: {disabled: true}", ProxyHeaders { debug: false, ..usual() }),
+    ] {
+        assert_eq!(headers(written), want, "{written}");
     }
 }
 
