@@ -1,6 +1,8 @@
 //! One request, from its head to a decision. What is decided is carried out by the protocol that it came in, and in
 //! [`super::forward`].
 
+use std::num::NonZeroU128;
+
 use config_model::model::{ClusterTarget, Topology};
 use http1::Version;
 use routing::headers::Mutation;
@@ -96,8 +98,8 @@ fn read(exchange: &mut Exchange, connection: &Connection, pinned: &Pinned) -> Re
     exchange.target = Target::read(head, mesh.path_normalization)?;
     exchange.wishes = Wishes { connect: exchange.wishes.connect, ..Wishes::read(head, framing)? };
     let steering = if connection.is_trusted { steer::fields(head) } else { Vec::new() };
-    let draw = || u128::from(connection.local.draw()) << 64 | u128::from(connection.local.draw());
-    let id = pinned.headers.request_id.then(draw);
+    let id = u128::from(connection.local.draw()) << 64 | u128::from(connection.local.draw());
+    let id = NonZeroU128::new(id).filter(|_| pinned.headers.request_id);
     let shown = connection.tls().and_then(|tls| tls.client_certificate.as_deref());
     if shared.is_edge && mesh.topology != Topology::default() {
         exchange.record.forwarded = Some(Box::new(Forwarded::read(head, mesh.topology, shown)));

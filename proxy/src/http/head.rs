@@ -2,6 +2,7 @@
 //! Sources: RFC 9110 7.6.1 (hop-by-hop fields), PROMISES.md section 3, and what Istio's gateway does at the edge.
 
 use std::net::IpAddr;
+use std::num::NonZeroU128;
 
 use config_model::model::Scheme;
 use http1::{BodyFault, Framing, Head, Name, Names, Version, connection_options};
@@ -142,7 +143,7 @@ pub(super) fn sanitize(
     framing: Framing,
     peer: &[u8],
     scheme: Scheme,
-    id: Option<u128>,
+    id: Option<NonZeroU128>,
 ) {
     const GONE: Names = STEERING.with(Names::of(&[Name::ForwardedFor, Name::ForwardedProto]));
     // Where requests get no id, they keep theirs.
@@ -167,7 +168,7 @@ pub(super) fn sanitize(
 
 /// What a sidecar does to the request of its own workload: fields of one hop and steering fields go; what says where it comes
 /// from stays, and is added where it is missing. Source: Istio, outbound listeners, which are no edge.
-pub(super) fn trust(head: &mut Head, wishes: Wishes, framing: Framing, scheme: Scheme, id: Option<u128>) {
+pub(super) fn trust(head: &mut Head, wishes: Wishes, framing: Framing, scheme: Scheme, id: Option<NonZeroU128>) {
     if head.names().has_any(STEERING) {
         drop_connection_options(head);
         head.remove_all(STEERING);
@@ -209,10 +210,10 @@ fn say_scheme(head: &mut Head, scheme: Scheme) {
     }
 }
 
-fn say_id(head: &mut Head, id: u128) {
+fn say_id(head: &mut Head, id: NonZeroU128) {
     const NAME: usize = b"x-request-id".len();
     let mut line = *b"x-request-id: 00000000-0000-0000-0000-000000000000\r\n";
-    line[NAME + 2..][..36].copy_from_slice(&uuid(id));
+    line[NAME + 2..][..36].copy_from_slice(&uuid(id.get()));
     head.append_line(Name::RequestId, NAME, &line);
 }
 
@@ -324,7 +325,7 @@ pub(super) mod tests {
     fn sanitized(fields: &[(&str, &str)], framing: Framing) -> Vec<String> {
         let mut head = head(fields);
         let wishes = Wishes::read(&head, framing).unwrap();
-        sanitize(&mut head, wishes, framing, b"127.0.0.1", Scheme::Http, Some(0));
+        sanitize(&mut head, wishes, framing, b"127.0.0.1", Scheme::Http, NonZeroU128::new(1));
         let mut out = Vec::new();
         head.write_fields(&mut out);
         let text = String::from_utf8(out).unwrap();
@@ -376,12 +377,12 @@ pub(super) mod tests {
             ("x-envoy-retry-on", "5xx"),
             ("connection", "keep-alive"),
         ]);
-        trust(&mut head, Wishes::default(), Framing::None, Scheme::Http, Some(0));
+        trust(&mut head, Wishes::default(), Framing::None, Scheme::Http, NonZeroU128::new(1));
         let mut out = Vec::new();
         head.write_fields(&mut out);
         assert_eq!(out, b"x-forwarded-for: 10.1.2.3\r\nx-forwarded-proto: https\r\nx-request-id: mine\r\n");
         let mut bare = Head::default();
-        trust(&mut bare, Wishes::default(), Framing::None, Scheme::Http, Some(0));
+        trust(&mut bare, Wishes::default(), Framing::None, Scheme::Http, NonZeroU128::new(1));
         let names: Vec<bool> =
             [Name::ForwardedFor, Name::ForwardedProto, Name::RequestId].map(|name| bare.has(name)).into();
         assert_eq!(names, [false, true, true]);

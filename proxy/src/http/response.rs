@@ -59,7 +59,7 @@ pub(super) fn finish(head: &mut Head, framing: Framing, exchange: &mut Exchange,
 /// Says what Istio's gateway and its sidecars say, whatever the back end has said, or what is wanted instead.
 fn say_server(head: &mut Head, wanted: &ServerHeader, is_edge: bool) {
     const NAME: usize = b"server".len();
-    if *wanted == ServerHeader::OfBackEnd {
+    if let ServerHeader::OfBackEnd = wanted {
         return;
     }
     head.remove_all(Name::Server.alone());
