@@ -2,6 +2,7 @@
 import argparse
 import http.server
 import pathlib
+import random
 import re
 import socket
 import subprocess
@@ -29,8 +30,16 @@ def listen():
 
 
 def free_port():
-    with listen() as listener:
-        return listener.getsockname()[1]
+    """A port that nobody listens on. Not one that connections get by themselves: who asks it before anybody listens could be connected
+    to itself, and hold it."""
+    lowest = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", random.randrange(10_000, lowest if lowest > 20_000 else 60_000)))
+                return probe.getsockname()[1]
+            except OSError:
+                pass
 
 
 def wait(condition, what, seconds=10):
@@ -101,7 +110,7 @@ class Gateway:
             return None
 
     def is_ready(self):
-        need(self.process.poll() is None, "the gateway has ended")
+        need(self.process.poll() is None, f"the gateway has ended: {self.logged()[-500:]}")
         return self.ask_admin("/ready")
 
     def version(self):
