@@ -98,8 +98,7 @@ fn read(exchange: &mut Exchange, connection: &Connection, pinned: &Pinned) -> Re
     exchange.target = Target::read(head, mesh.path_normalization)?;
     exchange.wishes = Wishes { connect: exchange.wishes.connect, ..Wishes::read(head, framing)? };
     let steering = if connection.is_trusted { steer::fields(head) } else { Vec::new() };
-    let id = u128::from(connection.local.draw()) << 64 | u128::from(connection.local.draw());
-    let id = NonZeroU128::new(id).filter(|_| pinned.headers.request_id);
+    let id = NonZeroU128::new(connection.local.draw_id()).filter(|_| pinned.headers.request_id);
     let shown = connection.tls().and_then(|tls| tls.client_certificate.as_deref());
     if shared.is_edge && mesh.topology != Topology::default() {
         exchange.record.forwarded = Some(Box::new(Forwarded::read(head, mesh.topology, shown)));

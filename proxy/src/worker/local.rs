@@ -152,6 +152,12 @@ impl Local {
         self.random.borrow_mut().next_u64()
     }
 
+    /// Random bits for a request's id.
+    pub(crate) fn draw_id(&self) -> u128 {
+        let mut random = self.random.borrow_mut();
+        u128::from(random.next_u64()) << 64 | u128::from(random.next_u64())
+    }
+
     /// An endpoint of `cluster`, as the request wishes.
     pub(crate) fn pick(
         &self,
