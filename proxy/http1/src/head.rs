@@ -175,14 +175,18 @@ impl Head {
     }
 
     fn value_at(&self, line: Line) -> &[u8] {
-        let bytes = if line.added { &self.added } else { &*self.buffer };
+        let bytes = self.bytes_of(line);
         let start = line.start as usize + usize::from(line.name_length) + 2;
         bytes.get(start..(line.end as usize).saturating_sub(2)).unwrap_or_default()
     }
 
+    /// Where the line stands.
+    fn bytes_of(&self, line: Line) -> &[u8] {
+        if line.added { &self.added } else { &self.buffer }
+    }
+
     fn field(&self, line: Line) -> Field<'_> {
-        let bytes = if line.added { &self.added } else { &*self.buffer };
-        let text = bytes.get(line.start as usize..line.end as usize).unwrap_or_default();
+        let text = self.bytes_of(line).get(line.start as usize..line.end as usize).unwrap_or_default();
         let (name, rest) = text.split_at_checked(usize::from(line.name_length)).unwrap_or_default();
         let value = rest.get(2..rest.len().saturating_sub(2)).unwrap_or_default();
         Field { kind: line.name, name, value }

@@ -415,7 +415,7 @@ async fn a_body_that_takes_too_long_is_refused() {
     let ask = async {
         tokio::task::spawn_local(server::serve(listener, Arc::new(Fixture::new().context)));
         client.write_all(b"POST /explain HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n").await.unwrap();
-        // Never silent for as long as a silent client may be.
+        // Never silent for as long as a silent client may be, on a clock that stands still but for this.
         for _ in 0..6 {
             client.write_all(b" ").await.unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;

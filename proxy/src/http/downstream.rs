@@ -9,7 +9,7 @@ use http1::{Framing, Head, Message};
 use super::answer::Made;
 use super::attempt::Client;
 use super::body::StreamBody;
-use super::exchange::{Plan, plan, refuse, rules};
+use super::exchange::{Operations, Plan, plan, refuse};
 use super::forward::{Forwarding, Outcome, Relay, forward, framing_of, framing_to_client};
 use super::head::Refusal;
 use super::pump::{Nothing, Pump, Side, Source, SourceFault};
@@ -207,8 +207,9 @@ impl Downstream {
         self.owes_leave = exchange.wishes.leave;
         self.is_informed = !exchange.wishes.http10;
         let next = match plan {
-            Plan::Answer(answer, route, drawn) => {
-                self.answer(answer.make(&mut exchange, &rules(route, drawn)), &mut exchange).await
+            Plan::Answer(answer, operations) => {
+                let made = answer.make(&mut exchange, &Operations::on_answer(operations.as_ref()));
+                self.answer(made, &mut exchange).await
             }
             Plan::Forward(route, destination) => {
                 let forwarding = Forwarding { pinned: &pinned, route, destination };

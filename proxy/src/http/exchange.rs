@@ -25,18 +25,34 @@ use crate::worker::Pinned;
 
 /// What is to be done with a request.
 pub(super) enum Plan<'t> {
-    /// It is answered here, perhaps with the operations of a route, and of the destination that was drawn.
-    Answer(Answer, Option<&'t RouteEntry>, Option<&'t DestinationEntry>),
+    /// It is answered here, perhaps with the operations of a route.
+    Answer(Answer, Option<Operations<'t>>),
     /// It goes to a back end.
     Forward(&'t RouteEntry, &'t DestinationEntry),
+}
+
+/// Whose operations hold for an answer that is made here.
+pub(super) struct Operations<'t> {
+    route: &'t RouteEntry,
+    /// The destination, if one had been drawn.
+    drawn: Option<&'t DestinationEntry>,
+}
+
+impl<'t> Operations<'t> {
+    /// Those on the head of the answer.
+    pub(super) fn on_answer(operations: Option<&Self>) -> SmallVec<[&'t Mutation; 2]> {
+        let of_destination = operations.and_then(|operations| Some(&operations.drawn?.response_headers));
+        let of_route = operations.map(|operations| &operations.route.response_headers);
+        of_route.into_iter().chain(of_destination).collect()
+    }
 }
 
 impl<'t> Plan<'t> {
     /// The route, if it has policies that come before the plan.
     pub(super) fn policed_route(&self) -> Option<&'t RouteEntry> {
         let route = match self {
-            Self::Answer(_, Some(route), _) | Self::Forward(route, _) => *route,
-            Self::Answer(_, None, _) => return None,
+            Self::Answer(_, Some(Operations { route, .. })) | Self::Forward(route, _) => *route,
+            Self::Answer(_, None) => return None,
         };
         route.route.policy.is_some().then_some(route)
     }
@@ -50,7 +66,7 @@ impl<'t> Plan<'t> {
                 if let Some(ClusterTarget::Known(cluster)) = drawn.map(|drawn| &drawn.target) {
                     exchange.record.cluster(*cluster);
                 }
-                Plan::Answer(answer, Some(route).filter(|_| has_rules), drawn.filter(|_| has_rules))
+                Plan::Answer(answer, has_rules.then_some(Operations { route, drawn }))
             }
             None => match self {
                 Plan::Forward(route, drawn) => Plan::Forward(route, placement::place(exchange, route, drawn)),
@@ -63,9 +79,9 @@ impl<'t> Plan<'t> {
 /// Decides about a request whose head is whole.
 pub(super) fn plan<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchange) -> Plan<'t> {
     match read(exchange, connection, pinned) {
-        Ok(()) if connection.local.pressure.get() >= Pressure::Severe => Plan::Answer(overloaded(), None, None),
+        Ok(()) if connection.local.pressure.get() >= Pressure::Severe => Plan::Answer(overloaded(), None),
         Ok(()) => decide(connection, pinned, exchange),
-        Err(refusal) => Plan::Answer(refuse(exchange, refusal), None, None),
+        Err(refusal) => Plan::Answer(refuse(exchange, refusal), None),
     }
 }
 
@@ -73,15 +89,6 @@ pub(super) fn plan<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &m
 pub(super) fn refuse(exchange: &mut Exchange, refusal: Refusal) -> Answer {
     exchange.target = Target::as_sent(exchange.request.head());
     Answer::refuse(refusal)
-}
-
-/// Operations on the answer of a plan.
-pub(super) fn rules<'t>(
-    route: Option<&'t RouteEntry>,
-    destination: Option<&'t DestinationEntry>,
-) -> SmallVec<[&'t Mutation; 2]> {
-    let of_destination = destination.map(|destination| &destination.response_headers);
-    route.map(|route| &route.response_headers).into_iter().chain(of_destination).collect()
 }
 
 /// Reads what the request wants, and makes of its head what goes on.
@@ -131,11 +138,11 @@ fn not_found() -> Answer {
 }
 
 fn decide<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchange) -> Plan<'t> {
-    let Some(routes) = connection.routes(pinned) else { return Plan::Answer(not_found(), None, None) };
+    let Some(routes) = connection.routes(pinned) else { return Plan::Answer(not_found(), None) };
     let table = &pinned.snapshot.table;
     let Exchange { request, target, record, wishes, .. } = exchange;
     if connection.is_misdirected(pinned, target.authority()) {
-        return Plan::Answer(Answer::new(421, Flags::NONE, "misdirected_request"), None, None);
+        return Plan::Answer(Answer::new(421, Flags::NONE, "misdirected_request"), None);
     }
     let head = request.head();
     let path = target.path(head);
@@ -148,25 +155,31 @@ fn decide<'t>(connection: &Connection, pinned: &'t Pinned, exchange: &mut Exchan
     match table.decide(routes, &view, |split| pinned.next_draw(split)) {
         Decision::NotFound { virtual_host } => {
             record.virtual_host(virtual_host);
-            Plan::Answer(not_found(), None, None)
+            Plan::Answer(not_found(), None)
         }
         Decision::HttpsRedirect { virtual_host } => {
             record.virtual_host(Some(virtual_host));
             let location = redirect::https_location(&url());
-            Plan::Answer(Answer::redirect(301, location.as_bytes().to_vec()), None, None)
+            Plan::Answer(Answer::redirect(301, location.as_bytes().to_vec()), None)
         }
         Decision::Redirect { route, redirect } => {
             record.route(route);
             let location = redirect::location(redirect, &url(), table.port(routes));
-            Plan::Answer(Answer::redirect(redirect.status, location.as_bytes().to_vec()), Some(route), None)
+            Plan::Answer(
+                Answer::redirect(redirect.status, location.as_bytes().to_vec()),
+                Some(Operations { route, drawn: None }),
+            )
         }
         Decision::Direct { route, response } => {
             record.route(route);
-            Plan::Answer(Answer::direct(response.status, response.body.clone()), Some(route), None)
+            Plan::Answer(
+                Answer::direct(response.status, response.body.clone()),
+                Some(Operations { route, drawn: None }),
+            )
         }
         Decision::Forward { route, .. } if connect && !route.route.asks_for_connect() => {
             record.route(route);
-            Plan::Answer(not_found(), None, None)
+            Plan::Answer(not_found(), None)
         }
         Decision::Forward { route, destination } => {
             record.route(route);

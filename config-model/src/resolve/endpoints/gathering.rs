@@ -145,22 +145,24 @@ impl<'i> Gathering<'i> {
     pub(super) fn finish(mut self) -> (Vec<EndpointList>, Known) {
         self.close();
         if let Some(LocalityPolicy::Distribute { shares }) = &self.cluster.policy().locality {
-            let mut all: Vec<Endpoint> = copies(self.lists.iter().map(|list| &list.endpoints)).collect();
-            ranking::distribute(shares, &mut all);
-            return (vec![all.into_iter().map(Arc::new).collect()], Known::default());
+            return self.shared(|all| ranking::distribute(shares, all));
         }
-        let weighs_localities = self.failover().map(|failover| failover.weighs_localities);
-        if weighs_localities.is_some() {
+        if let Some(failover) = self.failover() {
             self.prioritize();
-        }
-        if weighs_localities == Some(true) {
-            let mut all: Vec<Endpoint> = copies(self.lists.iter().map(|list| &list.endpoints)).collect();
-            ranking::weigh(&mut all);
-            return (vec![all.into_iter().map(Arc::new).collect()], Known::default());
+            if failover.weighs_localities {
+                return self.shared(|all| ranking::weigh(all));
+            }
         }
         let lists = self.lists.iter().map(|list| Arc::clone(&list.endpoints)).collect();
         let known = self.lists.into_iter().filter_map(|list| Some((Arc::as_ptr(list.slice.as_ref()?), list)));
         (lists, Known { lists: known.collect(), priorities: self.known.priorities })
+    }
+
+    /// All endpoints as one list, with the shares that `share` gives them.
+    fn shared(&self, share: impl FnOnce(&mut Vec<Endpoint>)) -> (Vec<EndpointList>, Known) {
+        let mut all = copies(self.lists.iter().map(|list| &list.endpoints)).collect();
+        share(&mut all);
+        (vec![all.into_iter().map(Arc::new).collect()], Known::default())
     }
 
     /// Those of known lists stay, unless somebody is at a level now where nobody was, or nobody where somebody was.

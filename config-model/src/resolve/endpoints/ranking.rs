@@ -63,18 +63,21 @@ pub(super) fn distribute(shares: &[(Locality, u32)], endpoints: &mut Vec<Endpoin
 /// that is alone in its priority needs none.
 pub(super) fn weigh(endpoints: &mut [Endpoint]) {
     let mut of_priority: HashMap<u8, u64> = HashMap::new();
-    let mut of_locality: HashMap<(u8, Locality), u64> = HashMap::new();
+    let mut of_locality: HashMap<(u8, &Locality), u64> = HashMap::new();
     for endpoint in endpoints.iter().filter(|endpoint| endpoint.health == Health::Ready) {
         let weight = u64::from(endpoint.weight);
         *of_priority.entry(endpoint.priority).or_default() += weight;
-        *of_locality.entry((endpoint.priority, endpoint.locality.clone())).or_default() += weight;
+        *of_locality.entry((endpoint.priority, &endpoint.locality)).or_default() += weight;
     }
-    for endpoint in endpoints {
+    let share = |endpoint: &Endpoint| {
         let all = of_priority.get(&endpoint.priority).copied().unwrap_or(0);
-        let weight = of_locality.get(&(endpoint.priority, endpoint.locality.clone())).copied().unwrap_or(0);
+        let weight = of_locality.get(&(endpoint.priority, &endpoint.locality)).copied().unwrap_or(0);
         let share = (u128::from(ALL) * u128::from(weight) / u128::from(all.max(1))).max(1);
-        let is_alone = weight == all;
-        endpoint.locality_share = u32::try_from(share).ok().and_then(NonZeroU32::new).filter(|_| !is_alone);
+        u32::try_from(share).ok().and_then(NonZeroU32::new).filter(|_| weight != all)
+    };
+    let shares: Vec<_> = endpoints.iter().map(share).collect();
+    for (endpoint, share) in endpoints.iter_mut().zip(shares) {
+        endpoint.locality_share = share;
     }
 }
 

@@ -10,7 +10,7 @@ use super::request::{Client, into_message};
 use super::response::ResponseBody;
 use super::tunnel::Upgrade;
 use crate::http::body::Streamed;
-use crate::http::exchange::{Plan, plan, refuse, rules};
+use crate::http::exchange::{Operations, Plan, plan, refuse};
 use crate::http::forward::{Forwarding, Outcome, forward};
 use crate::http::record::Exchange;
 
@@ -44,8 +44,8 @@ pub(in crate::http) async fn exchange<B: Streamed>(
         plan = plan.after_policies(&mut exchange, route).await;
     }
     match plan {
-        Plan::Answer(answer, route, drawn) => {
-            let made = answer.make(&mut exchange, &rules(route, drawn));
+        Plan::Answer(answer, operations) => {
+            let made = answer.make(&mut exchange, &Operations::on_answer(operations.as_ref()));
             ResponseBody::whole(made, exchange, busy)
         }
         Plan::Forward(route, destination) => {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ::http::{HeaderMap, HeaderName, Version};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Version};
 use http1::{Head, Name};
 use smallvec::SmallVec;
 
@@ -46,19 +46,18 @@ impl fmt::Display for Address<'_> {
 pub struct FieldName {
     kind: Name,
     /// In lower case.
-    name: Box<[u8]>,
+    name: Box<str>,
 }
 
 impl FieldName {
     /// Nothing if no field can have that name.
     pub(super) fn new(name: &str) -> Option<Self> {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        let name = name.as_str().as_bytes();
-        Some(Self { kind: Name::of(name), name: name.into() })
+        Some(Self { kind: Name::of(name.as_str().as_bytes()), name: name.as_str().into() })
     }
 
     fn value<'h>(&self, head: &'h Head) -> Option<&'h [u8]> {
-        head.value_of(self.kind, &self.name)
+        head.value_of(self.kind, self.name.as_bytes())
     }
 }
 
@@ -97,16 +96,16 @@ pub struct CapturedHeaders {
 
 impl CapturedHeaders {
     pub(super) fn of(names: &Arc<[FieldName]>, head: &Head) -> Self {
-        let value = |name: &FieldName| name.value(head).map(Into::into);
-        Self { names: Some(Arc::clone(names)), values: names.iter().map(value).collect() }
+        Self::with(names, |name| name.value(head))
     }
 
     pub(super) fn of_trailers(names: &Arc<[FieldName]>, trailers: &HeaderMap) -> Self {
-        let value = |name: &FieldName| {
-            let name = std::str::from_utf8(&name.name).ok()?;
-            trailers.get(name).map(|value| value.as_bytes().into())
-        };
-        Self { names: Some(Arc::clone(names)), values: names.iter().map(value).collect() }
+        Self::with(names, |name| trailers.get(&*name.name).map(HeaderValue::as_bytes))
+    }
+
+    fn with<'h>(names: &Arc<[FieldName]>, value: impl Fn(&FieldName) -> Option<&'h [u8]>) -> Self {
+        let values = names.iter().map(|name| value(name).map(Into::into)).collect();
+        Self { names: Some(Arc::clone(names)), values }
     }
 }
 
