@@ -269,7 +269,7 @@ impl Downstream {
         write_head(response.head_mut(), Framing::None, closes, exchange.wishes.http10, &mut out);
         out.extend_from_slice(&body);
         self.local().memory.give_back(response);
-        if let Err(next) = self.send(out, exchange).await {
+        if let Err(next) = self.send(out, closes, exchange).await {
             return next;
         }
         exchange.record.response_bytes = body.len() as u64;
@@ -282,9 +282,9 @@ impl Downstream {
         Next::Linger
     }
 
-    /// Writes all of `out`.
-    async fn send(&mut self, out: Vec<u8>, exchange: &mut Exchange) -> Result<(), Next> {
-        let mut pump = Pump::new(out, Framing::None, Duration::MAX);
+    /// Writes all of `out`, after which the connection closes, or doesn't.
+    async fn send(&mut self, out: Vec<u8>, closes: bool, exchange: &mut Exchange) -> Result<(), Next> {
+        let mut pump = Pump::new(out, Framing::None, Duration::MAX).closing(closes);
         let local = Rc::clone(self.local());
         let sent = std::future::poll_fn(|cx| {
             match pump.poll(cx, &mut Nothing, &mut self.stream, (&local.memory, &local.deadlines)) {

@@ -1,7 +1,6 @@
 //! A request's head before it is routed: what is refused, dropped and added.
 //! Sources: RFC 9110 7.6.1 (hop-by-hop fields), PROMISES.md section 3, and what Istio's gateway does at the edge.
 
-use std::net::IpAddr;
 use std::num::NonZeroU128;
 
 use config_model::model::Scheme;
@@ -241,11 +240,6 @@ pub(super) fn earlier_values(head: &Head, name: Name) -> SmallVec<[u8; 64]> {
         }
     }
     text
-}
-
-/// The client's address as `x-forwarded-for` has it.
-pub(crate) fn peer_text(peer: IpAddr) -> Box<[u8]> {
-    peer.to_canonical().to_string().into_bytes().into()
 }
 
 /// A random UUID (RFC 9562, version 4) from 128 random bits.

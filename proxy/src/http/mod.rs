@@ -30,7 +30,6 @@ mod target;
 mod websocket;
 
 pub(crate) use downstream::serve as serve_http1;
-pub(crate) use head::peer_text;
 pub(crate) use http2::serve as serve_http2;
 #[cfg(feature = "http3")]
 pub(crate) use http3::serve as serve_http3;

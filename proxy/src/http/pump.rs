@@ -108,6 +108,8 @@ pub(super) struct Pump {
     is_last_framed: bool,
     /// How long the body may be without a byte.
     silence: Duration,
+    /// Whether the sink is closed as soon as all has gone.
+    closes: bool,
     pipe: Option<Box<Pipe>>,
     /// Bytes of the body that have gone.
     pub(super) moved: u64,
@@ -126,11 +128,17 @@ impl Pump {
             frame: ChunkFrame::default(),
             is_last_framed: false,
             silence,
+            closes: false,
             pipe: None,
             moved: 0,
             waits: None,
             is_done: false,
         }
+    }
+
+    /// The same; the sink is closed, or shut, as soon as all has gone, if it `closes`.
+    pub(super) fn closing(self, closes: bool) -> Self {
+        Self { closes, ..self }
     }
 
     /// Whether all has gone.
@@ -286,15 +294,16 @@ impl Pump {
         } else {
             [&[], data, &[]]
         };
+        let is_last = self.closes && if self.chunked { self.is_last_framed } else { source.has_ended() };
         let sent = if !self.chunked && (prefix.is_empty() || data.is_empty()) {
-            sink.poll_write(cx, &[IoSlice::new(if prefix.is_empty() { data } else { prefix })])
+            sink.poll_write_perhaps_last(cx, &[IoSlice::new(if prefix.is_empty() { data } else { prefix })], is_last)
         } else if prefix_length + data.len() <= GATHERED_MAX {
             let gathered = self.prefix.len();
             self.prefix.extend_from_slice(head);
             self.prefix.extend_from_slice(data);
             self.prefix.extend_from_slice(tail);
             let all = self.prefix.get(self.prefix_sent..).unwrap_or_default();
-            let sent = sink.poll_write(cx, &[IoSlice::new(all)]);
+            let sent = sink.poll_write_perhaps_last(cx, &[IoSlice::new(all)], is_last);
             self.prefix.truncate(gathered);
             sent
         } else {

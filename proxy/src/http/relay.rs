@@ -30,7 +30,8 @@ pub(super) async fn relay(
         let pump = Pump::new(head, http1::Framing::UntilClose, Duration::MAX);
         return tunnel(client, (upstream, response), pump, exchange, &local).await;
     }
-    let mut relaying = Relaying { download: Pump::new(head, framing, exchange.record.silence_limit()), upload };
+    let download = Pump::new(head, framing, exchange.record.silence_limit()).closing(closes);
+    let mut relaying = Relaying { download, upload };
     let ended =
         std::future::poll_fn(|cx| relaying.poll(cx, client, &mut upstream, &mut response, exchange, &local)).await;
     exchange.record.response_bytes = relaying.download.moved;

@@ -15,8 +15,8 @@ use super::handshake::{ClientTls, Shaken, shake_hands};
 use super::redirect::{self, Way};
 use super::sniff::PREFACE;
 use super::{Place, detect, misdirected};
-use crate::http::{peer_text, serve_http1, serve_http2};
-use crate::net::{Ends, Stream, proxy_header};
+use crate::http::{serve_http1, serve_http2};
+use crate::net::{Ends, IpText, Stream, ip_text, proxy_header};
 use crate::snapshot::{Accepts, ClusterRuntime, ListenerRuntime};
 use crate::tcp::{self, Opening};
 use crate::telemetry::{Address, ListenerId};
@@ -55,7 +55,7 @@ pub(crate) struct Connection {
     /// Both, as log lines have them; made for the first.
     texts: OnceCell<Box<[Box<str>; 2]>>,
     /// The client's address as `x-forwarded-for` has it.
-    pub(crate) peer_text: Box<[u8]>,
+    pub(crate) peer_text: IpText,
     /// Whether it was redirected to us, so that it can go where it was meant to.
     pub(crate) is_redirected: bool,
     /// Whether its requests may say how they are tried, and for how long.
@@ -81,7 +81,7 @@ impl Connection {
         Self {
             is_trusted: client.is_some_and(is_trusted),
             deadline: Deadline::new(&local.deadlines),
-            peer_text: client.map(peer_text).unwrap_or_default(),
+            peer_text: client.map(ip_text).unwrap_or_default(),
             protocol: Cell::new(Protocol::Http1),
             tls: OnceCell::new(),
             texts: OnceCell::new(),

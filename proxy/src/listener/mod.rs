@@ -79,12 +79,14 @@ async fn take(local: &Rc<Local>, place: &Place, accepted: Result<Accepted, Error
             let (has_header, binding) = told.unwrap_or((false, Binding::Bound));
             let place = Place { binding, ..place.clone() };
             match (socket, peer) {
+                // Boxed, as the runtime moves what it is given about a few times.
                 (Stream::Tcp(socket), Some(peer)) if has_header => {
                     let served = connection::serve_behind_proxy(Rc::clone(local), guard, place, socket, peer);
-                    tokio::task::spawn_local(served);
+                    tokio::task::spawn_local(Box::pin(served));
                 }
                 (stream, peer) => {
-                    tokio::task::spawn_local(connection::serve_at(local, guard, &place, stream, peer));
+                    let served = connection::serve_at(local, guard, &place, stream, peer);
+                    tokio::task::spawn_local(Box::pin(served));
                 }
             }
         }

@@ -11,7 +11,7 @@ mod stream;
 mod tls;
 mod watched;
 
-pub(crate) use address::WrittenAddress;
+pub(crate) use address::{IpText, WrittenAddress, ip_text, ipv4_text};
 pub(crate) use gathered::Gathered;
 pub(crate) use http2::{Http2Body, Http2Tunnel, poll_room};
 pub(crate) use proxy_header::Ends;

@@ -30,12 +30,21 @@ pub(super) fn poll_receive_told(
     }
 }
 
-/// Writes `slices`, one after another, as far as there is room.
+/// Writes `slices`, one after another, as far as there is room. One that `is_last` may wait for the end of the connection, and go
+/// with it.
 #[inline]
-pub(super) fn poll_send(socket: &TcpStream, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+pub(super) fn poll_send(
+    socket: &TcpStream,
+    cx: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+    is_last: bool,
+) -> Poll<io::Result<usize>> {
     match slices {
         // One slice costs the kernel less than a list of them.
-        [one] => poll_call(socket, cx, one.len(), || Ok(rustix::net::send(socket, one, SendFlags::NOSIGNAL)?)),
+        [one] => {
+            let more = if is_last { SendFlags::MORE } else { SendFlags::empty() };
+            poll_call(socket, cx, one.len(), || Ok(rustix::net::send(socket, one, SendFlags::NOSIGNAL | more)?))
+        }
         _ => {
             let length = slices.iter().map(|slice| slice.len()).sum();
             poll_call(socket, cx, length, || Ok(rustix::io::writev(socket, slices)?))
@@ -82,5 +91,37 @@ fn transfer(
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
         Err(error) => Some(Err(error)),
         Ok(()) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read};
+    use std::net::TcpListener;
+    use std::task::Waker;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_bytes_leave_with_the_end_of_the_connection_and_others_at_once() {
+        for is_last in [false, true] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (mut other, _) = listener.accept().unwrap();
+            let slices = [IoSlice::new(b"bye")];
+            let sent = poll_send(&socket, &mut Context::from_waker(Waker::noop()), &slices, is_last);
+            assert!(matches!(sent, Poll::Ready(Ok(3))));
+            other.set_nonblocking(true).unwrap();
+            let early = other.peek(&mut [0; 8]);
+            match is_last {
+                true => assert_eq!(early.unwrap_err().kind(), ErrorKind::WouldBlock),
+                false => assert_eq!(early.unwrap(), 3),
+            }
+            drop(socket);
+            other.set_nonblocking(false).unwrap();
+            let mut all = Vec::new();
+            other.read_to_end(&mut all).unwrap();
+            assert_eq!(all, b"bye");
+        }
     }
 }

@@ -75,9 +75,24 @@ impl Stream {
     #[inline]
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(socket) => poll_send(socket, cx, slices),
+            Self::Tcp(socket) => poll_send(socket, cx, slices, false),
             Self::Tls(stream) => stream.poll_write(cx, slices),
             Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+        }
+    }
+
+    /// The same. What `is_last` is followed by the end of the connection at once, and may leave together with it, which saves a
+    /// segment, and the other side a wake-up.
+    #[inline]
+    pub(crate) fn poll_write_perhaps_last(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        is_last: bool,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(socket) => poll_send(socket, cx, slices, is_last),
+            Self::Unix(_) | Self::Tls(_) => self.poll_write(cx, slices),
         }
     }
 

@@ -116,7 +116,7 @@ impl TlsStream {
     /// Writes what waits to be written.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest @ [_, ..]) = self.pending.get(self.pending_sent..) {
-            match ready!(poll_send(&self.socket, cx, &[IoSlice::new(rest)]))? {
+            match ready!(poll_send(&self.socket, cx, &[IoSlice::new(rest)], false))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 sent => self.pending_sent += sent,
             }
@@ -249,7 +249,7 @@ impl TlsStream {
         self.seal(Wish::Data(data), &mut out).map_err(broken)?;
         let mut sent = 0;
         while let Some(rest @ [_, ..]) = out.filled().get(sent..) {
-            match poll_send(&self.socket, cx, &[IoSlice::new(rest)]) {
+            match poll_send(&self.socket, cx, &[IoSlice::new(rest)], false) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => sent += count,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use wide::u8x16;
 
+use crate::net::ipv4_text;
+
 /// Digits of the numbers below a thousand, without zeros before them, and how many these are.
 static DIGITS: [([u8; 3], u8); 1000] = {
     let mut digits = [([0; 3], 0); 1000];
@@ -58,35 +60,12 @@ pub(super) fn padded(out: &mut Vec<u8>, number: u64, digits: usize) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Every octet with a dot behind it, and its length.
-static OCTETS: [([u8; 4], usize); 256] = {
-    let mut octets = [([b'.'; 4], 0); 256];
-    let mut octet = 0;
-    while octet < octets.len() {
-        let digits = [b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8];
-        octets[octet] = match octet {
-            0..10 => ([digits[2], b'.', 0, 0], 2),
-            10..100 => ([digits[1], digits[2], b'.', 0], 3),
-            _ => ([digits[0], digits[1], digits[2], b'.'], 4),
-        };
-        octet += 1;
-    }
-    octets
-};
-
 /// Appends an address.
 pub(super) fn ip(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
-            let (mut all, mut end) = ([0; 16], 0);
-            for octet in address.octets() {
-                let (text, length) = OCTETS[usize::from(octet)];
-                if let Some(place) = all.get_mut(end..end + text.len()) {
-                    place.copy_from_slice(&text);
-                }
-                end += length;
-            }
-            append(out, &all, end - 1);
+            let (text, length) = ipv4_text(address);
+            append(out, &text, length);
         }
         // Writing to a vector cannot fail.
         IpAddr::V6(address) => drop(write!(out, "{address}")),
