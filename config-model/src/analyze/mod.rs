@@ -2,6 +2,7 @@
 //! that are in each other's way. Nothing here refuses a file.
 //! Source: Istio's analyzers, whose codes, levels and words are kept. Start at [`analyze`].
 
+mod bearers;
 mod credentials;
 mod destinations;
 mod empty;
@@ -18,6 +19,8 @@ use crate::name::Labels;
 use crate::origin::Origin;
 use crate::resolve::set::Kind;
 use crate::resolve::{Proxy, ResourceSet};
+
+pub use bearers::bearers;
 
 /// Everything that is found in `resources`, by file and place. With a `proxy`, its own labels count as those of a workload.
 ///

@@ -21,7 +21,7 @@ pub enum Level {
     Info,
     /// Accepted, though hardly what was meant.
     Warning,
-    /// The file is refused.
+    /// The file is refused, or something in it can't work as it is written.
     Error,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for Level {
 }
 
 /// One thing that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
     /// Its kind.
     pub code: Code,

@@ -43,6 +43,9 @@ pub struct Inquiry<'a, H> {
 pub struct Explanation {
     /// `GET http://shop.example/reviews/7?x=1`
     pub request: String,
+    /// As it is looked up: in lower case, without a port.
+    #[serde(skip)]
+    host: String,
     /// `http.80`
     pub route_configuration: String,
     /// Every domain that has the host, the one that counts first: the rest is not tried.
@@ -50,6 +53,9 @@ pub struct Explanation {
     /// Without a virtual host: the domains that there are, the first few.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub known_domains: Vec<String>,
+    /// The same: resources that have the host, and what they are for; filled in by who knows resources.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bearers: Vec<String>,
     /// The rules in order, up to the one that matched.
     pub rules: Vec<Rule>,
     /// What is done.
@@ -60,6 +66,15 @@ pub struct Explanation {
     /// Changes to heads, in the order in which they are made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<HeaderChange>,
+}
+
+impl Explanation {
+    /// Without a virtual host, takes up which resources have the host: `bearers` tells.
+    pub fn tell_bearers(&mut self, bearers: impl FnOnce(&str) -> Vec<String>) {
+        if self.virtual_hosts.is_empty() {
+            self.bearers = bearers(&self.host);
+        }
+    }
 }
 
 /// A domain that has the request's host.
@@ -168,7 +183,8 @@ pub fn explain<H: RequestHead>(model: &Model, table: &Table, inquiry: &Inquiry<'
     let decision = table.decide(inquiry.configuration, inquiry.head, |_| inquiry.draw);
     let configuration = model.route_configurations.get(inquiry.configuration.0 as usize);
     let hosts = configuration.map_or(&[][..], |configuration| &configuration.virtual_hosts);
-    let candidates = host_candidates(hosts, inquiry.head.authority());
+    let host = lossy(split_port(inquiry.head.authority()).host).to_ascii_lowercase();
+    let candidates = host_candidates(hosts, &host);
     let domains = hosts.iter().flat_map(|host| &host.domains).map(ToString::to_string);
     let rules = match decision {
         Decision::HttpsRedirect { .. } | Decision::NotFound { virtual_host: None } => Vec::new(),
@@ -176,9 +192,11 @@ pub fn explain<H: RequestHead>(model: &Model, table: &Table, inquiry: &Inquiry<'
     };
     Explanation {
         request: request_line(inquiry),
+        host,
         route_configuration: configuration.map_or_else(String::new, |configuration| configuration.name.clone()),
         known_domains: if candidates.is_empty() { domains.take(KNOWN_DOMAINS_MAX).collect() } else { Vec::new() },
         virtual_hosts: candidates,
+        bearers: Vec::new(),
         outcome: outcome(model, table, inquiry, &decision, &rules),
         policies: route(&decision).map(|route| policies::policies(model, route)).unwrap_or_default(),
         headers: header_changes(&decision),
@@ -186,15 +204,14 @@ pub fn explain<H: RequestHead>(model: &Model, table: &Table, inquiry: &Inquiry<'
     }
 }
 
-fn host_candidates(hosts: &[VirtualHost], authority: &[u8]) -> Vec<HostCandidate> {
-    let host = lossy(split_port(authority).host).to_ascii_lowercase();
+fn host_candidates(hosts: &[VirtualHost], host: &str) -> Vec<HostCandidate> {
     let rank = |domain: &HostPattern| match domain {
         HostPattern::Exact(_) => (2, 0),
         HostPattern::Suffix(suffix) => (1, suffix.len()),
         HostPattern::Any => (0, 0),
     };
     let all = hosts.iter().flat_map(|host| host.domains.iter().map(move |domain| (host, domain)));
-    let mut fitting: Vec<(&VirtualHost, &HostPattern)> = all.filter(|(_, domain)| domain.matches(&host)).collect();
+    let mut fitting: Vec<(&VirtualHost, &HostPattern)> = all.filter(|(_, domain)| domain.matches(host)).collect();
     fitting.sort_by_key(|(_, domain)| std::cmp::Reverse(rank(domain)));
     let candidate = |(host, domain): (&VirtualHost, &HostPattern)| HostCandidate {
         domain: domain.clone(),

@@ -175,9 +175,11 @@ fn a_404_names_the_rule_that_came_nearest() {
 fn a_host_that_nobody_has_is_told_which_there_are() {
     let mut model = shop();
     model.route_configurations[0].virtual_hosts.pop();
-    let explanation = explained(&model, &Request::get("other.example", "/"), PORT_80, 0);
+    let mut explanation = explained(&model, &Request::get("Other.example:80", "/"), PORT_80, 0);
     assert_eq!(explanation.known_domains, ["shop.example"]);
     assert!(explanation.to_text(false).contains("no virtual host in http.80 has this host; known: shop.example"));
+    explanation.tell_bearers(|host| vec![format!("{host} is another's")]);
+    assert!(explanation.to_text(false).contains("known: shop.example\n  other.example is another's\n"));
 }
 
 #[test]

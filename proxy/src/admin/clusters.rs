@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use balance::Entry;
 use bytes::Bytes;
-use config_model::model::{EndpointAddress, Health, ListenerAddress};
+use config_model::model::{EndpointAddress, ListenerAddress};
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
@@ -71,7 +71,7 @@ fn thresholds(cluster: &ClusterRuntime) -> [(&'static str, u32); 4] {
 
 /// `healthy`, or why it takes no traffic, in Envoy's words.
 fn health_flags(entry: &Entry) -> &'static str {
-    match (entry.endpoint.health == Health::Ready, entry.state.is_ejected()) {
+    match (entry.is_ready(), entry.state.is_ejected()) {
         (true, false) => "healthy",
         (true, true) => "/failed_outlier_check",
         (false, _) => "/failed_eds_health",
@@ -119,7 +119,7 @@ fn cluster_status(cluster: &ClusterRuntime) -> Value {
 pub(super) fn host_status(entry: &Entry) -> Value {
     let (endpoint, state) = (&entry.endpoint, &entry.state);
     let counter = |name: &str, value: u64| json!({ "name": name, "value": value.to_string(), "type": "COUNTER" });
-    let health = if endpoint.health == Health::Ready { "HEALTHY" } else { "UNHEALTHY" };
+    let health = if entry.is_ready() { "HEALTHY" } else { "UNHEALTHY" };
     json!({
         "address": address(&endpoint.address),
         "stats": [

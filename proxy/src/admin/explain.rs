@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use config_model::model::{ClusterIndex, ClusterTarget, Endpoint, Listener, ListenerAddress, Scheme};
+use config_model::analyze::bearers;
+use config_model::model::{ClusterIndex, ClusterTarget, Endpoint, EndpointAddress, Listener, ListenerAddress, Scheme};
 use http::{Request, StatusCode, Uri};
 use routing::RequestHead;
 use routing::explain::{ClusterRules, Explanation, Inquiry, Outcome};
@@ -55,7 +56,11 @@ pub(super) fn explain(request: &Request<Bytes>, context: &Context) -> Answer {
         }
         Ok((_, question)) => question,
     };
-    match explanation(&question, &snapshot) {
+    let explained = explanation(&question, &snapshot).map(|mut explanation| {
+        explanation.tell_bearers(|host| bearers(&context.status.applied().resources, host));
+        explanation
+    });
+    match explained {
         Err(reason) => answer::text(StatusCode::BAD_REQUEST, format!("{reason}\n")),
         Ok(explanation) if wants_json(request) => {
             answer::json(StatusCode::OK, &with_endpoints(&explanation, &snapshot))
@@ -246,10 +251,11 @@ fn text(explanation: &Explanation, snapshot: &Snapshot) -> String {
             text += "  none that takes traffic: 503 no healthy upstream\n";
         }
         for entry in cluster.endpoints.entries() {
-            let health = match (entry.is_ready(), entry.state.is_ejected()) {
-                (false, _) => " not ready",
-                (true, true) => " ejected",
-                (true, false) => "",
+            let health = match (entry.is_ready(), entry.state.is_ejected(), &entry.endpoint.address) {
+                (false, _, EndpointAddress::Dns { .. }) => " not ready: no address was found for the name",
+                (false, ..) => " not ready",
+                (true, true, _) => " ejected",
+                (true, false, _) => "",
             };
             text += &format!("  {}{health}\n", entry.endpoint.address);
         }

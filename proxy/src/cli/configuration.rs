@@ -61,6 +61,8 @@ pub(crate) struct Understood {
     pub(crate) model: Model,
     /// Of each cluster, in the order of the model.
     pub(crate) endpoints: Vec<Vec<Endpoint>>,
+    /// What both come of.
+    pub(crate) resources: ResourceSet,
 }
 
 /// What was read.
@@ -127,7 +129,7 @@ impl Files {
         let model = resolve(&self.resources, &self.proxy(role, namespace, labels)).model;
         let index = EndpointIndex::new(&self.resources);
         let endpoints = model.clusters.iter().map(|cluster| index.endpoints(cluster)).collect();
-        Understood { model, endpoints }
+        Understood { model, endpoints, resources: self.resources.clone() }
     }
 
     /// Whether a gateway would refuse to start.

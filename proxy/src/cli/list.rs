@@ -48,7 +48,7 @@ impl ListCommand {
         | Self::Routes(arguments)
         | Self::Clusters(arguments)
         | Self::Endpoints(arguments)) = self;
-        let Understood { model, endpoints } = arguments.configuration.understand()?;
+        let Understood { model, endpoints, .. } = arguments.configuration.understand()?;
         let filter = Filter { host: arguments.host.clone(), port: arguments.port };
         let output = arguments.output;
         let text = match self {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use config_model::analyze::bearers;
 use config_model::model::{
     ClusterIndex, ClusterTarget, Endpoint, Listener, ListenerAddress, Model, RouteConfigurationIndex,
 };
@@ -104,7 +105,7 @@ struct Refused {
 
 impl RouteArguments {
     pub(crate) fn run(&self, terminal: &Terminal) -> Result<(), Failure> {
-        let Understood { model, endpoints } = self.configuration.understand()?;
+        let Understood { model, endpoints, resources } = self.configuration.understand()?;
         let listener = self.listener(&model)?;
         if connection::is_meant(&self.url) {
             let of = |index: ClusterIndex| endpoints.get(index.0 as usize).into_iter().flatten().collect();
@@ -119,7 +120,10 @@ impl RouteArguments {
         let routes = self.routes(listener)?;
         let mut request = Request::new(&self.method, &self.url, &self.headers).map_err(Failure)?;
         let text = match self.explain(&model, routes, &mut request) {
-            Ok(explanation) => self.render(&Answer::new(explanation, &model, &endpoints)),
+            Ok(mut explanation) => {
+                explanation.tell_bearers(|host| bearers(&resources, host));
+                self.render(&Answer::new(explanation, &model, &endpoints))
+            }
             Err(refusal) => self.render_refusal(&request, refusal),
         };
         terminal.write(&text)

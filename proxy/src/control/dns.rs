@@ -21,15 +21,18 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub(super) struct Names {
     used: BTreeSet<Arc<str>>,
     found: BTreeMap<Arc<str>, BTreeSet<IpAddr>>,
+    /// Those whose last look-up has failed.
+    failing: BTreeSet<Arc<str>>,
 }
 
-/// The answers to a round of questions: nothing for a name whose look-up failed.
-pub(super) type Answers = Vec<(Arc<str>, Option<BTreeSet<IpAddr>>)>;
+/// The answers to a round of questions, or why there is none.
+pub(super) type Answers = Vec<(Arc<str>, Result<BTreeSet<IpAddr>, String>)>;
 
 impl Names {
     /// Takes `names` as those in use: forgets the others, and returns those for which nothing was found yet.
     pub(super) fn retain(&mut self, names: BTreeSet<Arc<str>>) -> BTreeSet<Arc<str>> {
         self.found.retain(|name, _| names.contains(name));
+        self.failing.retain(|name| names.contains(name));
         self.used = names;
         self.used.iter().filter(|name| !self.found.contains_key(*name)).cloned().collect()
     }
@@ -42,17 +45,39 @@ impl Names {
     /// Takes up answers, and tells whether they changed anything.
     pub(super) fn learn(&mut self, answers: Answers) -> bool {
         let mut changed = false;
-        for (name, addresses) in answers {
-            // A failure leaves what is known; an empty answer of a resolver that works counts as one.
-            if let Some(addresses) = addresses.filter(|addresses| !addresses.is_empty()) {
-                let before = self.found.get(&name);
-                if self.used.contains(&name) && before != Some(&addresses) {
-                    changed = true;
-                    self.found.insert(name, addresses);
+        for (name, answer) in answers {
+            if !self.used.contains(&name) {
+                continue;
+            }
+            match answer {
+                // A failure leaves what is known; an empty answer of a resolver that works counts as one.
+                Ok(addresses) if addresses.is_empty() => self.failed(name, "it has no address"),
+                Err(reason) => self.failed(name, &reason),
+                Ok(addresses) => {
+                    if self.failing.remove(&name) {
+                        tracing::info!(target: "dns", "{name} is found again");
+                    }
+                    if self.found.get(&name) != Some(&addresses) {
+                        changed = true;
+                        self.found.insert(name, addresses);
+                    }
                 }
             }
         }
         changed
+    }
+
+    /// Says so once, until the name is found again.
+    fn failed(&mut self, name: Arc<str>, reason: &str) {
+        if self.failing.contains(&name) {
+            return;
+        }
+        let consequence = match self.found.contains_key(&name) {
+            true => "its addresses stay as they were",
+            false => "its endpoints take no requests until it is found",
+        };
+        tracing::warn!(target: "dns", "{name} can't be looked up: {reason}; {consequence}");
+        self.failing.insert(name);
     }
 
     /// `endpoints` with an endpoint for each address of a name (for one of them, if the cluster uses only the first).
@@ -94,8 +119,11 @@ pub(super) async fn look_up(names: impl IntoIterator<Item = Arc<str>>) -> Answer
     let mut questions = tokio::task::JoinSet::new();
     for name in names {
         questions.spawn(async move {
-            let asked = tokio::time::timeout(LIMIT, tokio::net::lookup_host((&*name, 0))).await;
-            let found = asked.ok().and_then(Result::ok).map(|found| found.map(|address| address.ip()).collect());
+            let found = match tokio::time::timeout(LIMIT, tokio::net::lookup_host((&*name, 0))).await {
+                Ok(Ok(found)) => Ok(found.map(|address| address.ip()).collect()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_elapsed) => Err(format!("no answer within {LIMIT:?}")),
+            };
             (name, found)
         });
     }
@@ -136,8 +164,8 @@ mod tests {
         endpoint(EndpointAddress::Dns { host: name.into(), port: 80 }, 3)
     }
 
-    fn ips(list: &[&str]) -> Option<BTreeSet<IpAddr>> {
-        Some(list.iter().map(|ip| ip.parse().unwrap()).collect())
+    fn ips(list: &[&str]) -> Result<BTreeSet<IpAddr>, String> {
+        Ok(list.iter().map(|ip| ip.parse().unwrap()).collect())
     }
 
     fn known(used: &[&str]) -> Names {
@@ -166,10 +194,13 @@ mod tests {
     fn a_look_up_that_fails_or_finds_nothing_keeps_what_was_found_last() {
         let mut names = known(&["a.example", "b.example"]);
         names.learn(vec![("a.example".into(), ips(&["10.0.0.1"]))]);
-        assert!(!names.learn(vec![("a.example".into(), None)]));
+        assert!(!names.learn(vec![("a.example".into(), Err("broken".to_owned()))]));
         assert!(!names.learn(vec![("a.example".into(), ips(&[]))]));
         assert!(!names.learn(vec![("a.example".into(), ips(&["10.0.0.1"]))]));
         assert_eq!(shown(&names.expand(vec![named("a.example")], Discovery::Dns)), ["10.0.0.1:80*3"]);
+        assert!(names.failing.is_empty());
+        names.learn(vec![("a.example".into(), ips(&[])), ("other.example".into(), ips(&[]))]);
+        assert_eq!(names.failing, BTreeSet::from(["a.example".into()]));
         assert!(names.learn(vec![("a.example".into(), ips(&["10.0.0.7"]))]));
     }
 
@@ -187,8 +218,9 @@ mod tests {
     #[tokio::test]
     async fn the_system_is_asked() {
         let answers = look_up(["localhost".into(), "name.invalid".into()]).await;
-        let of = |name: &str| answers.iter().find(|(asked, _)| &**asked == name).map(|(_, found)| found.clone());
-        assert!(of("localhost").flatten().is_some_and(|found| found.iter().all(IpAddr::is_loopback)));
-        assert_eq!(of("name.invalid"), Some(None));
+        let of =
+            |name: &str| answers.iter().find(|(asked, _)| &**asked == name).map(|(_, found)| found.clone()).unwrap();
+        assert!(of("localhost").is_ok_and(|found| found.iter().all(IpAddr::is_loopback)));
+        assert!(of("name.invalid").is_err_and(|reason| !reason.is_empty()));
     }
 }

@@ -39,7 +39,7 @@ use crate::worker::{self, Workers};
 use build::Surroundings;
 use drain::Drain;
 use files::Outcome;
-use pipeline::{Built, Pipeline};
+use pipeline::{Built, Extent, Pipeline};
 #[cfg(feature = "http3")]
 use quic::QuicSockets;
 use sockets::{Opened, Sockets};
@@ -54,6 +54,9 @@ const BIND_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often snapshots that are out of force are looked at: who still holds one lets go of it with its next request.
 const RELEASE: Duration = Duration::from_millis(250);
+
+/// Findings of one look at the resources that are logged: who has more reads them elsewhere.
+const LOGGED_MAX: usize = 100;
 
 /// What the control thread is given by the process, besides what the command line says.
 pub(crate) struct Means {
@@ -162,6 +165,8 @@ impl Control {
         self.tell();
         self.status.set_snapshots(Arc::clone(&self.store));
         self.status.reach(State::Live);
+        self.analyze();
+        self.tell();
     }
 
     /// Follows the folder and obeys orders, until one of them is to end and has been carried out.
@@ -223,14 +228,18 @@ impl Control {
         };
         let begun = Instant::now();
         let outcome = self.pipeline.take(changes);
-        let mut findings = Vec::new();
+        let (mut findings, mut extent) = (Vec::new(), Extent::Nothing);
         if outcome.changed {
             let previous = self.store.load();
             let surroundings = Surroundings { metrics: &self.metrics, port_map: &self.options.port_map };
             let built = self.pipeline.build(&surroundings, Some(&previous)).await;
+            extent = built.extent;
             findings = self.put_in_force(built, begun);
         }
         report(&outcome, &findings);
+        if extent == Extent::Routing {
+            self.analyze();
+        }
         if !outcome.errors.is_empty() {
             self.metrics.config_refused();
         }
@@ -262,6 +271,15 @@ impl Control {
             self.pipeline.version(), built.extent, begun.elapsed().as_secs_f64() * 1e3,
         );
         built.findings
+    }
+
+    /// Looks at what the resources in force say about each other. That changes nothing, and so comes behind the change.
+    fn analyze(&mut self) {
+        let found = self.pipeline.analyze();
+        found.iter().take(LOGGED_MAX).for_each(log);
+        if found.len() > LOGGED_MAX {
+            tracing::warn!(target: "config", "{} further findings: see /config/errors", found.len() - LOGGED_MAX);
+        }
     }
 
     /// Files with certificates may have changed. What is in force stays, but for them.
@@ -343,6 +361,8 @@ impl Control {
         }));
         listeners.sort_by(|a, b| a.address.cmp(&b.address));
         self.metrics.set_config_errors(errors.len() + self.unbound());
+        let warnings: Vec<Diagnostic> = self.pipeline.warnings().cloned().collect();
+        self.metrics.set_config_findings(&warnings);
         let credentials = self.pipeline.credentials();
         let certificates: Arc<[CertificateStatus]> = credentials.status().into();
         let own =
@@ -353,7 +373,7 @@ impl Control {
             since: self.since,
             resources: self.pipeline.resources().clone(),
             errors,
-            warnings: self.pipeline.warnings().cloned().collect(),
+            warnings,
             listeners,
             certificates,
         });
@@ -448,7 +468,8 @@ fn report(outcome: &Outcome, findings: &[Diagnostic]) {
 fn log(finding: &Diagnostic) {
     match finding.level {
         Level::Error => tracing::error!(target: "config", "{finding}"),
-        Level::Warning | Level::Info => tracing::warn!(target: "config", "{finding}"),
+        Level::Warning => tracing::warn!(target: "config", "{finding}"),
+        Level::Info => tracing::info!(target: "config", "{finding}"),
     }
 }
 

@@ -1,11 +1,12 @@
 //! The configuration as it stands, and the snapshots that come of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use config_model::analyze;
 use config_model::diagnostic::Diagnostic;
 use config_model::model::{Cluster, Discovery, EndpointList, Listener, ListenerAddress};
 use config_model::resolve::{self, EndpointIndex, Proxy, ResourceSet};
@@ -33,6 +34,8 @@ pub(super) struct Pipeline {
     credentials: Credentials,
     /// What resolving left out, and why.
     findings: Vec<Diagnostic>,
+    /// What resources say about each other.
+    analysis: Vec<Diagnostic>,
 }
 
 /// A snapshot, and what there is to say of it.
@@ -80,6 +83,7 @@ impl Pipeline {
             endpoints: EndpointIndex::default(),
             names: Names::default(),
             findings: Vec::new(),
+            analysis: Vec::new(),
         }
     }
 
@@ -109,7 +113,22 @@ impl Pipeline {
 
     /// What is not refused, and yet hardly meant.
     pub(super) fn warnings(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.files.warnings().chain(&self.findings).chain(self.credentials.problems())
+        // What the resources alone tell of a certificate is told once.
+        let place = |finding: &Diagnostic| (Arc::clone(&finding.file), finding.position, finding.field.clone());
+        let told: HashSet<_> = self.analysis.iter().map(place).collect();
+        let certificates = self.credentials.problems().iter().filter(move |problem| !told.contains(&place(problem)));
+        self.files.warnings().chain(&self.findings).chain(&self.analysis).chain(certificates)
+    }
+
+    /// Looks anew at what the resources in force say about each other; what was not told before.
+    pub(super) fn analyze(&mut self) -> Vec<Diagnostic> {
+        // Gateways for other proxies stand in the same folder: that they select somebody else is no fault.
+        let found = analyze::analyze(&self.resources, None);
+        let told: HashSet<&Diagnostic> = self.files.warnings().chain(&self.findings).collect();
+        let found: Vec<Diagnostic> = found.into_iter().filter(|finding| !told.contains(finding)).collect();
+        let known = std::mem::replace(&mut self.analysis, found);
+        let known: HashSet<Diagnostic> = known.into_iter().collect();
+        self.analysis.iter().filter(|finding| !known.contains(finding)).cloned().collect()
     }
 
     /// Whether any endpoint is a name.

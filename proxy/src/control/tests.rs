@@ -212,7 +212,7 @@ async fn addresses_of_names_are_found_before_the_snapshot_and_exchanged_when_the
     assert!(found.iter().any(|address| address == "127.0.0.1:9003" || address == "[::1]:9003"), "{found:?}");
 
     let ips: BTreeSet<IpAddr> = ["127.0.0.9".parse().unwrap()].into();
-    let answers = || vec![("localhost".into(), Some(ips.clone()))];
+    let answers = || vec![("localhost".into(), Ok(ips.clone()))];
     let after = fixture.pipeline.learn(answers(), &fixture.metrics, &built.snapshot).unwrap();
     assert_eq!(addresses_of(cluster(&after, name)), ["127.0.0.9:9003"]);
     assert!(Arc::ptr_eq(&after.table, &built.snapshot.table));

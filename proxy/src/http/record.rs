@@ -314,6 +314,9 @@ impl Record {
         self.attempts = count;
         self.failed = false;
         self.endpoint = Some((index, entry.state.begin()));
+        if let Some(words) = &mut self.words {
+            words.upstream_local_address = None;
+        }
     }
 
     /// The try has a connection.

@@ -168,6 +168,24 @@ fn a_changed_file_is_in_force_and_a_refused_one_changes_nothing_until_corrected(
 }
 
 #[test]
+fn what_is_in_force_and_cannot_work_is_found_and_refused_by_nobody() {
+    let lost = direct("one").replace("[web]", "[web, wep]");
+    let running = Running::start(&[("a.yaml", GATEWAY), ("b.yaml", &lost)]);
+    let errors = || running.admin("GET /stats/prometheus").contains("tidegate_config_findings{level=\"Error\"} 1");
+    let told = running.admin("GET /config/errors");
+    assert!(told.contains("IST0101") && told.contains("did you mean web?"), "{told}");
+    assert!(errors() && running.get(80).ends_with("one"));
+
+    let applied = running.replace("b.yaml", &direct("two"));
+    assert_eq!((applied.errors.len(), applied.warnings.len()), (0, 0));
+    assert!(!errors());
+    let applied = running.replace("b.yaml", &lost);
+    assert_eq!((applied.errors.len(), applied.warnings.len()), (0, 1));
+    assert!(errors() && running.get(80).ends_with("one"));
+    running.gateway.stop();
+}
+
+#[test]
 fn listeners_come_and_go_and_the_others_connections_stay() {
     let running = Running::start(&[("a.yaml", GATEWAY), ("b.yaml", &direct("one"))]);
     let mut kept = TcpStream::connect(loopback(running.bound(80).unwrap())).unwrap();

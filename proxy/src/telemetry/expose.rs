@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use config_model::diagnostic::Level;
 use config_model::model::Workload;
 use foldhash::{HashMap, HashSet};
 use prometheus::core::{Collector, Desc};
@@ -113,6 +114,8 @@ const CERTIFICATE_UNUSABLE: Family = gauge(
 const CONFIG_INFO: Family = gauge("tidegate_config_info", "The version of the configuration in force.");
 const CONFIG_RELOADS: Family = counter("tidegate_config_reloads_total", "Changes of configuration by result.");
 const CONFIG_ERRORS: Family = gauge("tidegate_config_errors", "Errors in the configuration folder now.");
+const CONFIG_FINDINGS: Family =
+    gauge("tidegate_config_findings", "Findings about the configuration in force, which are no reason to refuse it.");
 const CONFIG_TIME: Family =
     gauge("tidegate_config_last_reload_timestamp_seconds", "When the configuration in force was applied.");
 const LINES_DROPPED: Family =
@@ -126,7 +129,7 @@ const MEMORY_PRESSURE: Family = gauge(
     "What is given up as memory is short: 0 nothing, 1 idle connections, 2 requests, 3 new connections.",
 );
 
-const FAMILIES: [Family; 42] = [
+const FAMILIES: [Family; 43] = [
     REQUESTS,
     DURATION,
     REQUEST_BYTES,
@@ -163,6 +166,7 @@ const FAMILIES: [Family; 42] = [
     CONFIG_INFO,
     CONFIG_RELOADS,
     CONFIG_ERRORS,
+    CONFIG_FINDINGS,
     CONFIG_TIME,
     LINES_DROPPED,
     PANICS,
@@ -474,10 +478,13 @@ fn process(state: &State) -> Vec<MetricFamily> {
         counter_metric(vec![label("result", "applied")], config.applied as f64),
         counter_metric(vec![label("result", "refused")], config.refused as f64),
     ];
+    let found = |(level, count): (&Level, &u64)| gauge_metric(vec![label("level", level.as_str())], *count as f64);
+    let findings = config.findings.iter().map(found).collect();
     let mut families = vec![
         one(BUILD, gauge_metric(build, 1.0)),
         family(CONFIG_RELOADS, reloads),
         one(CONFIG_ERRORS, gauge_metric(Vec::new(), config.errors as f64)),
+        family(CONFIG_FINDINGS, findings),
         one(LINES_DROPPED, counter_metric(Vec::new(), dropped)),
         one(PANICS, counter_metric(Vec::new(), panics)),
     ];

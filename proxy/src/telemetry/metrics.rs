@@ -1,11 +1,11 @@
 //! The process's metrics: label sets, shards, and what control work sets.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use config_model::diagnostic::Diagnostic;
+use config_model::diagnostic::{Diagnostic, Level};
 use config_model::model::{ListenerAddress, Workload};
 use foldhash::HashMap;
 use prometheus::{Registry, TextEncoder};
@@ -126,6 +126,8 @@ pub(super) struct ConfigState {
     pub(super) applied: u64,
     pub(super) refused: u64,
     pub(super) errors: u64,
+    /// Findings of what is in force, by level.
+    pub(super) findings: BTreeMap<Level, u64>,
     /// Seconds since the epoch.
     pub(super) last_applied: f64,
     /// Certificates by where they come from, and when they expire in seconds since the epoch.
@@ -293,6 +295,15 @@ impl Metrics {
     /// How many errors the folder has now.
     pub fn set_config_errors(&self, errors: usize) {
         lock(&self.state.config).errors = errors as u64;
+    }
+
+    /// What is found in the configuration in force.
+    pub fn set_config_findings(&self, findings: &[Diagnostic]) {
+        let mut by_level = BTreeMap::from([Level::Error, Level::Warning, Level::Info].map(|level| (level, 0)));
+        for finding in findings {
+            *by_level.entry(finding.level).or_default() += 1;
+        }
+        lock(&self.state.config).findings = by_level;
     }
 
     /// Which certificates are in use and until when, in seconds since the epoch, and which can't be used.

@@ -492,6 +492,7 @@ fn the_state_of_the_configuration_shows() {
     metrics.config_applied("c3d4", UNIX_EPOCH + Duration::from_millis(1_767_323_046_500));
     metrics.config_refused();
     metrics.set_config_errors(2);
+    metrics.set_config_findings(&[]);
     metrics.panicked();
     let read = exposed(&metrics);
     assert_eq!(read.values("tidegate_config_info", &[]), [1.0]);
@@ -499,6 +500,7 @@ fn the_state_of_the_configuration_shows() {
     assert_eq!(read.value("tidegate_config_reloads_total", &[("result", "applied")]), 2.0);
     assert_eq!(read.value("tidegate_config_reloads_total", &[("result", "refused")]), 1.0);
     assert_eq!(read.value("tidegate_config_errors", &[]), 2.0);
+    assert_eq!(read.value("tidegate_config_findings", &[("level", "Warning")]), 0.0);
     assert_eq!(read.value("tidegate_config_last_reload_timestamp_seconds", &[]), 1_767_323_046.5);
     assert_eq!(read.value("tidegate_panics_total", &[]), 1.0);
 }

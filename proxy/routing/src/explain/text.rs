@@ -44,12 +44,12 @@ impl Text {
 
     fn virtual_hosts(&mut self, explanation: &Explanation) -> fmt::Result {
         let Some((chosen, others)) = explanation.virtual_hosts.split_first() else {
-            let known = explanation.known_domains.join(", ");
-            return writeln!(
-                self.out,
-                "no virtual host in {} has this host; known: {known}",
-                explanation.route_configuration
-            );
+            let known = match &explanation.known_domains[..] {
+                [] => "there is none".to_owned(),
+                known => format!("known: {}", known.join(", ")),
+            };
+            writeln!(self.out, "no virtual host in {} has this host; {known}", explanation.route_configuration)?;
+            return explanation.bearers.iter().try_for_each(|bearer| writeln!(self.out, "  {bearer}"));
         };
         let name = self.paint(BOLD, &chosen.virtual_host);
         let origins = self.paint(DIM, &chosen.origins.join(", "));
