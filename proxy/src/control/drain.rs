@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 
-use crate::worker::Workers;
+use crate::worker::{Ending, Workers};
 
 /// How long the last lines of the access log may take to be written.
 pub(super) const LAST_LINES: Duration = Duration::from_secs(1);
@@ -17,6 +17,9 @@ pub(super) struct Drain {
     begun: Option<Instant>,
     finished: Option<oneshot::Receiver<()>>,
     is_finished: bool,
+    ending: Option<Ending>,
+    /// When idle connections close.
+    patient_until: Option<Instant>,
     deadline: Option<Instant>,
 }
 
@@ -26,11 +29,13 @@ impl Drain {
         self.begun.is_some()
     }
 
-    /// Tells `workers` to finish, and waits for them on a thread of its own.
+    /// Tells `workers` to accept nothing more, and waits for their end on a thread of its own. Who is connected may ask once more.
     pub(super) fn begin(&mut self, workers: Workers) {
         self.begun = Some(Instant::now());
         tracing::info!(target: "process", "draining: accepting nothing more, finishing what is under way");
-        workers.drain();
+        let ending = workers.ending();
+        ending.leave();
+        self.ending = Some(ending);
         let (tell, finished) = oneshot::channel();
         let waits = std::thread::Builder::new().name("drain".to_owned()).spawn(move || {
             workers.join();
@@ -38,6 +43,19 @@ impl Drain {
         });
         // Without a thread to wait on, the deadline decides.
         self.finished = waits.ok().map(|_| finished);
+    }
+
+    /// Has idle connections closed now.
+    pub(super) fn close_idle(&mut self) {
+        self.patient_until = None;
+        if let Some(ending) = &self.ending {
+            ending.drain();
+        }
+    }
+
+    /// Has idle connections closed then.
+    pub(super) fn be_patient_until(&mut self, then: Instant) {
+        self.patient_until = Some(then);
     }
 
     /// Sets when the program ends at the latest. The first call counts.
@@ -54,9 +72,21 @@ impl Drain {
                 None => pending().await,
             }
         };
+        let impatient = async {
+            match self.patient_until {
+                Some(then) => sleep_until(then.into()).await,
+                None => pending().await,
+            }
+            if let Some(ending) = &self.ending {
+                ending.drain();
+            }
+            self.patient_until = None;
+            pending().await
+        };
         tokio::select! {
             () = finished => self.is_finished = true,
             () = sleep_until(deadline.into()) => {}
+            () = impatient => {}
         }
     }
 

@@ -198,6 +198,12 @@ impl Control {
                     Some(Order::Drain) => self.drain(&mut drain),
                     Some(Order::DrainAndEnd) => {
                         self.drain(&mut drain);
+                        drain.close_idle();
+                        drain.end_by(Instant::now() + self.options.drain);
+                    }
+                    Some(Order::HandOver) => {
+                        self.drain(&mut drain);
+                        drain.be_patient_until(Instant::now() + self.options.drain / 2);
                         drain.end_by(Instant::now() + self.options.drain);
                     }
                     Some(Order::End) | None => break,

@@ -234,7 +234,7 @@ impl Downstream {
 
     /// Whether the connection ends after this exchange whatever else happens.
     fn is_last(&self, exchange: &Exchange) -> bool {
-        exchange.wishes.close || self.local().hurrying.get()
+        exchange.wishes.close || self.local().ends_connections()
     }
 
     async fn relay(&mut self, mut answered: Relay, exchange: &mut Exchange) -> Next {

@@ -26,10 +26,12 @@ pub enum Order {
     Reread,
     /// Open the access log's file again, as after it was renamed.
     ReopenLog,
-    /// Accept nothing more, finish what is under way, and stay.
+    /// Accept nothing more, finish what is under way, answer once more whoever is connected, and stay.
     Drain,
-    /// The same, then end; at the latest after [`GatewayOptions::drain`].
+    /// The same, but close idle connections, then end; at the latest after [`GatewayOptions::drain`].
     DrainAndEnd,
+    /// The same for who has a successor: idle connections have half of that time to ask once more.
+    HandOver,
     /// End now.
     End,
 }

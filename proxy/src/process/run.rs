@@ -118,7 +118,8 @@ impl Running {
             Ok(()) => {
                 tracing::info!(target: "process", "the successor serves");
                 self.gateway.close_admin();
-                self.end();
+                self.gateway.order(Order::HandOver);
+                self.end = Order::End;
             }
             Err(error) => tracing::error!(target: "process", "not replaced, and serving on: {error}"),
         }

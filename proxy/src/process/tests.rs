@@ -305,6 +305,44 @@ fn a_connection_that_came_before_the_drain_is_served_once() {
     running.gateway.stop();
 }
 
+/// Asks once on a connection that stays, and yields the head of the answer.
+fn ask(client: &mut TcpStream) -> String {
+    client.write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").unwrap();
+    let head = read_head(client);
+    let mut body = [0; 3];
+    client.read_exact(&mut body).unwrap();
+    assert_eq!(&body, b"one");
+    head
+}
+
+#[test]
+fn who_is_connected_may_ask_once_more_unless_the_program_ends() {
+    for (order, drain, is_answered) in [
+        (Order::Drain, 10_000, true),
+        (Order::HandOver, 3_600_000, true),
+        (Order::HandOver, 1_000, false),
+        (Order::DrainAndEnd, 3_600_000, false),
+    ] {
+        let folder = folder(&[("a.yaml", GATEWAY), ("b.yaml", &direct("one"))]);
+        let options = GatewayOptions { drain: Duration::from_millis(drain), ..options(folder.path(), &[(80, 0)]) };
+        let running = Running { folder, gateway: Gateway::start(options, None).unwrap() };
+        let bound = loopback(running.bound(80).unwrap());
+        let mut client = TcpStream::connect(bound).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert!(!ask(&mut client).contains("connection: close"), "{order:?}");
+        running.gateway.order(order);
+        let end = Instant::now() + PATIENCE;
+        while TcpStream::connect(bound).is_ok() {
+            assert!(Instant::now() < end, "still accepting");
+        }
+        if is_answered {
+            assert!(ask(&mut client).contains("connection: close"), "{order:?}");
+        }
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "{order:?}");
+        running.gateway.stop();
+    }
+}
+
 #[test]
 fn a_drain_ends_at_its_bound_and_an_order_to_end_is_obeyed_at_once() {
     let backend = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

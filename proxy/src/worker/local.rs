@@ -48,8 +48,10 @@ pub(crate) struct Local {
     turns: Semaphore,
     /// Downstream connections.
     pub(crate) connections: Connections,
-    /// Set once, for good.
-    pub(crate) draining: Cell<bool>,
+    /// Whether nothing new is accepted, and each answer is the last of its connection. Set once, for good.
+    pub(crate) leaving: Cell<bool>,
+    /// Whether idle connections close, too, for that reason. Set once, for good.
+    draining: Cell<bool>,
     /// Whether connections close as soon as nothing is under way on them: we drain, or memory is short.
     pub(crate) hurrying: Cell<bool>,
     /// How short memory is, as of the last tick.
@@ -93,6 +95,7 @@ impl Local {
             turns: Semaphore::new(HANDSHAKES_AT_ONCE),
             date: Date::new(SystemTime::now()),
             connections: Connections::default(),
+            leaving: Cell::new(false),
             draining: Cell::new(false),
             hurrying: Cell::new(false),
             pressure: Cell::default(),
@@ -103,11 +106,22 @@ impl Local {
         })
     }
 
-    /// Begins to drain.
+    /// Begins to leave: who is connected may ask once more.
+    pub(crate) fn leave(&self) {
+        self.leaving.set(true);
+        self.deadlines.wake_all();
+    }
+
+    /// Begins to drain: the same, but idle connections close.
     pub(crate) fn drain(&self) {
         self.draining.set(true);
         self.hurrying.set(true);
-        self.deadlines.wake_all();
+        self.leave();
+    }
+
+    /// Whether the answer that is sent now is the last of its connection.
+    pub(crate) fn ends_connections(&self) -> bool {
+        self.leaving.get() || self.hurrying.get()
     }
 
     /// Looks how short memory is, and gives up what is to be given up.

@@ -58,7 +58,9 @@ pub enum Command {
         /// The key.
         address: ListenerAddress,
     },
-    /// Close every listener, tell clients to go (`Connection: close`, GOAWAY), close idle connections, finish the rest.
+    /// Close every listener, tell clients to go with their next answer (`Connection: close`) or at once (GOAWAY), finish the rest.
+    Leave,
+    /// The same, and close idle connections.
     Drain,
 }
 
@@ -134,9 +136,9 @@ impl Workers {
         self.threads.iter().for_each(|worker| worker.send(Command::CloseQuic { address }));
     }
 
-    /// Begins to drain all workers; [`Workers::join`] tells when the last request has ended.
-    pub fn drain(&self) {
-        self.threads.iter().for_each(|worker| worker.send(Command::Drain));
+    /// For telling them to drain; [`Workers::join`] tells when the last request has ended.
+    pub fn ending(&self) -> Ending {
+        Ending(self.threads.iter().map(|worker| worker.commands.clone()).collect())
     }
 
     /// Waits, blocking, until every worker has ended, which they do once drained.
@@ -147,6 +149,22 @@ impl Workers {
             let _ = thread.join();
             drop(commands);
         }
+    }
+}
+
+/// The way to the end of all workers.
+pub struct Ending(Vec<UnboundedSender<Command>>);
+
+impl Ending {
+    /// Has them take nothing new; who is connected may ask once more.
+    pub fn leave(&self) {
+        // A worker that is gone has nothing to do any more.
+        self.0.iter().for_each(|worker| drop(worker.send(Command::Leave)));
+    }
+
+    /// The same, but idle connections close.
+    pub fn drain(&self) {
+        self.0.iter().for_each(|worker| drop(worker.send(Command::Drain)));
     }
 }
 

@@ -60,7 +60,7 @@ impl Worker {
                     // Nobody is left to give commands.
                     None => self.drain(),
                 },
-                () = local.connections.none(), if local.draining.get() => break,
+                () = local.connections.none(), if local.leaving.get() => break,
                 else => self.drain(),
             }
         }
@@ -72,6 +72,7 @@ impl Worker {
         match command {
             Command::Listen { address, socket } => self.listen(address, socket),
             Command::Close { address } => drop(self.listeners.remove(&address)),
+            Command::Leave => self.leave(),
             Command::Drain => self.drain(),
             #[cfg(feature = "http3")]
             Command::ListenQuic { address, socket } => {
@@ -97,10 +98,15 @@ impl Worker {
         }
     }
 
-    fn drain(&mut self) {
+    fn leave(&mut self) {
         self.listeners.clear();
         #[cfg(feature = "http3")]
         self.quic_listeners.clear();
+        self.local.leave();
+    }
+
+    fn drain(&mut self) {
+        self.leave();
         self.local.drain();
     }
 }

@@ -78,17 +78,17 @@ impl State {
     fn request_ends(&self) {
         self.requests.set(self.requests.get() - 1);
         if self.requests.get() == 0 {
-            let hurries = self.connection.local.hurrying.get();
-            self.connection.deadline.set(if hurries { Duration::ZERO } else { IDLE_LIMIT });
+            let ends = self.connection.local.ends_connections();
+            self.connection.deadline.set(if ends { Duration::ZERO } else { IDLE_LIMIT });
         }
     }
 
-    /// Whether the client has to be told to go: we drain, or memory is so short that no connection is worth it, or none that
+    /// Whether the client has to be told to go: we leave, or memory is so short that no connection is worth it, or none that
     /// is idle.
     fn shall_leave(&self) -> bool {
         let local = &self.connection.local;
-        local.hurrying.get()
-            && (local.draining.get() || self.requests.get() == 0 || local.pressure.get() >= Pressure::Severe)
+        local.leaving.get()
+            || local.hurrying.get() && (self.requests.get() == 0 || local.pressure.get() >= Pressure::Severe)
     }
 
     pub(in crate::http) fn verdict(&self, cx: &Context<'_>) -> Option<Verdict> {
