@@ -56,7 +56,7 @@ def command_line(tidegate):
         return re.sub(r" +$", "", text, flags=re.M).rstrip()
 
     top = help_of()
-    names = re.findall(r"^  ([a-z]+) ", top.partition("Commands:")[2].partition("Options:")[0], re.M)
+    names = re.findall(r"^  ([a-z-]+) ", top.partition("Commands:")[2].partition("Options:")[0], re.M)
     parts = ["# Command line\n\nWhat `--help` prints; every flag that names an environment variable can be set by it. Exit status: 0, 1 for a configuration that "
              "cannot\nbe used or has findings, 2 for a wrong command line. `tidegate gateway` built with the feature `http3` has "
              "[`--http3`](../http3.md) too.\n", f"```text\n{top}\n```\n"]

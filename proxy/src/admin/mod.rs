@@ -142,7 +142,11 @@ const PAGES: &[Page] = &[
     look("/config_dump", "resources in force, and what they were understood to mean", configuration::dump),
     look("/config/errors", "files that are refused and listeners that can't be bound, and why", configuration::errors),
     look("/config/version", "hash of the content in force, and since when", configuration::version),
-    change("/drain_listeners", "stop accepting, finish what is under way, and stay", state::drain_listeners),
+    change(
+        "/drain_listeners",
+        "stop accepting, finish what is under way, answer once more whoever is connected, and stay",
+        state::drain_listeners,
+    ),
     change("/explain", "where a request would go, and why: {\"method\", \"url\", \"headers\"}", explain::explain),
     look("/help", "this list", help),
     look("/listeners", "what is bound; ?format=json", clusters::listeners),

@@ -19,7 +19,7 @@ use crate::control::Credentials;
 #[command(after_help = "\
 Examples:
   tidegate check ./config
-  kubectl get gateways,virtualservices,destinationrules -o yaml | tidegate check -
+  kubectl get gateways,virtualservices,destinationrules,serviceentries,sidecars,services,endpointslices,pods -A -o yaml | tidegate check -
   tidegate check ./config --failure-threshold Warning --suppress IST0101=VirtualService/reviews
   tidegate check --list")]
 pub(crate) struct CheckArguments {

@@ -24,7 +24,7 @@ use tracing::level_filters::LevelFilter;
 /// The folder is watched: a changed file is in force within half a second, and no request fails because of it. A file with an
 /// error is refused whole and the last good version of it stays in force; at start an error ends the program with status 1.
 /// SIGTERM or Ctrl-C finishes the requests in flight and ends with status 0; a second one ends at once. SIGHUP reads the folder anew,
-/// SIGUSR1 opens the access logs again.
+/// SIGUSR1 opens the access logs again, SIGUSR2 has the program on disk take over and answers once more whoever is connected.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
