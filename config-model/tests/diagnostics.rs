@@ -123,6 +123,26 @@ fn values_of_another_type_are_named_with_what_they_are() {
             "7:47 spec.http[0].route[0].weight: must be an integer, found string \"5\"; write it without quotes",
         ),
         (
+            "{route: [{destination: {host: a}, weight: 50%}, {destination: {host: b}}]}",
+            "7:47 spec.http[0].route[0].weight: must be an integer, found string \"50%\"; write 50",
+        ),
+        (
+            "{route: [{destination: {host: a}, weight: fifty}, {destination: {host: b}}]}",
+            "7:47 spec.http[0].route[0].weight: must be an integer, found string \"fifty\"",
+        ),
+        (
+            "{timeout: 5, route: [{destination: {host: a}}]}",
+            "7:15 spec.http[0].timeout: must be a duration, found number 5; write 5s for seconds",
+        ),
+        (
+            "{match: [{headers: {end-user: jason}}], route: [{destination: {host: a}}]}",
+            "7:35 spec.http[0].match[0].headers[\"end-user\"]: must be a mapping, found string \"jason\"; write {exact: \"jason\"}",
+        ),
+        (
+            "{fault: {abort: {httpStatus: 500, percentage: 50}}, route: [{destination: {host: a}}]}",
+            "7:51 spec.http[0].fault.abort.percentage: must be a mapping, found number 50; write {value: 50}",
+        ),
+        (
             "{route: [{destination: {host: a}, weight: 1.5}]}",
             "7:47 spec.http[0].route[0].weight: must be a whole number of at most 2147483647, found number 1.5",
         ),

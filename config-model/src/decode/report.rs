@@ -86,15 +86,23 @@ impl Report {
         self.add(Code::SchemaValidation, Level::Error, position, at, text);
     }
 
+    /// Whether anything within this field was found wrong a moment ago, so that it is not known what it is meant to be.
+    pub(crate) fn has_error_within(&self, at: &Path<'_>) -> bool {
+        self.has_error_of(|field| {
+            let at = at.to_string();
+            field.strip_prefix(&at).is_some_and(|rest| rest.starts_with(['.', '[']))
+        })
+    }
+
     /// Whether this field was found wrong a moment ago: what follows from that is not worth another line.
     fn has_error(&self, at: &Path<'_>) -> bool {
+        self.has_error_of(|field| field == at.to_string())
+    }
+
+    fn has_error_of(&self, is_meant: impl Fn(&str) -> bool) -> bool {
         let recent = self.diagnostics.iter().rev().take(64);
-        let mut errors = recent.filter(|diagnostic| diagnostic.level == Level::Error).peekable();
-        if errors.peek().is_none() {
-            return false;
-        }
-        let field = at.to_string();
-        errors.any(|diagnostic| diagnostic.resource == self.resource && diagnostic.field.as_deref() == Some(&field))
+        let mut errors = recent.filter(|diagnostic| diagnostic.level == Level::Error);
+        errors.any(|error| error.resource == self.resource && error.field.as_deref().is_some_and(&is_meant))
     }
 
     /// Something that Istio accepts though it is hardly meant.
@@ -126,11 +134,15 @@ impl Report {
     pub fn wrong_type(&mut self, node: &Node<'_>, at: &Path<'_>, expected: &str) {
         let found = node.describe();
         let hint = match (&node.value, expected) {
-            (Value::Bool(_) | Value::Int(_) | Value::Float(_), "a string") => Some("put it in quotes"),
-            (Value::String(_), "a number" | "an integer" | "true or false") => Some("write it without quotes"),
+            (Value::Bool(_) | Value::Int(_) | Value::Float(_), "a string") => Some("put it in quotes".to_owned()),
+            (Value::String(text), "a number" | "an integer") => in_digits(text),
+            (Value::String(text), "true or false") => {
+                text.parse::<bool>().is_ok().then(|| "write it without quotes".to_owned())
+            }
+            (_, "a mapping") => node.number().and_then(|number| wrapped(at, &number)),
             _ => None,
         };
-        self.error(node.position, at, format_args!("must be {expected}, found {found}"), hint);
+        self.error(node.position, at, format_args!("must be {expected}, found {found}"), hint.as_deref());
     }
 
     /// The fields of a node that has to be a mapping.
@@ -189,4 +201,22 @@ impl Report {
         }
         index
     }
+}
+/// The cure for a number that is text.
+fn in_digits(text: &str) -> Option<String> {
+    let without_sign = text.strip_suffix('%');
+    let number = without_sign.unwrap_or(text).trim();
+    number.parse::<f64>().ok()?;
+    Some(if without_sign.is_some() { format!("write {number}") } else { "write it without quotes".to_owned() })
+}
+
+/// The cure for a number where a message holds it.
+fn wrapped(at: &Path<'_>, number: &str) -> Option<String> {
+    let field = at.to_string();
+    let key = match field.rsplit('.').next()? {
+        "percentage" | "mirrorPercentage" => "value",
+        "port" => "number",
+        _ => return None,
+    };
+    Some(format!("write {{{key}: {number}}}"))
 }

@@ -104,6 +104,11 @@ fn parsed<T>(
 
 impl Decode for Located<Duration> {
     fn decode(node: &Node<'_>, at: &Path<'_>, report: &mut Report) -> Option<Self> {
+        if let Some(number) = node.number() {
+            let hint = format!("write {number}s for seconds");
+            report.error(node.position, at, format_args!("must be a duration, found number {number}"), Some(&hint));
+            return None;
+        }
         let parse = |text: &str| Duration::from_str(text).map_err(|()| format!("must be a duration, found {text:?}"));
         parsed(node, at, report, parse, "write a duration such as 1.5s, 250ms or 1m30s")
     }

@@ -100,6 +100,15 @@ impl Node<'_> {
         }
     }
 
+    /// A number as it is written.
+    pub fn number(&self) -> Option<String> {
+        match self.value {
+            Value::Int(value) => Some(value.to_string()),
+            Value::Float(value) => Some(value.to_string()),
+            _ => None,
+        }
+    }
+
     /// The value in a few words, for messages: `number 70000`.
     pub fn describe(&self) -> String {
         match &self.value {

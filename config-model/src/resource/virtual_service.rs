@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 
 use super::{Percent, PortSelector};
 use crate::decode::{Bytes, Decode, Duration, Located, Map, Path, Report, Text, Unknown, choice, object};
-use crate::document::Node;
+use crate::document::{Node, Value};
 use crate::model::{Format, Pattern, RewritePattern};
 use crate::name::Labels;
 use crate::origin::Position;
@@ -180,6 +180,11 @@ impl StringMatch {
 
 impl Decode for StringMatch {
     fn decode(node: &Node<'_>, at: &Path<'_>, report: &mut Report) -> Option<Self> {
+        if let Value::String(text) = &node.value {
+            let hint = format!("write {{exact: {text:?}}}");
+            report.error(node.position, at, format_args!("must be a mapping, found {}", node.describe()), Some(&hint));
+            return None;
+        }
         let mut found: Option<Self> = None;
         for (key, value) in report.mapping(node, at)? {
             let at = at.field(&key.name);

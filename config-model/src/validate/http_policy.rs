@@ -167,6 +167,9 @@ fn delay(delay: &Delay, at: &Path<'_>, report: &mut Report) {
 
 /// Istio takes a missing share for zero.
 fn no_share(position: Position, at: &Path<'_>, report: &mut Report) {
+    if report.has_error_within(at) {
+        return;
+    }
     let hint = Some("write percentage: {value: 100} for all requests");
     report.warning(position, at, "has no percentage, which counts as 0, so that nothing happens", hint);
 }

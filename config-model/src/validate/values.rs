@@ -193,7 +193,8 @@ pub(super) fn weights<'a>(
     }
     let sum: i64 = weights.clone().map(|(weight, _)| i64::from(weight.value)).sum();
     let is_split = weights.clone().count() > 1;
-    let Some((first, position)) = weights.into_iter().next().filter(|_| sum == 0 && is_split) else { return };
+    let is_zero = sum == 0 && is_split && !report.has_error_within(at);
+    let Some((first, position)) = weights.into_iter().next().filter(|_| is_zero) else { return };
     let message = "the weights of several destinations sum to 0";
     report.error(place(first, position), at, message, Some("give one of them a weight"));
 }
