@@ -110,7 +110,7 @@ fn unknown_host(item: Item<'_, VirtualService>, named: &Named<'_>, findings: &mu
 }
 
 /// A host that could have been meant: one that is spelt like it, or one of another namespace.
-fn near_host(resources: &ResourceSet, written: &str, namespace: &str) -> Option<String> {
+pub(super) fn near_host(resources: &ResourceSet, written: &str, namespace: &str) -> Option<String> {
     if !written.contains('.') {
         if let Some(near) = resources.near::<KubernetesService>(namespace, written) {
             return Some(did_you_mean(&near));
@@ -118,7 +118,7 @@ fn near_host(resources: &ResourceSet, written: &str, namespace: &str) -> Option<
         let elsewhere = resources.all::<KubernetesService>().find(|service| service.name() == written);
         if let Some(service) = elsewhere {
             let host = names::full_host(written, service.namespace());
-            return Some(format!("{} A short name is of the VirtualService's own namespace", did_you_mean(&host)));
+            return Some(format!("{} A short name is of the resource's own namespace", did_you_mean(&host)));
         }
     }
     let full = names::full_host(written, namespace);

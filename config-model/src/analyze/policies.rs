@@ -16,7 +16,9 @@ use crate::resolve::names;
 use crate::resolve::services::{self, Service};
 use crate::resolve::set::Item;
 use crate::resolve::{EndpointIndex, ResourceSet};
-use crate::resource::{DestinationRule, LoadBalancerSettings, TrafficPolicy, VirtualService};
+use crate::resource::{
+    DestinationRule, LoadBalancerSettings, Service as KubernetesService, ServiceEntry, TrafficPolicy, VirtualService,
+};
 
 /// A policy of a rule or of one of its subsets, and the name of its field.
 struct Part<'a> {
@@ -36,7 +38,10 @@ pub(super) fn analyze(findings: &mut Findings<'_>) {
     let mut index = None;
     for rule in resources.all::<DestinationRule>() {
         let host = names::full_host(&rule.spec.host, rule.namespace());
-        let Some(service) = services::of_host(resources, &host).next() else { continue };
+        let Some(service) = services::of_host(resources, &host).next() else {
+            unserved(rule, &host, findings);
+            continue;
+        };
         for part in parts(rule.spec, &none) {
             ports(rule, &part, (&host, service), findings);
             if part.policy.outlier_detection.is_some() {
@@ -70,6 +75,22 @@ fn parts<'a>(rule: &'a DestinationRule, none: &'a Labels) -> impl Iterator<Item 
         subset.traffic_policy.as_deref().map(|policy| Part { policy, field, labels: &subset.labels })
     });
     whole.into_iter().chain(subsets)
+}
+
+/// A host that no service has, where services are known.
+fn unserved(rule: Item<'_, DestinationRule>, host: &str, findings: &mut Findings<'_>) {
+    let resources = findings.resources;
+    let is_one = matches!(HostPattern::parse(host), HostPattern::Exact(_));
+    let mut entries = resources.all::<ServiceEntry>().flat_map(|entry| &entry.spec.hosts).peekable();
+    let are_known = entries.peek().is_some() || resources.all::<KubernetesService>().next().is_some();
+    if !is_one || !are_known || entries.any(|written| HostPattern::parse(written).matches(host)) {
+        return;
+    }
+    let written = &rule.spec.host;
+    let message = format!("No service has the host {:?}: the rule has no effect.", written.value);
+    let hint =
+        if findings.may_compare() { destinations::near_host(resources, written, rule.namespace()) } else { None };
+    warn(findings, &rule.origin(written.position), ("spec.host".to_owned(), message, hint));
 }
 
 /// Settings for a port that the service does not have.

@@ -86,7 +86,7 @@ fn ist0101_names_that_lead_nowhere() {
             to("{host: ratings}"),
             Some(
                 "Error: Referenced host not found: \"ratings\"; did you mean ratings.far.svc.cluster.local? A short name is of the \
-                  VirtualService's own namespace",
+                  resource's own namespace",
             ),
         ),
         (

@@ -99,7 +99,9 @@ impl fmt::Display for Diagnostic {
             line.push_str(field);
             line.push_str(": ");
         }
-        line.push_str(&self.message);
+        // Istio's words are sentences.
+        let goes_on = self.reference.is_some() || self.hint.is_some();
+        line.push_str(if goes_on { self.message.trim_end_matches('.') } else { &self.message });
         if let Some(reference) = &self.reference {
             line.push_str(&format!(", see {} {reference}", reference.resource));
         }

@@ -22,6 +22,23 @@ fn rule_of(spec: &str) -> String {
 }
 
 #[test]
+fn tg0006_a_rule_for_a_host_that_no_service_has() {
+    let rule = |host: &str| istio("DestinationRule", "{name: s}", &format!("{{host: {host}}}"));
+    let wildcard = service_of(1).replace("s.example", "'*.example'");
+    let lost = "Warning: No service has the host \"r.example\": the rule has no effect.";
+    let near = format!("{lost}; did you mean s.example?");
+    for (text, want) in [
+        (service_of(1) + &rule("s.example"), vec![]),
+        (service_of(1) + &rule("r.example"), vec![&*near]),
+        (service_of(1) + &rule("'*.example'"), vec![]),
+        (wildcard + &rule("r.example"), vec![]),
+        (rule("r.example"), vec![]),
+    ] {
+        assert_eq!(messages(&text, "TG0006"), want, "{text}");
+    }
+}
+
+#[test]
 fn tg0006_ejection_that_is_never_allowed() {
     let never = |count: usize, percent: usize, hint: usize| {
         format!(
