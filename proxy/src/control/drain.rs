@@ -81,7 +81,7 @@ impl Drain {
                 ending.drain();
             }
             self.patient_until = None;
-            pending().await
+            pending::<()>().await;
         };
         tokio::select! {
             () = finished => self.is_finished = true,
