@@ -86,7 +86,8 @@ pub struct UpstreamTls {
 pub struct PeerValidation {
     /// Who may have signed it.
     pub authorities: Credential<AuthoritySource>,
-    /// Path of a list of revoked certificates. Source: `caCrl`.
+    /// Path of a list of revoked certificates. Source: `caCrl`. Without one, that of the Secret of the authorities counts, if it
+    /// has one: `ca.crl` beside `ca.crt`, `crl` beside `cacert`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Credential<Arc<str>>>,
     /// Names of which it has to have one; any will do if empty. Source: `subjectAltNames`.

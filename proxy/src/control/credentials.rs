@@ -133,7 +133,8 @@ pub(crate) struct Credentials {
     mesh: PathBuf,
     certificates: Shelf<CertificateSource, Certificate>,
     authorities: Shelf<AuthoritySource, Authorities>,
-    revoked: Shelf<Arc<str>, RevocationLists>,
+    /// By where they are; those of a Secret, by where its authorities are.
+    revoked: Shelf<AuthoritySource, RevocationLists>,
     policies: Policies,
     /// Paths that were looked at in the last refresh.
     paths: BTreeSet<PathBuf>,
@@ -376,25 +377,35 @@ impl Credentials {
             AuthoritySource::System => (Some(Ok(Vec::new())), [None, None]),
         };
         let texts = |secrets: &Secrets| files.unwrap_or_else(|| authorities_of_secrets(secrets));
-        let held = self.authorities.hold(&credential.source, secrets, texts, |texts| match texts {
+        let held = self.authorities.hold(&credential.source, secrets.clone(), texts, |texts| match texts {
             [] => Authorities::of_system(),
             [pem, ..] => Authorities::read(pem),
         });
         let authorities = note(&mut self.problems, credential, held)?;
         let revoked = match &validation.revoked {
-            Some(credential) => {
-                let texts = self.file(Path::new(&*credential.source)).map(|text| vec![text]);
-                let held = self.revoked.hold(
-                    &credential.source,
-                    [None, None],
-                    |_| texts,
-                    |texts| RevocationLists::read(texts.first().map_or(&[], |text| text)),
-                );
-                Some(note(&mut self.problems, credential, held)?)
-            }
+            Some(credential) => Some(self.revoked_of_file(credential)?),
+            None if list_of_secrets(&secrets).is_some() => Some(self.revoked_of_secret(credential, secrets)?),
             None => None,
         };
         Some(Trust { authorities, revoked })
+    }
+
+    fn revoked_of_file(&mut self, credential: &Credential<Arc<str>>) -> Option<Arc<RevocationLists>> {
+        let texts = self.file(Path::new(&*credential.source)).map(|text| vec![text]);
+        let source = AuthoritySource::File(Arc::clone(&credential.source));
+        let held = self.revoked.hold(&source, [None, None], |_| texts, read_lists);
+        note(&mut self.problems, credential, held)
+    }
+
+    /// The list that stands beside the authorities.
+    fn revoked_of_secret(
+        &mut self,
+        credential: &Credential<AuthoritySource>,
+        secrets: Secrets,
+    ) -> Option<Arc<RevocationLists>> {
+        let texts = |secrets: &Secrets| Ok(list_of_secrets(secrets).into_iter().collect());
+        let held = self.revoked.hold(&credential.source, secrets, texts, read_lists);
+        note(&mut self.problems, credential, held)
     }
 
     /// Certificate, key and, if there is one beside the certificate, an answer of OCSP.
@@ -457,23 +468,38 @@ fn found(resources: &ResourceSet, name: &SecretName) -> Option<Arc<Resource>> {
     resources.get("Secret", &name.namespace, &name.name).cloned()
 }
 
-fn value(resource: &Resource, keys: [&str; 2]) -> Option<Vec<u8>> {
+/// What is there under the first of these keys that isn't empty.
+fn value(resource: &Resource, keys: &[&str]) -> Option<Vec<u8>> {
     let Spec::Secret(secret) = &resource.spec else { return None };
-    keys.iter().find_map(|key| secret.value(key)).filter(|value| !value.is_empty()).map(<[u8]>::to_vec)
+    keys.iter().find_map(|key| secret.value(key).filter(|value| !value.is_empty())).map(<[u8]>::to_vec)
 }
 
 /// Certificate, key, and perhaps an answer of OCSP. Source: Istio, `credentialName`.
 fn pair_of_secret(secret: &Resource) -> Result<Vec<Vec<u8>>, String> {
     let missing = |key: &str| format!("{} has no {key}", secret.id);
-    let certificate = value(secret, ["tls.crt", "cert"]).ok_or_else(|| missing("tls.crt"))?;
-    let key = value(secret, ["tls.key", "key"]).ok_or_else(|| missing("tls.key"))?;
-    let staple = value(secret, ["tls.ocsp-staple", "ocsp-staple"]);
+    let certificate = value(secret, &["tls.crt", "cert"]).ok_or_else(|| missing("tls.crt"))?;
+    let key = value(secret, &["tls.key", "key"]).ok_or_else(|| missing("tls.key"))?;
+    let staple = value(secret, &["tls.ocsp-staple", "ocsp-staple"]);
     Ok([Some(certificate), Some(key), staple].into_iter().flatten().collect())
+}
+
+fn read_lists(texts: &[Vec<u8>]) -> Result<RevocationLists, String> {
+    RevocationLists::read(texts.first().map_or(&[], |text| text))
+}
+
+/// The list of revoked certificates beside the authorities that count, by the name that goes with theirs. Source: Istio,
+/// `ExtractRoot`.
+fn list_of_secrets(secrets: &Secrets) -> Option<Vec<u8>> {
+    let of_secret = |secret: &Arc<Resource>| match value(secret, &["cacert"]) {
+        Some(_) => Some(value(secret, &["crl"])),
+        None => value(secret, &["ca.crt"]).map(|_| value(secret, &["ca.crl"])),
+    };
+    secrets.iter().flatten().find_map(of_secret)?
 }
 
 /// That of the Secret with `-cacert` behind its name goes first, as in Istio.
 fn authorities_of_secrets(secrets: &Secrets) -> Result<Vec<Vec<u8>>, String> {
-    let found = secrets.iter().flatten().find_map(|secret| value(secret, ["cacert", "ca.crt"]));
+    let found = secrets.iter().flatten().find_map(|secret| value(secret, &["cacert", "ca.crt"]));
     found.map(|pem| vec![pem]).ok_or_else(|| {
         let names: Vec<String> = secrets.iter().flatten().map(|secret| secret.id.to_string()).collect();
         match &names[..] {

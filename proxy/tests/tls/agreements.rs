@@ -156,6 +156,26 @@ fn a_revoked_certificate_is_refused() {
 }
 
 #[test]
+fn a_certificate_is_refused_that_the_list_beside_its_authority_in_the_secret_names() {
+    let authority = Authority::new("ca");
+    let own = authority.issue("own", &["a.example"]);
+    let (list, of_authority) = (authority.revoke(7), authority.pem());
+    for (name, field, refused) in
+        [("ca.crt", "ca.crl", true), ("cacert", "crl", true), ("ca.crt", "crl", false), ("cacert", "ca.crl", false)]
+    {
+        let pair = [("tls.crt", own.pem()), ("tls.key", own.key_pem())];
+        let pair: Vec<(&str, &str)> = pair.iter().map(|(key, text)| (*key, text.as_str())).collect();
+        let entries = [&pair[..], &[(name, of_authority.as_str()), (field, list.as_str())]].concat();
+        let text = gateway("{mode: MUTUAL, credentialName: own}") + &secret("own", &entries);
+        let running = Running::start(&[("web.yaml", &text)]);
+        for (client, served) in [("revoked 7", !refused), ("revoked 8", true)] {
+            let client = Client::new(&authority, Some(&authority.issue(client, &["client.example"])));
+            assert_eq!(is_served(&running, &client), served, "{name} {field}");
+        }
+    }
+}
+
+#[test]
 fn a_second_connection_to_a_back_end_resumes_the_session_of_the_first() {
     let authority = Authority::new("ca");
     let own: Pair = authority.issue("own", &["s.internal"]);
