@@ -98,6 +98,13 @@ pub struct PeerValidation {
     pub hashes: Vec<Arc<str>>,
 }
 
+impl PeerValidation {
+    /// Whether not any certificate of the authorities will do.
+    pub fn is_narrow(&self) -> bool {
+        !(self.names.is_empty() && self.key_hashes.is_empty() && self.hashes.is_empty())
+    }
+}
+
 /// Where something secret or public is found, and the field that says so.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Credential<S> {

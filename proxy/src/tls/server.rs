@@ -304,7 +304,11 @@ impl PolicyKey {
 pub(crate) fn asked(client: &ClientCertificates) -> (Option<bool>, Option<&PeerValidation>) {
     match client {
         ClientCertificates::NotAsked => (None, None),
-        ClientCertificates::Optional(validation) => (Some(false), validation.as_deref()),
+        // As for Envoy, who asks for names or hashes asks for a certificate.
+        ClientCertificates::Optional(validation) => {
+            let validation = validation.as_deref();
+            (Some(validation.is_some_and(PeerValidation::is_narrow)), validation)
+        }
         ClientCertificates::Required(validation) => (Some(true), validation.as_deref()),
     }
 }

@@ -176,6 +176,24 @@ fn a_certificate_is_refused_that_the_list_beside_its_authority_in_the_secret_nam
 }
 
 #[test]
+fn a_client_that_need_not_show_a_certificate_has_to_where_names_or_hashes_are_asked_for() {
+    let authority = Authority::new("ca");
+    let own = authority.issue("own", &["a.example"]);
+    let credentials =
+        secret("own", &[("tls.crt", &own.pem()), ("tls.key", &own.key_pem()), ("cacert", &authority.pem())]);
+    for (settings, served) in [
+        ("", true),
+        (", subjectAltNames: [client.example]", false),
+        (", verifyCertificateHash: ['00']", false),
+        (", verifyCertificateSpki: ['AA==']", false),
+    ] {
+        let text = gateway(&format!("{{mode: OPTIONAL_MUTUAL, credentialName: own{settings}}}")) + &credentials;
+        let running = Running::start(&[("web.yaml", &text)]);
+        assert_eq!(is_served(&running, &Client::new(&authority, None)), served, "{settings}");
+    }
+}
+
+#[test]
 fn a_second_connection_to_a_back_end_resumes_the_session_of_the_first() {
     let authority = Authority::new("ca");
     let own: Pair = authority.issue("own", &["s.internal"]);
