@@ -103,6 +103,9 @@ fn read(exchange: &mut Exchange, connection: &Connection, pinned: &Pinned) -> Re
     }
     let mesh = &pinned.snapshot.model.mesh;
     exchange.target = Target::read(head, mesh.path_normalization)?;
+    if shared.is_edge && connection.tls().is_none() && exchange.target.says_https(head) {
+        return Err(Refusal::BAD_SCHEME);
+    }
     exchange.wishes = Wishes { connect: exchange.wishes.connect, ..Wishes::read(head, framing)? };
     let steering = if connection.is_trusted { steer::fields(head) } else { Vec::new() };
     let id = NonZeroU128::new(connection.local.draw_id()).filter(|_| pinned.headers.request_id);

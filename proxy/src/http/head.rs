@@ -22,6 +22,7 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(super) const LOW_VERSION: Self = Self { status: 426, details: "low_version" };
     pub(super) const NO_TUNNEL: Self = Self { status: 404, details: "route_not_found" };
+    pub(super) const BAD_SCHEME: Self = Self { status: 403, details: "http1.invalid_scheme" };
     pub(super) const BAD_HOST: Self = Self { status: 400, details: "http1.invalid_authority" };
     pub(super) const BAD_PATH: Self = Self { status: 400, details: "path_normalization_failed" };
     pub(super) const BAD_UPGRADE: Self = Self { status: 403, details: "upgrade_failed" };

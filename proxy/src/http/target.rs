@@ -88,6 +88,12 @@ impl Target {
         head.target().get(self.query?.get() as usize + 1..)
     }
 
+    /// Whether the target of `head` was sent with the scheme of TLS.
+    pub(super) fn says_https(&self, head: &Head) -> bool {
+        const SCHEME: &[u8] = b"https:";
+        self.absolute && head.target().get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME))
+    }
+
     /// Whether the target was sent in absolute form, so that its authority goes before Host.
     pub(super) fn is_absolute(&self) -> bool {
         self.absolute
