@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http1::{Framing, Head, Message};
+use http1::{Framing, Head, Message, Name};
 use routing::headers::Mutation;
 
 use super::head::Refusal;
 use super::record::Exchange;
-use super::response::{finish, push_number};
+use super::response::{apply, complete, push_number};
 use crate::telemetry::Flags;
 
 /// An answer to be made.
@@ -112,7 +112,13 @@ impl Answer {
         if let Framing::Length(length) = framing {
             head.append_with(b"content-length", |out| push_number(out, length));
         }
-        finish(head, framing, exchange, rules);
+        apply(head, framing, exchange, rules);
+        if is_grpc {
+            head.set(b"content-type", b"application/grpc");
+        } else if !body.is_empty() && !head.names().has(Name::ContentType) {
+            head.append(b"content-type", b"text/plain");
+        }
+        complete(head, exchange);
         if bodiless || exchange.is_head() {
             body = Bytes::new();
         }
@@ -121,15 +127,11 @@ impl Answer {
 
     fn tell(&self, head: &mut Head) {
         head.set_status(self.status);
-        if !self.body.is_empty() {
-            head.append(b"content-type", b"text/plain");
-        }
     }
 
     /// Status 200, and the error in two fields. Source: gRPC over HTTP/2, "Trailers-Only".
     fn tell_grpc(&self, head: &mut Head) {
         head.set_status(200);
-        head.append(b"content-type", b"application/grpc");
         let status = self.grpc_status.unwrap_or_else(|| routing::grpc::status_of_http(self.status));
         head.append_with(b"grpc-status", |out| push_number(out, status.into()));
         if !self.body.is_empty() {

@@ -29,15 +29,20 @@ pub(super) fn receive(head: &mut Head, framing: Framing, took: Duration, exchang
         head.append_own(Name::Envoy, b"x-envoy-upstream-service-time: ", took);
     }
     exchange.record.answered(head.status(), crate::telemetry::Flags::NONE, "via_upstream".into());
-    finish(head, framing, exchange, rules);
+    apply(head, framing, exchange, rules);
+    complete(head, exchange);
 }
 
-/// Lets the rules write, and then what no rule can change.
-pub(super) fn finish(head: &mut Head, framing: Framing, exchange: &mut Exchange, rules: &[&Mutation]) {
+/// Lets the rules write.
+pub(super) fn apply(head: &mut Head, framing: Framing, exchange: &mut Exchange, rules: &[&Mutation]) {
     if rules.iter().any(|rule| !rule.is_empty()) {
         headers::apply(rules, head, &exchange.commands_of_answer());
         reframe(head, framing);
     }
+}
+
+/// Writes what no rule can change.
+pub(super) fn complete(head: &mut Head, exchange: &mut Exchange) {
     if let Some(rare) = &mut exchange.rare {
         routing::cors::write(std::mem::take(&mut rare.cors), head);
         if let Some(cookie) = rare.cookie.take() {
