@@ -106,6 +106,15 @@ impl Mutation {
         additions.any(|(_, template)| template.has_commands())
     }
 
+    /// Whether some operation is on fields of this name, in lower case.
+    pub fn names(&self, name: &str) -> bool {
+        let is_it = |operations: &Operations| {
+            let mut written = operations.set.iter().chain(&operations.add).map(|(name, _)| name);
+            written.any(|own| own == name) || operations.remove.iter().any(|own| own == name)
+        };
+        self.0.as_deref().is_some_and(is_it)
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()

@@ -19,7 +19,7 @@ use super::body::Kept;
 use super::head::Refusal;
 use super::policy::{self, Timer};
 use super::record::Exchange;
-use super::rewrite::rewrite_head;
+use super::rewrite::{self, rewrite_head};
 use super::steer::{self, Times};
 use super::{mirror, response};
 use crate::snapshot::ClusterRuntime;
@@ -355,6 +355,9 @@ impl<'a> Tries<'a> {
         self.local.shard.borrow_mut().upstream_request(&self.cluster.metrics);
         if self.policy.per_try_timeout.is_some() || exchange.rare.is_some() {
             policy::tell_time(exchange, self.policy.per_try_timeout);
+        }
+        if self.state.attempt() > 1 {
+            rewrite::recount(exchange);
         }
         let security = self.security.as_deref();
         // Boxed where it waits, as that is rare: the futures of idle connections would have to have room for it.

@@ -61,7 +61,7 @@ pub(super) fn request(
     if let Some(expected) = exchange.rare.as_ref().and_then(|rare| rare.expected).filter(|_| says.debug) {
         fields.append(HeaderName::from_static("x-envoy-expected-rq-timeout-ms"), expected.get().into());
     }
-    if says.attempt_count {
+    if says.attempt_count && !exchange.is_counted() {
         fields.append(HeaderName::from_static("x-envoy-attempt-count"), attempt.into());
     }
     match Authority::try_from(host) {

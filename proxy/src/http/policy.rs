@@ -30,6 +30,8 @@ pub(super) struct Rare {
     pub(super) per_try: Option<Timer>,
     /// Milliseconds that the back end of the try under way is told to have.
     pub(super) expected: Option<NonZeroU64>,
+    /// Whether the rules have had their way with the number of the first try, so that it is in the head, or is not.
+    pub(super) first_is_counted: bool,
     /// For the answer, whoever makes it.
     pub(super) cors: cors::Fields,
     /// For the answer: a cookie that the client will be hashed by.

@@ -135,6 +135,11 @@ impl Exchange {
         self.rare.get_or_insert_default()
     }
 
+    /// Whether the number of the try is in the head already, or not to be told.
+    pub(super) fn is_counted(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.first_is_counted)
+    }
+
     /// Whether the answer has no body, whatever it says.
     pub(super) fn is_head(&self) -> bool {
         self.request.head().method() == b"HEAD"

@@ -21,6 +21,11 @@ pub(super) fn rewrite_head(
     let commands = Commands { record, target, request: None };
     let authority = destination.authority.as_ref().map(|template| template.value(head, &commands));
     let rules = [&route.request_headers, &destination.request_headers];
+    // As in Envoy, the rules find the number of the first try there.
+    let first_is_counted = record.pinned().headers.attempt_count && rules.iter().any(|rule| rule.names(ATTEMPT_COUNT));
+    if first_is_counted {
+        head.append(ATTEMPT_COUNT.as_bytes(), b"1");
+    }
     if rules.iter().any(|rule| !rule.is_empty()) {
         headers::apply(&rules, head, &commands);
         reframe(head, framing);
@@ -37,6 +42,9 @@ pub(super) fn rewrite_head(
         None if target.is_absolute() => head.set(b"host", target.authority()),
         None => {}
     }
+    if first_is_counted {
+        exchange.rare().first_is_counted = true;
+    }
     let new = rewritten_target(exchange, route)?;
     let original = exchange.target.text(exchange.request.head()).into_owned();
     if exchange.record.pinned().headers.debug {
@@ -44,6 +52,17 @@ pub(super) fn rewrite_head(
     }
     exchange.record.path_rewritten(&new);
     Some(new)
+}
+
+/// The number of the try, from 1.
+const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
+
+/// A try that isn't the first is told its number whatever the rules have made of that of the first.
+pub(super) fn recount(exchange: &mut Exchange) {
+    if exchange.is_counted() {
+        exchange.request.head_mut().remove(ATTEMPT_COUNT.as_bytes());
+        exchange.rare().first_is_counted = false;
+    }
 }
 
 fn rewritten_target(exchange: &Exchange, route: &RouteEntry) -> Option<Vec<u8>> {
@@ -77,7 +96,7 @@ pub(super) fn write_request(exchange: &Exchange, target: Option<&[u8]>, attempt:
         push_number(out, expected.get());
         out.extend_from_slice(b"\r\n");
     }
-    if !says.attempt_count {
+    if !says.attempt_count || exchange.is_counted() {
         out.extend_from_slice(b"\r\n");
     } else if attempt == 1 {
         out.extend_from_slice(b"x-envoy-attempt-count: 1\r\n\r\n");
