@@ -128,13 +128,17 @@ fn authority(headers: &Headers) -> Option<Format> {
     let request = headers.request.as_ref()?;
     let is_authority = |name: &str| name.eq_ignore_ascii_case(":authority") || name.eq_ignore_ascii_case("host");
     let mut named = request.set.iter().chain(request.add.iter()).filter(|(name, _)| is_authority(name));
-    named.next().map(|(_, value)| value.value.clone())
+    named.next().and_then(|(_, value)| literal(value.value.as_str()))
 }
 
 fn rewritten_authority(rewrite: &HttpRewrite) -> Option<Format> {
-    // A rewritten authority is taken as it stands, so its percent signs are no commands.
     let text = &*rewrite.authority.value;
-    if text.is_empty() { None } else { Format::parse(&text.replace('%', "%%")).ok() }
+    if text.is_empty() { None } else { literal(text) }
+}
+
+/// An authority is taken as it stands, so its percent signs are no commands. Envoy: `host_rewrite_literal`.
+fn literal(text: &str) -> Option<Format> {
+    Format::parse(&text.replace('%', "%%")).ok()
 }
 
 fn path_rewrite(rewrite: &HttpRewrite, path: &PathMatch) -> PathRewrite {

@@ -121,6 +121,8 @@ pub struct DestinationEntry {
     pub response_headers: Mutation,
     /// The new authority: the rule's, else the one that this destination sets, as in Istio.
     pub authority: Option<Template>,
+    /// Whether a new authority leaves a note of the old one: not if it is that of one of several destinations, as in Envoy.
+    pub tells_original_host: bool,
 }
 
 /// Where a request goes.
@@ -387,6 +389,7 @@ impl Compiler {
             request_headers: headers(&destination.headers.request),
             response_headers: headers(&destination.headers.response),
             authority: authority.cloned().or_else(|| destination.authority.as_ref().map(Template::compile)),
+            tells_original_host: authority.is_some() || !destination.is_split,
         }
     }
 }

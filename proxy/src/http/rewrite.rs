@@ -34,7 +34,7 @@ pub(super) fn rewrite_head(
         Some(authority) => {
             // What other proxies and back ends find the host of the client by.
             head.set(b"host", authority.as_bytes());
-            if record.pinned().headers.debug {
+            if record.pinned().headers.debug && destination.tells_original_host {
                 head.append(b"x-envoy-original-host", target.authority());
             }
             record.host_rewritten();

@@ -59,6 +59,7 @@ fn the_authority_comes_from_the_rewrite_or_from_the_headers_and_the_routes_goes_
             None,
         ),
         ("rewrite: {authority: '%x'}".to_owned(), TO.to_owned(), Some("%%x"), None),
+        (with("Host").replace("h.example", "'%REQ(x)%'"), TO.to_owned(), Some("%%REQ(x)%%"), None),
     ];
     for (rule, to, route, destination) in table {
         let forward = forward_of(&format!("{rule}, {to}"));
