@@ -543,6 +543,19 @@ fn destination_rules_name_hosts_subsets_and_one_way_to_balance() {
                 "6:24 spec.trafficPolicy.tls.privateKey: is required with mode MUTUAL; write the path of the file, or credentialName",
             ),
             (
+                "host: a\ntrafficPolicy: {outlierDetection: {}, loadBalancer: {localityLbSetting: {failover: [{from: a, to: \
+                 b}], failoverPriority: [version, topology.kubernetes.io/region]}}}",
+                "6:134 spec.trafficPolicy.loadBalancer.localityLbSetting.failoverPriority[1]: must not be \"topology.kubernetes.io/region\" beside failover, which orders places too; keep one of the two",
+            ),
+            (
+                "host: a\ntrafficPolicy: {connectionPool: {http: {http2KeepAlive: {interval: 1s}}}}",
+                "6:59 spec.trafficPolicy.connectionPool.http.http2KeepAlive.timeout: is required; write a duration such as 30s",
+            ),
+            (
+                "host: a\nworkloadSelector: {matchLabels: {a: '*'}}",
+                "6:21 spec.workloadSelector.matchLabels[\"a\"]: must not have an empty key or a wildcard; name the labels in full",
+            ),
+            (
                 "host: a\ntrafficPolicy: {portLevelSettings: [{loadBalancer: {simple: RANDOM}}]}",
                 "6:39 spec.trafficPolicy.portLevelSettings[0].port: is required; write port: {number: 80}",
             ),
@@ -595,6 +608,26 @@ fn service_entries_fit_their_resolution() {
                 "5:11 spec.hosts[0]: \"*.example\" can't be looked up, as resolution DNS asks; write endpoints, or a host without wildcard",
             ),
             (
+                &entry("resolution: DNS\nendpoints: [{network: far}]"),
+                "8:15 spec.endpoints[0].address: is required; write an address or a host name",
+            ),
+            (
+                &entry("resolution: DNS\nendpoints: [{address: 'unix:///a'}]"),
+                "8:25 spec.endpoints[0].address: must be an IP address or a host name, found \"unix:///a\"",
+            ),
+            (
+                &entry("resolution: DYNAMIC_DNS"),
+                "5:11 spec.hosts[0]: must have a wildcard with resolution DYNAMIC_DNS; write resolution: DNS",
+            ),
+            (
+                "hosts: ['*.example']\nresolution: DYNAMIC_DNS\naddresses: [10.0.0.1]",
+                "7:15 spec.addresses: must not be set with resolution DYNAMIC_DNS; remove it",
+            ),
+            (
+                "hosts: ['*.example']\nresolution: DYNAMIC_DNS\nports: [{number: 80, name: t, protocol: TCP}]",
+                "7:43 spec.ports[0].protocol: must be HTTP, HTTP2, GRPC or TLS with resolution DYNAMIC_DNS",
+            ),
+            (
                 "hosts: [a.example]\nports: [{number: 80, name: http, protocol: HTTP}, {number: 80, name: b, protocol: HTTP}]",
                 "6:62 spec.ports[1].number: 80 is the number of an earlier port; remove one of them",
             ),
@@ -630,6 +663,18 @@ fn sidecars_are_checked_though_they_are_not_honoured_yet() {
             (
                 "egress: [{hosts: ['*/*']}, {port: {number: 80}, hosts: ['*/*']}]",
                 "5:12 spec.egress[0]: has no port and so must be the last; move it to the end",
+            ),
+            (
+                "ingress: [{port: {number: 80, protocol: HTTP}, tls: {mode: SIMPLE, serverCertificate: a, privateKey: b}}]",
+                "5:55 spec.ingress[0].tls: must not be set for plain text; use protocol HTTPS or TLS",
+            ),
+            (
+                "ingress: [{port: {number: 80, protocol: HTTPS}, tls: {mode: SIMPLE, credentialName: a}}]",
+                "5:87 spec.ingress[0].tls.credentialName: must not be set in a Sidecar; remove it",
+            ),
+            (
+                "outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: '*.example', port: {number: 80}}}",
+                "5:64 spec.outboundTrafficPolicy.egressProxy.host: must be a single host, found \"*.example\"; name the proxy",
             ),
             (
                 "ingress: [{port: {number: 80, protocol: HTTP}, defaultEndpoint: x}]",
@@ -727,7 +772,7 @@ fn budgets_and_error_codes_have_their_ranges() {
                 "6:76 spec.trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes[1]: must be from 100 to 599, found 600; write a status code",
             ),
             (
-                "host: a\ntrafficPolicy: {connectionPool: {http: {http2KeepAlive: {interval: 0s}}}}",
+                "host: a\ntrafficPolicy: {connectionPool: {http: {http2KeepAlive: {interval: 0s, timeout: 1s}}}}",
                 "6:70 spec.trafficPolicy.connectionPool.http.http2KeepAlive.interval: must be at least 1ms, found 0s; write a duration such as 0.5s",
             ),
         ],
@@ -802,7 +847,7 @@ fn every_field_of_a_policy_is_honoured() {
                {}}\n  connectionPool: {tcp: {maxConnections: 1, connectTimeout: 1s, tcpKeepalive: {probes: 1}, \
                maxConnectionDuration: 1s, idleTimeout: 1s}, http: {http1MaxPendingRequests: 1, http2MaxRequests: 1, \
                maxRequestsPerConnection: 1, idleTimeout: 1s, h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 1, \
-               http2KeepAlive: {interval: 1s}}}\n  outlierDetection: {outlierDetectionHttpErrorCodes: [500]}\n  retryBudget: \
+               http2KeepAlive: {interval: 1s, timeout: 1s}}}\n  outlierDetection: {outlierDetectionHttpErrorCodes: [500]}\n  retryBudget: \
                {budgetInterval: 1s}\n  tunnel: {targetHost: a.b, targetPort: 1}\n  portLevelSettings: [{port: {number: 80}, tls: \
                {mode: SIMPLE}, connectionPool: {http: {useClientProtocol: true}}, loadBalancer: {zoneAwareLbSetting: {}}}]";
     let lines = lines(&resource("DestinationRule", all));
@@ -821,8 +866,8 @@ fn what_istio_only_warns_of_is_a_warning() {
         ),
         (
             "VirtualService",
-            "hosts: [a.example]\nhttp: [{match: [{headers: {'@request.auth.claims.sub': {}}}], route: [{destination: {host: a}}]}]",
-            "Warning [TG0002] (VirtualService default/r main.yaml:6:30) spec.http[0].match[0].headers[\"@request.auth.claims.sub\"]: routing by claims of a token is understood but not honoured yet",
+            "hosts: [a.example]\ngateways: [web]\nhttp: [{match: [{headers: {'@request.auth.claims.sub': {}}}], route: [{destination: {host: a}}]}]",
+            "Warning [TG0002] (VirtualService default/r main.yaml:7:30) spec.http[0].match[0].headers[\"@request.auth.claims.sub\"]: routing by claims of a token is understood but not honoured yet",
         ),
         (
             "VirtualService",

@@ -39,10 +39,13 @@ pub(super) fn check(rule: &DestinationRule, id: &ResourceId, at: &Path<'_>, repo
     }
     values::export_to(&rule.export_to, id, false, at, report);
     let own = |entry: &crate::decode::Text| *entry.value == *"." || entry.value == id.namespace;
-    if let (Some(selector), Some(entry)) = (&rule.workload_selector, rule.export_to.iter().find(|entry| !own(entry))) {
+    if let (Some(_), Some(entry)) = (&rule.workload_selector, rule.export_to.iter().find(|entry| !own(entry))) {
         let message = "must be the own namespace only, as there is a workloadSelector";
         report.error(entry.position, &at.field("exportTo"), message, Some("write exportTo: [\".\"]"));
-        values::labels(&selector.match_labels, selector.position, &at.field("workloadSelector"), report);
+    }
+    if let Some(selector) = &rule.workload_selector {
+        let selector_field = at.field("workloadSelector");
+        values::selecting(&selector.match_labels, selector.position, &selector_field.field("matchLabels"), report);
     }
 }
 
@@ -152,8 +155,8 @@ fn tcp_settings(tcp: &TcpSettings, at: &Path<'_>, report: &mut Report) {
     values::not_negative(&tcp.max_connections, &at.field("maxConnections"), report);
     values::duration(tcp.connect_timeout.as_ref(), &at.field("connectTimeout"), report);
     values::duration(tcp.max_connection_duration.as_ref(), &at.field("maxConnectionDuration"), report);
-    // Zero switches it off.
-    let idle_timeout = tcp.idle_timeout.as_ref().filter(|timeout| timeout.nanoseconds != 0);
+    // Zero switches it off, as does what is no millisecond.
+    let idle_timeout = tcp.idle_timeout.as_ref().filter(|timeout| timeout.nanoseconds.abs() >= values::MILLISECOND);
     values::duration(idle_timeout, &at.field("idleTimeout"), report);
     if let Some(keepalive) = &tcp.tcp_keepalive {
         self::keepalive(keepalive, &at.field("tcpKeepalive"), report);
@@ -179,8 +182,13 @@ fn http_settings(http: &HttpSettings, at: &Path<'_>, report: &mut Report) {
     values::duration(http.idle_timeout.as_ref(), &at.field("idleTimeout"), report);
     if let Some(pings) = &http.http2_keep_alive {
         let at = at.field("http2KeepAlive");
-        values::duration(pings.interval.as_ref(), &at.field("interval"), report);
-        values::duration(pings.timeout.as_ref(), &at.field("timeout"), report);
+        for (name, duration) in [("interval", &pings.interval), ("timeout", &pings.timeout)] {
+            let at = at.field(name);
+            if duration.is_none() {
+                report.error(pings.position, &at, "is required", Some("write a duration such as 30s"));
+            }
+            values::duration(duration.as_ref(), &at, report);
+        }
     }
     if http.h2_upgrade_policy.value == H2UpgradePolicy::Upgrade && http.use_client_protocol.value {
         let message = "must not be true with h2UpgradePolicy UPGRADE";

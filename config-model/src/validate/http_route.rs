@@ -106,6 +106,21 @@ fn header_conditions(map: &Map<StringMatch>, at: &Path<'_>, report: &mut Report)
     }
 }
 
+/// Claims are looked at by gateways only.
+pub(super) fn no_claims(rule: &HttpRoute, at: &Path<'_>, report: &mut Report) {
+    let field = at.field("match");
+    for (index, entry) in rule.r#match.iter().enumerate() {
+        let at = field.index(index);
+        for (name, map) in [("headers", &entry.headers), ("withoutHeaders", &entry.without_headers)] {
+            for (claim, _) in map.iter().filter(|(claim, _)| names::is_claim(&claim.value)) {
+                let at = at.field(name);
+                let message = "claims of a token are known at gateways only";
+                report.error(claim.position, &at.key(&claim.value), message, Some("name a gateway"));
+            }
+        }
+    }
+}
+
 /// Only `uri` may have an empty prefix.
 fn not_empty(value: &StringMatch, at: &Path<'_>, report: &mut Report) {
     if let StringMatch::Prefix(prefix) = value

@@ -1,6 +1,6 @@
 //! Rules for the routes of connections: `tls` and `tcp` of a VirtualService.
 
-use super::virtual_service::gateway_names;
+use super::virtual_service::{gateway_names, in_mesh};
 use super::{names, values};
 use crate::decode::{Path, Report, Text};
 use crate::name::{HostPattern, Labels};
@@ -60,7 +60,8 @@ fn tls_match(entry: &TlsMatchAttributes, service: &VirtualService, at: &Path<'_>
             report.warning(sni.position, &at, "is an address, which no client sends as server name", None);
             continue;
         }
-        values::text(sni, names::wildcard_host, &at, report, "");
+        let at_gateway = !in_mesh(service);
+        values::text(sni, |name| names::server_name(name, at_gateway), &at, report, "");
         let pattern = HostPattern::parse(&sni.value);
         if !service.hosts.iter().any(|host| pattern.is_within(&HostPattern::parse(&host.value))) {
             let message = format_args!("{:?} is not among the hosts of the VirtualService", sni.value);

@@ -41,7 +41,6 @@ pub(super) fn check(
         locality::zones(zones, &at, report);
         locality::zones_need_ejection(zones, outlier.is_some(), &at, report);
     }
-    values::duration(balancer.warmup_duration_secs.as_ref(), &at.field("warmupDurationSecs"), report);
     if let Some(warmup) = &balancer.warmup {
         self::warmup(warmup, &at.field("warmup"), report);
     }

@@ -12,6 +12,15 @@ pub(super) fn check(setting: &LocalityLoadBalancerSetting, at: &Path<'_>, report
         let message = "must not stand beside distribute";
         report.error(failover.position, &at.field("failover"), message, Some("keep one of the two"));
     }
+    if !setting.failover.is_empty() {
+        let field = at.field("failoverPriority");
+        for (index, label) in setting.failover_priority.iter().enumerate() {
+            if topology::PLACES.contains(&&*label.value) {
+                let message = format_args!("must not be {:?} beside failover, which orders places too", label.value);
+                report.error(label.position, &field.index(index), message, Some("keep one of the two"));
+            }
+        }
+    }
     let field = at.field("distribute");
     let mut sources: Vec<&str> = Vec::new();
     for (index, entry) in setting.distribute.iter().enumerate() {

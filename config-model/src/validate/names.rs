@@ -44,6 +44,22 @@ pub(super) fn wildcard_host(host: &str) -> Check {
     rest.map_or(Ok(()), |rest| dns_labels(rest, host))
 }
 
+/// A server name that a gateway tells services of the mesh apart by is another way to write a host:
+/// `outbound_.9080_.v1_.reviews.default.svc.cluster.local`.
+pub(super) fn server_name(name: &str, at_gateway: bool) -> Check {
+    let mut parts = name.splitn(4, '_');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some("outbound"), Some(port), Some(_), Some(host)) if at_gateway => {
+            let port = port.trim_matches('.');
+            if !port.starts_with(|first: char| first.is_ascii_digit()) {
+                return Err(format!("must have the form outbound_.PORT_.SUBSET_.HOST, found {name:?}"));
+            }
+            length(name).and_then(|()| wildcard_host(host.trim_matches('.')))
+        }
+        _ => wildcard_host(name),
+    }
+}
+
 fn length(host: &str) -> Check {
     match host.len() {
         0 => Err("must not be empty".to_owned()),
@@ -155,11 +171,9 @@ pub(super) fn unix_path(path: &str) -> Check {
 /// Parts of a request and its answer that are matched by names like those of headers.
 const PSEUDO_HEADERS: [&str; 5] = [":method", ":scheme", ":authority", ":path", ":status"];
 
-/// A header that is matched: `[-_A-Za-z0-9]+`, a part of the request line, or a claim of a token.
+/// A header that is matched, a part of the request line, or a claim of a token.
 pub(super) fn matched_header(name: &str) -> Check {
-    let valid =
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    if valid || PSEUDO_HEADERS.contains(&name) || is_claim(name) {
+    if is_token(name) || PSEUDO_HEADERS.contains(&name) || is_claim(name) {
         Ok(())
     } else {
         Err(format!("must be the name of a header, found {name:?}"))
@@ -170,6 +184,12 @@ pub(super) fn matched_header(name: &str) -> Check {
 pub(super) fn is_claim(name: &str) -> bool {
     let rest = name.strip_prefix("@request.auth.claims");
     rest.is_some_and(|rest| rest.len() > 1 && rest.starts_with(['.', '[']))
+}
+
+/// What the name of a header can be. Source: RFC 9110, 5.6.2.
+fn is_token(name: &str) -> bool {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(token)
 }
 
 /// Whether this header is the authority by another name.
@@ -185,8 +205,7 @@ pub(super) fn changed_header(name: &str, authority: bool) -> Check {
     if is_authority(name) || name.starts_with(':') {
         return Err(format!("must not be {name:?}, which is not a header that can be changed here"));
     }
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(token) {
+    if !is_token(name) {
         return Err(format!("must be the name of a header, found {name:?}"));
     }
     Ok(())
@@ -278,6 +297,20 @@ mod tests {
     }
 
     #[test]
+    fn a_gateway_knows_the_meshs_own_server_names() {
+        for (name, at_gateway, good) in [
+            ("outbound_.9080_.v1_.reviews.default.svc.cluster.local", true, true),
+            ("outbound_.9080_._.reviews.example", true, true),
+            ("outbound_.9080_._.reviews.example", false, false),
+            ("outbound_.http_._.reviews.example", true, false),
+            ("inbound_.9080_._.reviews.example", true, false),
+            ("shop.example", true, true),
+        ] {
+            assert_eq!(server_name(name, at_gateway).is_ok(), good, "{name} {at_gateway}");
+        }
+    }
+
+    #[test]
     fn a_gateway_takes_hosts_of_some_namespaces() {
         for (text, gateway, sidecar) in [
             ("*", true, false),
@@ -307,6 +340,7 @@ mod tests {
             (subnet, "2001:db8::/32", "10.0.0/8"),
             (unix_path, "/run/x.sock", "run/x.sock"),
             (matched_header, "x-user", "x user"),
+            (matched_header, "x.user", "x:user"),
             (matched_header, ":path", ":Path"),
             (matched_header, ":authority", ":host"),
             (matched_header, "@request.auth.claims.sub", "@request.auth"),

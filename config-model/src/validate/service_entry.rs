@@ -97,6 +97,7 @@ fn resolution(entry: &ServiceEntry, names: &PortNames, at: &Path<'_>, report: &m
         }
         (Resolution::Dns | Resolution::DnsRoundRobin, None) => dns_hosts(entry, at, report),
         (Resolution::DynamicDns, _) => {
+            dynamic_dns(entry, at, report);
             report.not_honoured(entry.resolution.position, &at.field("resolution"), "DYNAMIC_DNS");
         }
         _ => {}
@@ -107,7 +108,37 @@ fn resolution(entry: &ServiceEntry, names: &PortNames, at: &Path<'_>, report: &m
     }
     if resolution != Resolution::None {
         for (index, endpoint) in entry.endpoints.iter().enumerate() {
-            check_workload(endpoint, Some(names), resolution != Resolution::Static, &field.index(index), report);
+            let at = field.index(index);
+            if resolution == Resolution::Static {
+                check_workload(endpoint, Some(names), false, &at, report);
+            } else {
+                check_name(endpoint, names, &at, report);
+            }
+        }
+    }
+}
+
+/// The host of each request is looked up, so that nothing else may say where requests go.
+fn dynamic_dns(entry: &ServiceEntry, at: &Path<'_>, report: &mut Report) {
+    let hosts = at.field("hosts");
+    for (index, host) in entry.hosts.iter().enumerate().filter(|(_, host)| !host.value.starts_with('*')) {
+        let message = "must have a wildcard with resolution DYNAMIC_DNS";
+        report.error(host.position, &hosts.index(index), message, Some("write resolution: DNS"));
+    }
+    let given = [
+        ("addresses", entry.addresses.first().map(|address| address.position)),
+        ("endpoints", entry.endpoints.first().map(|endpoint| endpoint.position)),
+    ];
+    for (name, position) in given.iter().filter_map(|(name, position)| Some((name, (*position)?))) {
+        report.error(position, &at.field(name), "must not be set with resolution DYNAMIC_DNS", Some("remove it"));
+    }
+    let ports = at.field("ports");
+    for (index, port) in entry.ports.iter().enumerate() {
+        let spoken = ["HTTP", "TLS", "GRPC", "HTTP2"];
+        if !spoken.iter().any(|name| port.protocol.value.eq_ignore_ascii_case(name)) {
+            let message = "must be HTTP, HTTP2, GRPC or TLS with resolution DYNAMIC_DNS";
+            let position = values::place(&port.protocol, port.position);
+            report.error(position, &ports.index(index).field("protocol"), message, None);
         }
     }
 }
@@ -139,6 +170,20 @@ fn several_hosts(entry: &ServiceEntry, at: &Path<'_>, report: &mut Report) {
     }
 }
 
+/// Checks an endpoint that is looked up. A network without an address, or a socket, is nothing that a name could lead to.
+fn check_name(endpoint: &WorkloadEntry, ports: &PortNames, at: &Path<'_>, report: &mut Report) {
+    let address = &endpoint.address;
+    let field = at.field("address");
+    if address.value.is_empty() {
+        let position = values::place(address, endpoint.position);
+        report.error(position, &field, "is required", Some("write an address or a host name"));
+    } else if !names::is_ip(&address.value) && names::fqdn(&address.value).is_err() {
+        let message = format_args!("must be an IP address or a host name, found {:?}", address.value);
+        report.error(address.position, &field, message, None);
+    }
+    ports_and_labels(endpoint, Some(ports), at, report);
+}
+
 /// Checks an endpoint. `ports` are the names of the service's ports, if it is part of a service.
 pub(super) fn check_workload(
     entry: &WorkloadEntry,
@@ -148,6 +193,10 @@ pub(super) fn check_workload(
     report: &mut Report,
 ) {
     address(entry, ports, by_name, at, report);
+    ports_and_labels(entry, ports, at, report);
+}
+
+fn ports_and_labels(entry: &WorkloadEntry, ports: Option<&PortNames>, at: &Path<'_>, report: &mut Report) {
     let field = at.field("ports");
     for (name, number) in entry.ports.iter() {
         let at = field.key(&name.value);

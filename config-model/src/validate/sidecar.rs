@@ -6,8 +6,8 @@ use super::{destination_rule, names, tls, values};
 use crate::decode::{Path, Report, Text};
 use crate::origin::Position;
 use crate::resource::{
-    CaptureMode, IstioEgressListener, IstioIngressListener, OutboundTrafficPolicyMode, ServerTlsMode, Sidecar,
-    SidecarPort,
+    CaptureMode, IstioEgressListener, IstioIngressListener, OutboundTrafficPolicyMode, ServerTlsMode,
+    ServerTlsSettings, Sidecar, SidecarPort,
 };
 
 pub(super) fn check(sidecar: &Sidecar, at: &Path<'_>, report: &mut Report) {
@@ -57,6 +57,11 @@ fn outbound(sidecar: &Sidecar, at: &Path<'_>, report: &mut Report) {
         report.error(proxy.position, &at.field("port"), "is required", Some("write port: {number: 80}"));
     }
     values::destination(proxy, &at, report);
+    let host = &proxy.host.value;
+    if names::wildcard_host(host).is_ok() && names::fqdn(host).is_err() {
+        let message = format_args!("must be a single host, found {host:?}");
+        report.error(proxy.host.position, &at.field("host"), message, Some("name the proxy"));
+    }
 }
 
 fn port(port: &SidecarPort, at: &Path<'_>, report: &mut Report) {
@@ -100,6 +105,11 @@ fn ingress(listener: &IstioIngressListener, ports: &mut HashSet<u16>, at: &Path<
     }
     let Some(settings) = &listener.tls else { return };
     let at = at.field("tls");
+    let protocol = listener.port.as_ref().map_or("", |port| &*port.protocol.value);
+    if names::protocol(protocol) != Some(names::Protocol::Tls) {
+        report.error(settings.position, &at, "must not be set for plain text", Some("use protocol HTTPS or TLS"));
+    }
+    not_of_sidecars(settings, &at, report);
     if matches!(settings.mode.value, ServerTlsMode::IstioMutual | ServerTlsMode::AutoPassthrough) {
         let message = format_args!("must not be {} in a Sidecar", settings.mode.value);
         report.error(settings.mode.position, &at.field("mode"), message, None);
@@ -108,6 +118,22 @@ fn ingress(listener: &IstioIngressListener, ports: &mut HashSet<u16>, at: &Path<
         report.error(settings.https_redirect.position, &at.field("httpsRedirect"), "has no meaning in a Sidecar", None);
     }
     tls::server(settings, &at, report);
+}
+
+/// Certificates of the workload come from files, and its clients are not asked for names.
+fn not_of_sidecars(settings: &ServerTlsSettings, at: &Path<'_>, report: &mut Report) {
+    let given = [
+        ("subjectAltNames", settings.subject_alt_names.first().map(|name| name.position)),
+        (
+            "credentialName",
+            Some(settings.credential_name.position).filter(|_| !settings.credential_name.value.is_empty()),
+        ),
+        ("credentialNames", settings.credential_names.first().map(|name| name.position)),
+        ("tlsCertificates", settings.tls_certificates.first().map(|pair| pair.position)),
+    ];
+    for (name, position) in given.iter().filter_map(|(name, position)| Some((name, (*position)?))) {
+        report.error(position, &at.field(name), "must not be set in a Sidecar", Some("remove it"));
+    }
 }
 
 /// `127.0.0.1:PORT`, `[::1]:PORT`, `:PORT` or `unix://PATH`.

@@ -63,14 +63,26 @@ fn mesh_certificates(tls: &ServerTlsSettings, at: &Path<'_>, report: &mut Report
 fn certificates(tls: &ServerTlsSettings, at: &Path<'_>, report: &mut Report) {
     let mode = tls.mode.value;
     let sources = sources(tls);
-    if let [_, second, ..] = sources[..] {
+    // Half a pair is none.
+    let is_pair = !tls.server_certificate.value.is_empty() && !tls.private_key.value.is_empty();
+    let whole: Vec<_> = sources.iter().filter(|name| is_pair || **name != "serverCertificate").collect();
+    if let [_, second, ..] = whole[..] {
         let message = "must not stand beside another source of certificates";
         report.error(tls.position, &at.field(second), message, Some("keep one of the two"));
     }
-    crl(tls, at, report);
     if sources.iter().any(|name| name.starts_with("credentialName")) {
+        let crl = &tls.ca_crl;
+        if !crl.value.is_empty() {
+            report.warning(
+                crl.position,
+                &at.field("caCrl"),
+                "has no effect",
+                Some("put it into the Secret, as ca.crl"),
+            );
+        }
         return;
     }
+    crl(tls, at, report);
     if mode != ServerTlsMode::Simple
         && tls.ca_certificates.value.is_empty()
         && tls.ca_cert_credential_name.value.is_empty()
@@ -100,14 +112,6 @@ fn crl(tls: &ServerTlsSettings, at: &Path<'_>, report: &mut Report) {
         return;
     }
     let field = at.field("caCrl");
-    if !tls.credential_name.value.is_empty() {
-        report.error(
-            tls.ca_crl.position,
-            &field,
-            "must not stand beside credentialName",
-            Some("put it into the Secret"),
-        );
-    }
     if tls.mode.value == ServerTlsMode::Simple {
         report.error(tls.ca_crl.position, &field, "must not be set with mode SIMPLE", Some("remove it"));
     }
@@ -131,7 +135,8 @@ pub(super) fn client(tls: &ClientTlsSettings, at: &Path<'_>, report: &mut Report
         ("caCertificates", &tls.ca_certificates),
         ("caCrl", &tls.ca_crl),
     ];
-    let has_secret = !tls.credential_name.value.is_empty();
+    let is_ours = matches!(mode, ClientTlsMode::Simple | ClientTlsMode::Mutual);
+    let has_secret = is_ours && !tls.credential_name.value.is_empty();
     for (name, text) in files.iter().filter(|(_, text)| has_secret && !text.value.is_empty()) {
         report.error(
             text.position,

@@ -31,7 +31,7 @@ pub(super) fn place<T>(value: &Located<T>, object: Position) -> Position {
     if value.is_written() { value.position } else { object }
 }
 
-const MILLISECOND: i64 = 1_000_000;
+pub(super) const MILLISECOND: i64 = 1_000_000;
 
 /// Istio counts in milliseconds, from one.
 pub(super) fn duration(duration: Option<&Located<Duration>>, at: &Path<'_>, report: &mut Report) {

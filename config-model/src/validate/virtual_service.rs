@@ -19,8 +19,13 @@ pub(super) fn check(service: &VirtualService, id: &ResourceId, at: &Path<'_>, re
         report.error(service.position, &at.field("http"), "is required", Some("write a rule under http, tls or tcp"));
     }
     let field = at.field("http");
+    let in_mesh = in_mesh(service);
     for (index, rule) in service.http.iter().enumerate() {
-        http_route::check(rule, is_delegate, &field.index(index), report);
+        let at = field.index(index);
+        http_route::check(rule, is_delegate, &at, report);
+        if in_mesh {
+            http_route::no_claims(rule, &at, report);
+        }
     }
     l4_route::check(service, at, report);
     values::export_to(&service.export_to, id, false, at, report);
@@ -48,15 +53,22 @@ pub(super) fn gateway_names(gateways: &[Text], at: &Path<'_>, report: &mut Repor
     }
 }
 
-fn hosts(service: &VirtualService, at: &Path<'_>, report: &mut Report) {
+/// Whether it holds, or holds too, between the workloads of the mesh.
+pub(super) fn in_mesh(service: &VirtualService) -> bool {
     let gateways = &service.gateways;
-    let in_mesh = gateways.is_empty() || gateways.iter().any(|gateway| *gateway.value == *"mesh");
+    gateways.is_empty() || gateways.iter().any(|gateway| *gateway.value == *"mesh")
+}
+
+fn hosts(service: &VirtualService, at: &Path<'_>, report: &mut Report) {
+    let in_mesh = in_mesh(service);
+    let is_by_server_name =
+        !in_mesh && service.tls.iter().flat_map(|rule| &rule.r#match).any(|entry| !entry.sni_hosts.is_empty());
     for (index, host) in service.hosts.iter().enumerate() {
         let at = at.index(index);
         if in_mesh && *host.value == *"*" {
             let hint = "name the hosts, or a gateway other than mesh";
             report.error(host.position, &at, "must not be * in the mesh", Some(hint));
-        } else if let Err(problem) = names::wildcard_host(&host.value)
+        } else if let Err(problem) = names::server_name(&host.value, is_by_server_name)
             && !names::is_ip(&host.value)
         {
             report.error(host.position, &at, problem, Some("write a name such as shop.example or *.shop.example"));

@@ -180,9 +180,9 @@ fn passthrough_leaves_a_gateway_without_endpoints() {
 fn limits_are_as_written_and_zero_is_none() {
     let all = "{connectionPool: {tcp: {maxConnections: 1, maxConnectionDuration: 2s, idleTimeout: 3s, tcpKeepalive: {probes: \
                4, time: 5s, interval: 6s}}, http: {http1MaxPendingRequests: 7, http2MaxRequests: 8, \
-               maxRequestsPerConnection: 9, maxRetries: 10, maxConcurrentStreams: 11, http2KeepAlive: {interval: 12s}}}}";
+               maxRequestsPerConnection: 9, maxRetries: 10, maxConcurrentStreams: 11, http2KeepAlive: {interval: 12s, timeout: 13s}}}}";
     let want = "{connection_duration_max:{nanos:0,secs:2},connections_max:1,idle_timeout:{nanos:0,secs:3},keepalive:{interval:\
-                {nanos:0,secs:6},probes:4,time:{nanos:0,secs:5}},pending_max:7,pings:{interval:{nanos:0,secs:12}},\
+                {nanos:0,secs:6},probes:4,time:{nanos:0,secs:5}},pending_max:7,pings:{interval:{nanos:0,secs:12},timeout:{nanos:0,secs:13}},\
                 requests_max:8,requests_per_connection_max:9,retries_max:10,streams_per_connection_max:11,\
                 tcp_idle_timeout:{nanos:0,secs:3}}";
     assert_eq!(shown(&policy(all).pool), want);
@@ -303,14 +303,14 @@ fn the_rules_locality_setting_goes_before_the_meshs_and_failover_needs_ejection(
     let next = "localityLbSetting: {failover: [{from: r0, to: r1}, {from: r1, to: r2}]}";
     let labels = "localityLbSetting: {failoverPriority: [version, zone=z7, topology.kubernetes.io/region, none]}";
     let by_labels = "version=v1 zone=z7 topology.kubernetes.io/region=r1 none=";
-    let both = format!("{}, failover: [{{from: r1, to: r2}}]}}", labels.trim_end_matches('}'));
+    let both = "localityLbSetting: {failoverPriority: [version, zone=z7, none], failover: [{from: r1, to: r2}]}";
     let rule_of = |setting: &str, ejects: bool| {
         let ejection = if ejects { ", outlierDetection: {}" } else { "" };
         rule("s.example", &format!("{{loadBalancer: {{{setting}}}{ejection}}}"), "")
     };
     let zones = "zoneAwareLbSetting: {failoverPriority: [version], failover: [{from: r1, to: r2}]}";
     let both_of_mesh = "localityLbSetting: {}\nzoneAwareLbSetting: {}";
-    let both_then = format!("{by_labels} near r1/z1/s1 then r2");
+    let both_then = "version=v1 zone=z7 none= near r1/z1/s1 then r2";
     let table = [
         ("", "simple: RANDOM", false, "none"),
         ("", "simple: RANDOM", true, "near r1/z1/s1"),
@@ -318,7 +318,7 @@ fn the_rules_locality_setting_goes_before_the_meshs_and_failover_needs_ejection(
         ("", next, false, "none"),
         ("", next, true, "near r1/z1/s1 then r2"),
         ("", labels, true, by_labels),
-        ("", &both, true, &both_then),
+        ("", both, true, both_then),
         ("", shares, true, "r1/z1/s1=60 r2//=40"),
         ("", shares, false, "r1/z1/s1=60 r2//=40"),
         ("", "localityLbSetting: {distribute: [{from: r9, to: {r1: 100}}]}", true, "//=100"),
