@@ -8,6 +8,7 @@ use crate::resource::{EndpointSlice, Resource, Service, ServiceEntry, Spec};
 
 use super::endpoints::SERVICE_NAME;
 use super::names;
+use super::services::TRAFFIC_DISTRIBUTION;
 use super::set::{Item, ResourceSet};
 
 /// What a new set of resources asks for.
@@ -79,7 +80,13 @@ enum Effect {
 
 fn effect(before: Option<&Arc<Resource>>, after: Option<&Arc<Resource>>) -> Effect {
     match (before.or(after).map(|resource| &resource.spec), before, after) {
-        (Some(Spec::Namespace | Spec::ConfigMap(_)), ..) | (None, ..) => Effect::Nothing,
+        (Some(Spec::ConfigMap(_)), ..) | (None, ..) => Effect::Nothing,
+        (Some(Spec::Namespace), ..) => {
+            let said = |resource: Option<&Arc<Resource>>| {
+                resource.and_then(|resource| resource.metadata.annotations.get(TRAFFIC_DISTRIBUTION).cloned())
+            };
+            if said(before) == said(after) { Effect::Nothing } else { Effect::Routing }
+        }
         (Some(Spec::Secret(_)), ..) => Effect::Secrets,
         (Some(Spec::EndpointSlice(_) | Spec::Endpoints(_) | Spec::Pod(_) | Spec::WorkloadEntry(_)), ..) => {
             Effect::Endpoints

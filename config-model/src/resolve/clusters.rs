@@ -227,7 +227,7 @@ impl<'a> Clusters<'a> {
             balancing: blocks.balancing(discovery),
             protocol: self.policies.protocol(port, blocks, self.follows_clients(port)),
             connect_timeout: self.policies.connect_timeout(blocks),
-            policy: self.policies.policy(blocks, service.preference()),
+            policy: self.policies.policy(blocks, service.preference(self.resources)),
             tls,
             proxy_protocol: blocks.proxy_protocol(),
             discovery,

@@ -86,7 +86,15 @@ impl<'a> Site<'a> {
 
 /// How far an endpoint is by `failover`: a lower number is nearer. Numbers have gaps, and only their order counts.
 pub(super) fn level(failover: &Failover, endpoint: Site<'_>) -> u32 {
-    let differs = |(name, value): &(Arc<str>, Arc<str>)| *endpoint.label(name) != **value;
+    // A slice of Kubernetes tells the zone of an endpoint, and not its region.
+    let is_bare_zone = || {
+        let is_own = |(name, value): &(Arc<str>, Arc<str>)| **name == *ZONE && *endpoint.label(ZONE) == **value;
+        let is_known = endpoint.label(REGION).is_empty() && !endpoint.label(ZONE).is_empty();
+        is_known && failover.labels.iter().any(is_own)
+    };
+    let differs = |(name, value): &(Arc<str>, Arc<str>)| {
+        *endpoint.label(name) != **value && !(**name == *REGION && is_bare_zone())
+    };
     let count = failover.labels.len();
     // Another network comes after all of the own one; the labels behind it count all the same.
     let other_network = failover.labels.first().filter(|label| *label.0 == *NETWORK && differs(label));
@@ -190,6 +198,16 @@ mod tests {
             let failover = Failover { labels: Vec::new(), nearness, ..Failover::default() };
             assert_eq!(levels(&failover, &endpoints), want, "{failover:?}");
         }
+    }
+
+    #[test]
+    fn a_zone_without_a_region_is_of_the_proxys_own_region_if_it_is_the_proxys_own_zone() {
+        let pair = |name: &str, value: &str| (Arc::from(name), Arc::from(value));
+        let by_labels = vec![pair(NETWORK, ""), pair(REGION, "r1"), pair(ZONE, "z1")];
+        let failover = Failover { labels: by_labels, nearness: None, ..Failover::default() };
+        let at = |locality| (locality, Labels::new());
+        let got = levels(&failover, &["r1/z1", "/z1", "r1/z2", "/z2", "r2/z1", ""].map(at));
+        assert_eq!(got, [0, 0, DISTANCES, 2 * DISTANCES, 2 * DISTANCES, 2 * DISTANCES]);
     }
 
     #[test]

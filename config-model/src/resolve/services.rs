@@ -19,8 +19,8 @@ use super::{Proxy, Role, names};
 /// The annotation that is a Service's `exportTo`.
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
 
-/// The annotation that is a service's `trafficDistribution`.
-const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
+/// The annotation that is the `trafficDistribution` of a service, or of the services of a Namespace.
+pub(super) const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
 
 /// Which endpoints of a service are preferred: those that are as near as that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -161,9 +161,9 @@ impl<'a> Service<'a> {
         (*item.spec.resolution == Resolution::None).then_some(*written.target_port)
     }
 
-    /// Which of its endpoints are preferred: by `trafficDistribution`, else by the annotation, of which the case doesn't count.
-    /// Source: Istio, `GetTrafficDistribution`.
-    pub(crate) fn preference(self) -> Preference {
+    /// Which of its endpoints are preferred: by `trafficDistribution`, else by the annotation, of which the case doesn't count, else by
+    /// that of its Namespace. Source: Istio, `GetTrafficDistribution`.
+    pub(crate) fn preference(self, resources: &'a ResourceSet) -> Preference {
         let written = match self {
             Self::Kubernetes(item) => item.spec.spec.as_ref().map_or("", |spec| &spec.traffic_distribution.value),
             Self::Entry(_) => "",
@@ -173,7 +173,12 @@ impl<'a> Service<'a> {
             "PreferSameNode" => return Preference::SameNode,
             _ => {}
         }
-        let annotation = self.resource().metadata.annotations.get(TRAFFIC_DISTRIBUTION);
+        let said = |resource: &'a Resource| {
+            let annotation = resource.metadata.annotations.get(TRAFFIC_DISTRIBUTION);
+            annotation.filter(|text| !text.is_empty())
+        };
+        let of_namespace = || said(resources.namespace(self.namespace())?);
+        let annotation = said(self.resource()).or_else(of_namespace);
         match annotation.map(|text| text.to_ascii_lowercase()).as_deref() {
             Some("preferclose" | "prefersamezone") => Preference::SameZone,
             Some("prefersamenode") => Preference::SameNode,

@@ -218,6 +218,11 @@ impl ResourceSet {
         self.inner.find(kind, namespace, name).and_then(|index| self.inner.get(index as usize))
     }
 
+    /// The Namespace of this name, which is in none itself.
+    pub(crate) fn namespace(&self, name: &str) -> Option<&Resource> {
+        self.get("Namespace", "", name).map(AsRef::as_ref)
+    }
+
     pub(crate) fn find<T: Kind>(&self, namespace: &str, name: &str) -> Option<Item<'_, T>> {
         self.inner.find(T::NAME, namespace, name).and_then(|index| self.item(index))
     }

@@ -74,7 +74,7 @@ pub enum Spec {
     Endpoints(Endpoints),
     EndpointSlice(EndpointSlice),
     Pod(Box<Pod>),
-    /// Of which only the labels count.
+    /// Of which only labels and annotations count.
     Namespace,
     Secret(Secret),
     ConfigMap(ConfigMap),

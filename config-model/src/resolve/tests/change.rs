@@ -97,6 +97,11 @@ fn a_secret_leaves_the_model_as_it_is_and_what_a_proxy_does_not_read_changes_not
     let old = files(&[("a.yaml", SERVICES.to_owned())]);
     let with = |kind: &str| change(&old, &files(&[("a.yaml", SERVICES.to_owned()), ("b.yaml", written(kind))]));
     assert_eq!(with("ConfigMap"), Change::None);
+    assert_eq!(with("Namespace"), Change::None);
+    let prefers = "s, annotations: {networking.istio.io/traffic-distribution: PreferClose}";
+    let namespace = written("Namespace").replace("name: s", &format!("name: {prefers}")).replace("data: {}\n", "");
+    let near = files(&[("a.yaml", SERVICES.to_owned()), ("b.yaml", namespace)]);
+    assert_eq!(change(&old, &near), Change::Routing, "its services may prefer near endpoints now");
     assert_eq!(with("Secret"), Change::Parts(Parts { secrets: true, ..Parts::default() }));
 }
 

@@ -196,6 +196,26 @@ fn a_service_that_prefers_near_endpoints_has_them_first_unless_its_rule_speaks_o
 }
 
 #[test]
+fn a_namespace_says_which_endpoints_its_services_prefer_that_say_nothing_themselves() {
+    let places = at(&["locality: r1/z1/s9", "locality: r2/z1"]);
+    let services = |own: &str, namespace: &str| {
+        let said = |text: &str| format!("annotations: {{networking.istio.io/traffic-distribution: {text}}}");
+        let metadata = format!("ServiceEntry\nmetadata: {{name: s, {}}}", said(own));
+        let folder = folder(RANDOM, &places).replace("ServiceEntry\nmetadata: {name: s}", &metadata);
+        let of_namespace = said(namespace);
+        shown(&format!("{folder}---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: default, {of_namespace}}}\n"))
+    };
+    for (own, namespace, want) in [
+        ("''", "PreferClose", "0@0 1@1"),
+        ("''", "Other", "0@0 1@0"),
+        ("Other", "PreferClose", "0@0 1@0"),
+        ("PreferClose", "Other", "0@0 1@1"),
+    ] {
+        assert_eq!(services(own, namespace), want, "{own} {namespace}");
+    }
+}
+
+#[test]
 fn a_pod_is_where_its_labels_say_or_else_in_the_zone_of_its_slice() {
     let pod = |name: &str, ip: &str, labels: &str| {
         format!(
