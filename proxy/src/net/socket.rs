@@ -68,6 +68,21 @@ fn poll_call(
     }
 }
 
+/// Whether nothing has happened on a socket of which nothing is expected. Costs no call unless something has.
+pub(super) fn is_quiet(socket: &TcpStream) -> bool {
+    let mut is_told = false;
+    let result = socket.try_io(Interest::READABLE, || {
+        is_told = true;
+        Ok(rustix::net::recv(socket, &mut [0; 1], RecvFlags::empty())?)
+    });
+    if !is_told {
+        // The runtime's own error, which holds nothing that would have to be dropped.
+        std::mem::forget(result);
+        return true;
+    }
+    result.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
 /// Moves up to `wanted` bytes by `call`; nothing if the socket was not ready after all.
 fn transfer(
     socket: &TcpStream,

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::TlsStream;
-use super::socket::{poll_receive, poll_receive_told, poll_send};
+use super::socket::{is_quiet, poll_receive, poll_receive_told, poll_send};
 
 /// A connection to a client or a back end.
 #[derive(Debug)]
@@ -106,16 +106,14 @@ impl Stream {
 
     /// Looks at a connection that should be quiet. Costs no call to the system unless something has happened.
     pub(crate) fn liveness(&mut self) -> Liveness {
-        let mut byte = [0];
-        let read = match self {
-            Self::Tcp(socket) => socket.try_read(&mut byte),
-            Self::Unix(socket) => socket.try_read(&mut byte),
+        let is_quiet = match self {
+            Self::Tcp(socket) => is_quiet(socket),
+            Self::Unix(socket) => {
+                socket.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
             Self::Tls(stream) => return stream.liveness(),
         };
-        match read {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Liveness::Quiet,
-            _ => Liveness::Ended,
-        }
+        if is_quiet { Liveness::Quiet } else { Liveness::Ended }
     }
 
     /// Says that nothing more will be written.
