@@ -166,6 +166,14 @@ class BackEnd:
             http.send_headers(stream, [(":status", "200"), ("content-length", "1000")])
             http.send_data(stream, b"half")
             http.reset_stream(stream, int(path.removeprefix("/broken/")))
+        elif path.startswith("/bodiless/"):
+            # What has no body has one all the same, which looks like another answer.
+            http.send_headers(stream, [(":status", path.removeprefix("/bodiless/"))])
+            http.send_data(stream, b"HTTP/1.1 200 OK\r\nx-poison: 1\r\ncontent-length: 4\r\n\r\nEVIL", end_stream=True)
+        elif path == "/endless":
+            for _ in range(200):
+                http.send_headers(stream, [(":status", "103"), ("link", "</a.css>; rel=preload")])
+            http.send_headers(stream, [(":status", "200")], end_stream=True)
         elif path == "/hints":
             http.send_headers(stream, [(":status", "100")])
             http.send_headers(stream, [(":status", "103"), ("link", "</a.css>; rel=preload")])
@@ -202,6 +210,8 @@ class Plain(http.server.BaseHTTPRequestHandler):
         if self.path == "/old/hints":
             for name in ("a", "b"):
                 self.wfile.write(f"HTTP/1.1 103 Early Hints\r\nlink: </{name}.css>; rel=preload\r\nconnection: close\r\n\r\n".encode())
+        if self.path == "/old/endless":
+            self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n" * 200)
         if self.headers.get("transfer-encoding"):
             while (size := int(self.rfile.readline() or b"0", 16)) > 0:
                 self.rfile.read(size + 2)
@@ -344,6 +354,32 @@ def informational_answers_reach_a_client_of_http2(run):
             need(told.headers == [(":status", "103"), ("link", f"</{name}.css>; rel=preload")], f"{path}: {told.headers}")
         need(client.head(stream)[":status"] == "200", "no answer")
         need(not any(isinstance(event, h2.events.InformationalResponseReceived) for event in client.events), "more than was told")
+
+
+@check
+def informational_answers_without_end_are_no_answer(run):
+    client = Client(run)
+    for path in ("/endless", "/old/endless"):
+        need(client.head(client.begin(path))[":status"] == "502", f"{path}: no 502 over HTTP/2")
+        with socket.create_connection(("127.0.0.1", run.port), 5) as plain:
+            plain.sendall(f"GET {path} HTTP/1.1\r\nhost: pool\r\nconnection: close\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: plain.recv(65536), b""))
+        need(b"\r\n\r\nHTTP/1.1 502 " in answer and b"HTTP/1.1 200" not in answer, answer[-300:])
+
+
+@check
+def what_can_have_no_body_has_none(run):
+    client = Client(run)
+    for status in ("204", "304"):
+        stream = client.begin(f"/bodiless/{status}")
+        need(client.head(stream)[":status"] == status, "another status")
+        client.wait(h2.events.StreamEnded, stream)
+        need(not any(isinstance(event, h2.events.DataReceived) for event in client.events), "a body")
+        with socket.create_connection(("127.0.0.1", run.port), 5) as plain:
+            request = "GET {} HTTP/1.1\r\nhost: pool\r\n{}\r\n"
+            plain.sendall((request.format(f"/bodiless/{status}", "") + request.format("/last", "connection: close\r\n")).encode())
+            answers = b"".join(iter(lambda: plain.recv(65536), b""))
+        need(answers.startswith(b"HTTP/1.1 " + status.encode()) and answers.count(b"HTTP/1.1 ") == 2 and b"EVIL" not in answers, answers)
 
 
 @check

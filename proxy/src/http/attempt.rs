@@ -18,6 +18,11 @@ use crate::worker::{Deadline, Deadlines, Local, Memory, TICK};
 /// A back end that has the whole request and says nothing. Source: Envoy, `stream_idle_timeout`.
 const HEAD_SILENCE: Duration = Duration::from_mins(5);
 
+/// Informational heads of one try: more of them are no answer.
+const INFORMED_MAX: u32 = 100;
+/// Their bytes in all, which may have to wait for the client.
+const INFORMED_BYTES_MAX: usize = 64 * 1024;
+
 /// The client's side of an exchange, as the way to the back end needs it.
 pub(super) trait Client {
     /// The request's body.
@@ -31,8 +36,8 @@ pub(super) trait Client {
     /// Ready when the client has broken off.
     fn poll_left(&mut self, cx: &mut Context<'_>, request: &mut Message) -> Poll<()>;
 
-    /// Has the client told of an informational response, if its protocol can; not before it has taken those before.
-    fn poll_inform(&mut self, cx: &mut Context<'_>, head: &mut Head) -> Poll<()>;
+    /// Has the client told of an informational response, if its protocol can; at the latest with the answer.
+    fn inform(&mut self, cx: &mut Context<'_>, head: &mut Head);
 
     /// The deadline of whoever polls this exchange.
     fn deadline(&self) -> &Deadline;
@@ -161,6 +166,7 @@ pub(super) struct Attempt {
     pub(super) upstream: Upstream,
     pub(super) upload: Upload,
     response: Option<Box<Message>>,
+    informed: Informed,
     /// The tick in which the back end has been silent for too long.
     silent: Option<u32>,
     /// The tick from which on it is looked at whether the client is still there.
@@ -170,7 +176,7 @@ pub(super) struct Attempt {
 impl Attempt {
     /// A try over `upstream`.
     pub(super) fn new(upstream: Upstream, upload: Upload) -> Self {
-        Self { upstream, upload, response: None, silent: None, attentive: None }
+        Self { upstream, upload, response: None, informed: Informed::default(), silent: None, attentive: None }
     }
 
     /// Waits for the head of a final response, or of one that agrees to an upgrade.
@@ -256,10 +262,12 @@ impl Attempt {
         local: &Local,
     ) -> Poll<Result<(), AttemptError>> {
         let to_head = exchange.is_head();
+        let informed = &mut self.informed;
         let connection = match &mut self.upstream {
             Upstream::Http1(connection) => connection,
             Upstream::Http2(stream) => {
-                self.response = Some(ready!(next_http2_head(cx, stream, client, exchange, &local.memory))?);
+                let head = next_http2_head(cx, stream, (client, informed), exchange, &local.memory);
+                self.response = Some(ready!(head)?);
                 return Poll::Ready(Ok(()));
             }
         };
@@ -267,7 +275,7 @@ impl Attempt {
         let mut is_ready = self.attentive.is_some() && connection.stream.is_read_ready();
         loop {
             if let Some(response) = &mut self.response
-                && ready!(next_head(cx, response, client, to_head, exchange.wishes.upgrade))?
+                && next_head(cx, response, (client, informed), to_head, exchange.wishes.upgrade)?
             {
                 return Poll::Ready(Ok(()));
             }
@@ -291,7 +299,8 @@ impl Attempt {
 
     /// The connection has ended before a head was there.
     fn closed(&self) -> AttemptError {
-        let nothing_came = self.response.as_ref().is_none_or(|response| response.is_empty());
+        let nothing_came =
+            self.informed.heads == 0 && self.response.as_ref().is_none_or(|response| response.is_empty());
         if !self.upload.has_begun() {
             AttemptError::ClosedUnsent
         } else if self.upstream.is_reused() && nothing_came {
@@ -332,18 +341,39 @@ impl Attempt {
     }
 }
 
+/// What has come of informational heads.
+#[derive(Default)]
+struct Informed {
+    heads: u32,
+    bytes: usize,
+}
+
+impl Informed {
+    /// Counts one more, unless it is one too many.
+    fn count(&mut self, head: &Head) -> Result<(), AttemptError> {
+        self.heads += 1;
+        self.bytes += head.fields().map(|field| field.name.len() + field.value.len() + 4).sum::<usize>();
+        if self.heads > INFORMED_MAX || self.bytes > INFORMED_BYTES_MAX {
+            return Err(AttemptError::Malformed { reason: "informational responses without end".into() });
+        }
+        Ok(())
+    }
+}
+
 /// The head of a final response on a stream; the client is told of those before it.
 fn next_http2_head<C: Client>(
     cx: &mut Context<'_>,
     stream: &mut Http2Stream,
-    client: &mut C,
+    (client, informed): (&mut C, &mut Informed),
     exchange: &Exchange,
     memory: &Memory,
 ) -> Poll<Result<Box<Message>, AttemptError>> {
-    while let Poll::Ready(head) = stream.poll_informational(cx) {
+    while let Poll::Ready(response) = stream.poll_informational(cx) {
+        let mut head = heads::informational(&response);
+        informed.count(&head)?;
         // The client has had its leave from us, and HTTP/2 has no 101.
-        if !matches!(head.status(), StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS) {
-            ready!(client.poll_inform(cx, &mut heads::informational(&head)));
+        if !matches!(response.status(), StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS) {
+            client.inform(cx, &mut head);
         }
     }
     let mut response = ready!(stream.poll_head(cx))?;
@@ -357,25 +387,27 @@ fn next_http2_head<C: Client>(
 fn next_head<C: Client>(
     cx: &mut Context<'_>,
     response: &mut Message,
-    client: &mut C,
+    (client, informed): (&mut C, &mut Informed),
     to_head: bool,
     may_upgrade: bool,
-) -> Poll<Result<bool, AttemptError>> {
+) -> Result<bool, AttemptError> {
     let malformed = |fault: &dyn std::fmt::Display| AttemptError::Malformed { reason: fault.to_string().into() };
     loop {
         if !response.is_head_known() && !response.parse_response(to_head).map_err(|fault| malformed(&fault))? {
-            return Poll::Ready(Ok(false));
+            return Ok(false);
         }
         match response.head().status() {
-            101 if may_upgrade => return Poll::Ready(Ok(true)),
-            101 => return Poll::Ready(Err(malformed(&"an upgrade that nobody has asked for"))),
-            // The client has had its leave from us.
-            100 => response.skip_informational(),
-            102..=199 => {
-                ready!(client.poll_inform(cx, response.head_mut()));
+            101 if may_upgrade => return Ok(true),
+            101 => return Err(malformed(&"an upgrade that nobody has asked for")),
+            status @ 100..=199 => {
+                informed.count(response.head())?;
+                // The client has had its leave from us.
+                if status != 100 {
+                    client.inform(cx, response.head_mut());
+                }
                 response.skip_informational();
             }
-            _ => return Poll::Ready(Ok(true)),
+            _ => return Ok(true),
         }
     }
 }

@@ -482,13 +482,12 @@ impl Client for Downstream {
         Poll::Pending
     }
 
-    fn poll_inform(&mut self, cx: &mut Context<'_>, head: &mut Head) -> Poll<()> {
-        // A client that takes nothing is found out by its answer.
-        if self.is_informed && ready!(self.poll_informs(cx)).is_ok() {
+    fn inform(&mut self, cx: &mut Context<'_>, head: &mut Head) {
+        if self.is_informed {
             write_informational(head, &mut self.informs);
+            // A client that takes nothing is found out by its answer.
             let _ = self.poll_informs(cx);
         }
-        Poll::Ready(())
     }
 
     fn deadline(&self) -> &Deadline {

@@ -402,8 +402,15 @@ impl<'a> Tries<'a> {
     /// What there is of a try whose answer's head has come.
     fn answered(&mut self, mut attempt: Attempt, response: Box<Message>) -> Relay {
         let (upload, kept, out) = attempt.upload.take_unfinished(&self.local.memory);
-        let upstream = attempt.upstream;
+        let mut upstream = attempt.upstream;
         self.kept = kept;
+        // A 101 is an agreement to a tunnel, whose bytes are no body.
+        if let Upstream::Http2(stream) = &mut upstream
+            && response.framing() == Framing::None
+            && response.head().status() != 101
+        {
+            stream.forgo_body();
+        }
         let keeps = match &upstream {
             Upstream::Http1(connection) => {
                 connection.learn_keep_alive(response.head());

@@ -196,6 +196,8 @@ impl Pump {
                 match self.write(cx, source, sink) {
                     Poll::Ready(Ok(_)) => self.waits = None,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(PumpError::Sink(error))),
+                    // Who takes bytes, however slowly, is not cut.
+                    Poll::Pending if self.is_late(deadlines) && self.push(source, sink) => self.waits = None,
                     Poll::Pending => return self.wait(Side::Sink, deadlines),
                 }
             } else if source.has_ended() && self.pipe.as_ref().is_none_or(|pipe| pipe.held() == 0) {
@@ -271,6 +273,38 @@ impl Pump {
         Poll::Pending
     }
 
+    /// Whether the sink has taken nothing for too long, as far as is known.
+    fn is_late(&self, deadlines: &Deadlines) -> bool {
+        self.waits.is_some_and(|(side, due)| side == Side::Sink && deadlines.has_come(due))
+    }
+
+    /// Writes something though there is no room yet; false if nobody takes it.
+    fn push(&mut self, source: &mut impl Source, sink: &mut Stream) -> bool {
+        let prefix = self.prefix.get(self.prefix_sent..).unwrap_or_default();
+        let data = source.data();
+        let [head, data, tail] = if self.chunked {
+            [self.frame.head(), data.get(..self.frame.data()).unwrap_or(data), self.frame.tail()]
+        } else {
+            [&[], data, &[]]
+        };
+        let Some(first) = [prefix, head, data, tail].into_iter().find(|slice| !slice.is_empty()) else { return false };
+        let taken = sink.push(first);
+        if let Some(sent) = taken {
+            self.sent(sent, source);
+        }
+        taken.is_some()
+    }
+
+    /// Notes that so many bytes have gone: of the head, then of the body.
+    fn sent(&mut self, sent: usize, source: &mut impl Source) {
+        let of_prefix = sent.min(self.prefix.len() - self.prefix_sent);
+        self.prefix_sent += of_prefix;
+        let of_body = sent - of_prefix;
+        let of_data = if self.chunked { self.frame.advance(of_body) } else { of_body };
+        source.consume(of_data);
+        self.moved += of_data as u64;
+    }
+
     /// Whether there is something to be written; begins a chunk if there is data for one, or none will follow.
     fn has_something(&mut self, source: &impl Source) -> bool {
         if self.chunked && self.frame.is_done() && !self.is_last_framed {
@@ -313,12 +347,7 @@ impl Pump {
         if sent == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
-        let of_prefix = sent.min(prefix_length);
-        self.prefix_sent += of_prefix;
-        let of_body = sent - of_prefix;
-        let of_data = if self.chunked { self.frame.advance(of_body) } else { of_body };
-        source.consume(of_data);
-        self.moved += of_data as u64;
+        self.sent(sent, source);
         Poll::Ready(Ok(()))
     }
 
@@ -331,6 +360,7 @@ impl Pump {
         (memory, deadlines): (&Memory, &Deadlines),
     ) -> Option<Poll<Result<(), PumpError>>> {
         let target = sink.tcp().filter(|_| !self.chunked)?;
+        let is_late = self.is_late(deadlines);
         let Some(pipe) = &mut self.pipe else {
             source.unseen().filter(|(_, length)| *length >= SPLICED_MIN)?;
             self.pipe = Some(Box::new(memory.pipe()?));
@@ -356,7 +386,14 @@ impl Pump {
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(PumpError::Sink(error))),
-            Poll::Pending => self.wait(Side::Sink, deadlines),
+            Poll::Pending => match if is_late { pipe.push(target) } else { 0 } {
+                0 => self.wait(Side::Sink, deadlines),
+                pushed => {
+                    self.moved += pushed as u64;
+                    self.waits = None;
+                    Poll::Ready(Ok(()))
+                }
+            },
         })
     }
 }
@@ -383,6 +420,60 @@ impl Source for Nothing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A body that does not end.
+    struct Endless;
+
+    impl Source for Endless {
+        fn data(&self) -> &[u8] {
+            &[0; 64 * 1024]
+        }
+
+        fn consume(&mut self, _count: usize) {}
+
+        fn has_ended(&self) -> bool {
+            false
+        }
+
+        fn poll_fill(&mut self, _: &mut Context<'_>, _: &Memory) -> Poll<Result<(), SourceFault>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sink_that_takes_something_now_and_then_is_not_late_and_one_that_takes_nothing_is() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        // Far more room than a slow reader makes in one go.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(4 << 20).unwrap();
+        let mut sink = Stream::Tcp(socket.connect(listener.local_addr().unwrap()).await.unwrap());
+        let (mut reader, _) = listener.accept().unwrap();
+        let (memory, deadlines) = (Memory::default(), Deadlines::default());
+        let mut pump = Pump::new(Vec::new(), Framing::UntilClose, SILENCE_LIMIT);
+        let mut poll = || {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            assert!(pump.poll(&mut cx, &mut Endless, &mut sink, (&memory, &deadlines)).is_pending());
+            let (side, due) = pump.waits().unwrap();
+            assert_eq!(side, Side::Sink);
+            due
+        };
+        let pass = |due: u32| {
+            while !deadlines.has_come(due) {
+                deadlines.tick();
+            }
+        };
+        for _ in 0..3 {
+            pass(poll());
+            std::io::Read::read_exact(&mut reader, &mut [0; 256 * 1024]).unwrap();
+            assert!(!deadlines.has_come(poll()), "it has taken something");
+        }
+        // The system may still take something for it.
+        let is_late = (0..1000).any(|_| {
+            pass(poll());
+            deadlines.has_come(poll())
+        });
+        assert!(is_late, "it takes nothing");
+    }
 
     #[test]
     fn a_body_is_waited_for_as_long_as_it_may_be_silent_and_a_sink_as_ever() {

@@ -218,6 +218,12 @@ async fn tunnel(
     local.memory.give_back(response);
     match ended {
         Ok(()) => Next::Linger,
-        Err(_broken) => Next::Close,
+        // What was cut must not look whole, on either side.
+        Err(_broken) => {
+            if let Upstream::Http1(connection) = &upstream {
+                connection.stream.reset_on_close();
+            }
+            Next::Reset
+        }
     }
 }

@@ -49,7 +49,12 @@ impl Target {
             Some(authority) => authority,
             None => head.values_of(Name::Host).next().unwrap_or_default(),
         };
-        authority::parse(authority).map_err(|_refused| Refusal::BAD_HOST)?;
+        let parse = |authority| authority::parse(authority).map_err(|_refused| Refusal::BAD_HOST);
+        parse(authority)?;
+        if origin.is_some() {
+            // It gives way to the target's authority, and yet has to be one.
+            head.values_of(Name::Host).try_for_each(|host| parse(host).map(drop))?;
+        }
         let start = origin.map_or(0, |authority| authority_end(sent, authority));
         let query = question_mark(sent.get(start..).unwrap_or_default()).map(|at| start + at);
         let path = (start, query.unwrap_or(sent.len()));

@@ -52,6 +52,14 @@ pub(super) fn poll_send(
     }
 }
 
+/// Writes though the system has not said that there is room, which it does only when much of what waits has gone: a slow reader
+/// looks like one that takes nothing until then. Yields how much was taken, if anything was.
+pub(super) fn push(socket: &TcpStream, bytes: &[u8]) -> Option<usize> {
+    let sent = rustix::net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+    // What is wrong, if anything, is met again by who waits for room.
+    sent.ok().filter(|sent| *sent > 0)
+}
+
 /// Writes `length` bytes by `send`, as far as there is room.
 fn poll_call(
     socket: &TcpStream,

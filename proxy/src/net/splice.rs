@@ -60,6 +60,14 @@ impl Pipe {
         }
     }
 
+    /// Gives on some of what is held though the system has not said that there is room; zero if nothing is taken.
+    pub(crate) fn push(&mut self, socket: &TcpStream) -> usize {
+        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+        let given = splice(&self.out_of, None, socket, None, self.held, flags).unwrap_or(0);
+        self.held -= given;
+        given
+    }
+
     /// Gives on what is held, as far as `socket` has room. Never zero.
     pub(crate) fn poll_give(&mut self, cx: &mut Context<'_>, socket: &TcpStream) -> Poll<io::Result<usize>> {
         loop {

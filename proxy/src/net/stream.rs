@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::TlsStream;
-use super::socket::{is_quiet, poll_receive, poll_receive_told, poll_send};
+use super::socket::{is_quiet, poll_receive, poll_receive_told, poll_send, push};
 
 /// A connection to a client or a back end.
 #[derive(Debug)]
@@ -93,6 +93,16 @@ impl Stream {
         match self {
             Self::Tcp(socket) => poll_send(socket, cx, slices, is_last),
             Self::Unix(_) | Self::Tls(_) => self.poll_write(cx, slices),
+        }
+    }
+
+    /// Has the system take some of `bytes`, or of what waits in front of them, though it has not said that there is room. Yields how
+    /// many of them it has taken; nothing if nobody takes anything.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Option<usize> {
+        match self {
+            Self::Tcp(socket) => push(socket, bytes),
+            Self::Tls(stream) => stream.push().then_some(0),
+            Self::Unix(_) => None,
         }
     }
 

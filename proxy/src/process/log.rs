@@ -18,6 +18,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
 
+/// Libraries that tell of what others send. They are silent unless they are asked for, or everything is: whoever is on the other
+/// side could fill the log otherwise.
+const LIBRARIES: [&str; 9] =
+    ["h2", "h3", "h3_quinn", "hyper", "hyper_util", "quinn", "quinn_proto", "quinn_udp", "rustls"];
+
 /// Lines that wait to be written.
 const LINES_MAX: usize = 1024;
 /// How long [`Log::flush`] waits for a reader.
@@ -70,7 +75,7 @@ impl Log {
         let lines = Lines { queue, dropped: Arc::default() };
         let dropped = Arc::clone(&lines.dropped);
         thread::Builder::new().name("log".to_owned()).spawn(move || write(&entries, output, &dropped))?;
-        let targets = Targets::new().with_default(level);
+        let targets = all(level);
         let (filter, handle) = reload::Layer::new(targets.clone());
         let format = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(lines.clone());
         let levels = Levels { handle, current: Arc::new(Mutex::new(targets)) };
@@ -91,10 +96,16 @@ impl Log {
     }
 }
 
+/// Everything at `level`; libraries only if it is asked for details.
+fn all(level: LevelFilter) -> Targets {
+    let of_libraries = if level > LevelFilter::INFO { level } else { LevelFilter::OFF };
+    LIBRARIES.iter().fold(Targets::new().with_default(level), |targets, name| targets.with_target(*name, of_libraries))
+}
+
 impl Levels {
     /// Sets the level of everything.
     pub fn set(&self, level: LevelFilter) {
-        self.replace(Targets::new().with_default(level));
+        self.replace(all(level));
     }
 
     /// Sets the level of one target, such as `source` or `hyper`.
@@ -214,7 +225,28 @@ mod tests {
         let text = output.text();
         let lines: Vec<_> = text.lines().map(|line| line.split_once(' ').unwrap().1.trim()).collect();
         assert_eq!(lines, ["INFO source: first of source", "DEBUG admin: third of admin"]);
-        assert_eq!(log.levels().to_string(), "admin=debug,warn");
+        let told = log.levels().to_string();
+        assert!(told.contains("admin=debug") && told.ends_with("warn"), "{told}");
+    }
+
+    #[test]
+    fn what_the_other_side_can_make_libraries_say_is_said_only_to_who_asks() {
+        let output = Shared::default();
+        let (log, subscriber) = Log::to(output.clone(), LevelFilter::INFO).unwrap();
+        let say = |word: &str| tracing::warn!(target: "h2::proto::ping_pong", "{word}");
+        tracing::subscriber::with_default(subscriber, || {
+            say("first");
+            log.levels().set_target("h2", LevelFilter::WARN);
+            say("second");
+            log.levels().set(LevelFilter::ERROR);
+            say("third");
+            log.levels().set(LevelFilter::DEBUG);
+            say("fourth");
+        });
+        log.flush();
+        let text = output.text();
+        let lines: Vec<_> = text.lines().filter_map(|line| line.rsplit(' ').next()).collect();
+        assert_eq!(lines, ["second", "fourth"]);
     }
 
     #[test]

@@ -204,6 +204,7 @@ impl Folder {
                 let path = path();
                 // Most likely it is as it was: that is found out without having all of it in memory once more.
                 if let Some(known) = &mut unchanged
+                    && metadata.is_file()
                     && digest_of(&path).is_ok_and(|digest| digest == known.digest)
                 {
                     known.has_settled = has_settled;

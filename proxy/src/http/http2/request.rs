@@ -158,11 +158,10 @@ impl<B: Streamed> AttemptClient for Client<B> {
         Poll::Pending
     }
 
-    fn poll_inform(&mut self, _: &mut Context<'_>, head: &mut Head) -> Poll<()> {
+    fn inform(&mut self, _: &mut Context<'_>, head: &mut Head) {
         if let Some(informer) = &self.informer {
             informer.inform(head);
         }
-        Poll::Ready(())
     }
 
     fn deadline(&self) -> &Deadline {

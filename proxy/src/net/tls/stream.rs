@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::records::{Outgoing, Progress, Session, Wish};
 use crate::net::Liveness;
-use crate::net::socket::{poll_receive, poll_receive_told, poll_send};
+use crate::net::socket::{poll_receive, poll_receive_told, poll_send, push};
 
 /// A record with the most that may be in it and around it. Source: RFC 8446, 5.2.
 const RECORD_MAX: usize = 5 + 16 * 1024 + 256;
@@ -126,6 +126,13 @@ impl TlsStream {
             self.pending_sent = 0;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Has the system take some of the records that wait, though it has not said that there is room; false if it takes none.
+    pub(crate) fn push(&mut self) -> bool {
+        let sent = self.pending.get(self.pending_sent..).and_then(|rest| push(&self.socket, rest));
+        self.pending_sent += sent.unwrap_or(0);
+        sent.is_some()
     }
 
     /// Waits until there is something to be read.

@@ -1,8 +1,9 @@
 //! From a worker's buffer to the file: a bounded queue and the thread that writes.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -58,7 +59,11 @@ impl Target {
             Self::Off => Ok(None),
             Self::Stdout => duplicate(&io::stdout()),
             Self::Stderr => duplicate(&io::stderr()),
-            Self::File(path) => OpenOptions::new().append(true).create(true).open(path).map(Some),
+            Self::File(path) => {
+                // A pipe that nobody reads yet would be waited for; one that we could read from ourselves is not.
+                let is_pipe = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+                OpenOptions::new().append(true).read(is_pipe).create(!is_pipe).open(path).map(Some)
+            }
         }
     }
 }
@@ -274,7 +279,6 @@ fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::io::{PipeReader, Read};
     use std::os::fd::OwnedFd;
     use std::time::Instant;

@@ -19,6 +19,8 @@ pub(crate) struct Http2Stream {
     answer: Answer,
     /// Whether the answer had ended with its head.
     is_bodiless: bool,
+    /// Whether the answer can have no body, whatever is sent behind its head.
+    forgoes_body: bool,
     lease: Lease,
 }
 
@@ -40,7 +42,7 @@ impl Http2Stream {
             _ => AttemptError::ClosedUnsent,
         })?;
         let answer = Answer::Awaited(answer);
-        Ok(Box::new(Self { sender, answer, is_bodiless: false, lease }))
+        Ok(Box::new(Self { sender, answer, is_bodiless: false, forgoes_body: false, lease }))
     }
 
     /// Our end of its connection.
@@ -78,6 +80,11 @@ impl Http2Stream {
         }
     }
 
+    /// Takes the answer for one without a body: the back end may still say that it has ended, and nothing else.
+    pub(crate) fn forgo_body(&mut self) {
+        self.forgoes_body = true;
+    }
+
     fn body(&self) -> Option<&Http2Body> {
         if let Answer::Begun(body) = &self.answer { Some(body) } else { None }
     }
@@ -88,7 +95,7 @@ impl Http2Stream {
 
     /// What is here of the answer's body.
     pub(crate) fn data(&self) -> &[u8] {
-        self.body().map_or(&[], Http2Body::data)
+        self.body().filter(|_| !self.forgoes_body).map_or(&[], Http2Body::data)
     }
 
     /// Notes that so much of it has gone: the back end may send as much again.
@@ -100,12 +107,13 @@ impl Http2Stream {
 
     /// All that is here of the answer's body.
     pub(crate) fn take(&mut self) -> Bytes {
-        self.body_mut().map(Http2Body::take).unwrap_or_default()
+        let forgoes = self.forgoes_body;
+        self.body_mut().filter(|_| !forgoes).map(Http2Body::take).unwrap_or_default()
     }
 
     /// Whether nothing follows what is here.
     pub(crate) fn has_ended(&self) -> bool {
-        self.body().is_some_and(Http2Body::has_ended)
+        self.body().is_some_and(|body| body.has_ended() || self.forgoes_body && !body.data().is_empty())
     }
 
     /// Whether the answer had no body.
