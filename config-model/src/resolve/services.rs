@@ -237,7 +237,7 @@ fn entry_port<'a>(service: Service<'a>, port: &'a crate::resource::ServicePort) 
     let target = if *port.target_port == 0 { *port.number } else { *port.target_port };
     let target = Target::Number(target);
     let datagram = port.protocol.eq_ignore_ascii_case("udp");
-    let protocol = if port.protocol.is_empty() { Protocol::Tcp } else { Protocol::of_name(&port.protocol) };
+    let protocol = Protocol::of_name(&port.protocol);
     Port { number: *port.number, name: &port.name.value, target, datagram, protocol, service }
 }
 

@@ -127,7 +127,7 @@ impl<'e, 'a> Listeners<'e, 'a> {
             Protocol::Unknown => {
                 for (address, subnets) in places(egress, known, port.number) {
                     let has_address = !is_everywhere(&address);
-                    let only = (has_address && egress.address.is_none()).then_some(known);
+                    let only = has_address.then_some(known);
                     let is_for = (number, Protocol::Tcp, has_address, &subnets[..]);
                     let found = connections::of_service(serving, egress, known, is_for);
                     let http = Http { egress, port: Some(port.number), only, is_declared: false };

@@ -411,3 +411,15 @@ fn hosts_that_no_service_has_are_known_on_port_80_only() {
     };
     assert!(known(80) && !known(81));
 }
+
+#[test]
+fn requests_may_come_in_at_a_port_whose_protocol_nobody_has_said() {
+    let port = |protocol: &str| {
+        format!("{{hosts: [a.example], ports: [{{number: 80, name: x{protocol}}}], resolution: STATIC}}")
+    };
+    for (protocol, is_known) in [("", true), (", protocol: HTTP", true), (", protocol: TCP", false)] {
+        let text = bound("'*/*'") + &resource("ServiceEntry", "a", &port(protocol));
+        let found = summary(&sidecar(&text));
+        assert_eq!(found.contains("80||a.example"), is_known, "{protocol}: {found}");
+    }
+}
