@@ -213,6 +213,22 @@ impl<'a> Service<'a> {
         self.visibility(resources).includes(namespace)
     }
 
+    /// By which services come before others where only one can have what they want: those that only their own namespace sees, then those
+    /// shown to some, then the oldest. Source: Istio, `servicesExportedToNamespace`, `SortServicesByCreationTime`.
+    pub(crate) fn seniority(self, resources: &'a ResourceSet) -> impl Ord + use<'a> {
+        let exposure = match self.visibility(resources) {
+            Visibility::All => 2u8,
+            shown if shown.only(self.namespace()) => 0,
+            Visibility::Namespaces(_) => 1,
+        };
+        let index = match self {
+            Self::Kubernetes(item) => item.index,
+            Self::Entry(item) => item.index,
+        };
+        let created = self.resource().metadata.creation_timestamp.map(|time| time.value);
+        (exposure, created.is_none(), created, if created.is_none() { index } else { 0 })
+    }
+
     /// By which the one comes first that a host means to `proxy`: a sidecar's own namespace goes before Kubernetes, and who is shown
     /// to some namespaces before who is shown to all.
     pub(crate) fn rank(self, proxy: &Proxy, resources: &'a ResourceSet) -> (bool, bool, bool) {

@@ -209,6 +209,8 @@ fn known<'a>(resources: &'a ResourceSet, proxy: &'a Proxy, imports: &[Import<'_>
         found.into_iter().map(move |service| Known { host: host.clone(), service, aliases: Vec::new() })
     });
     let mut all: Vec<Known<'a>> = all.collect();
+    // Of those that are as old the first by name stands, as they are found by it.
+    all.sort_by_cached_key(|known| known.service.seniority(resources));
     let meaning = |known: &Known<'a>| {
         let (host, _) = services::concrete(resources, known.service, proxy)?;
         Some((known.host.clone(), host))

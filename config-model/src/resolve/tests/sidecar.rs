@@ -423,3 +423,21 @@ fn requests_may_come_in_at_a_port_whose_protocol_nobody_has_said() {
         assert_eq!(found.contains("80||a.example"), is_known, "{protocol}: {found}");
     }
 }
+
+#[test]
+fn a_listener_with_an_address_and_without_a_protocol_is_its_oldest_services() {
+    let unsaid = bound("'*/*'").replace(", protocol: HTTP", "");
+    let of_2021 = "ServiceEntry\nmetadata: {name: a, creationTimestamp: '2021-01-01T00:00:00Z'}";
+    let entry = |host: &str| {
+        resource(
+            "ServiceEntry",
+            host,
+            &format!("{{hosts: [{host}.example], ports: [{{number: 80, name: x}}], resolution: STATIC}}"),
+        )
+    };
+    let text = unsaid + &entry("b") + &entry("a").replace("ServiceEntry\nmetadata: {name: a}", of_2021);
+    let found = summary(&sidecar(&text));
+    assert!(found.contains("a.example:80\n  *\n    any => 1 80||a.example"), "{found}");
+    let by_place = summary(&sidecar(&text.replace(", creationTimestamp: '2021-01-01T00:00:00Z'", "")));
+    assert!(by_place.contains("b.example:80\n  *\n    any => 1 80||b.example"), "{by_place}");
+}
