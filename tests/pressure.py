@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""What is given up as memory runs short, step by step: a gateway is given a limit that it is so much of already.
+"""What is given up as memory runs short, step by step: a gateway is given a limit that it is so much of already. And as descriptors do.
 
     python3 pressure.py --target PATH
 """
 import contextlib
 import http.client
+import pathlib
 import re
 import socket
+import tempfile
 import time
 import urllib.request
 
@@ -31,6 +33,25 @@ spec:
   gateways: [web]
   http: [{directResponse: {status: 200, body: {string: served}}}]
 """
+FORWARD = CONFIG.partition("---")[0] + """---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: pool, namespace: default}
+spec:
+  hosts: [pool.internal]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 127.0.0.1, ports: {http: PORT}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: v, namespace: default}
+spec:
+  hosts: ["*"]
+  gateways: [web]
+  http: [{route: [{destination: {host: pool.internal}}], retries: {attempts: 0}}]
+"""
+DESCRIPTORS = 160
 check = Checks()
 # Types of frames.
 HEADERS, GOAWAY = 1, 7
@@ -93,6 +114,27 @@ def gone_away(proxy):
             if head[3] == HEADERS:
                 status = dict(decoder.decode(payload))[":status"]
     return told, status
+
+
+@check
+def the_last_descriptors_are_not_for_back_ends(target):
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0), backlog=512) as silent:
+        few = pathlib.Path(folder) / "few"
+        few.write_text(f'#!/bin/sh\nulimit -n {DESCRIPTORS}\nexec {target} "$@"\n')
+        few.chmod(0o755)
+        with Gateway(few, {"main.yaml": FORWARD.replace("PORT", str(silent.getsockname()[1]))}, 80) as gateway, contextlib.ExitStack() as clients:
+            for _ in range(2):
+                client = clients.enter_context(socket.create_connection(("127.0.0.1", gateway.ports[80]), timeout=5))
+                connection = h2.connection.H2Connection()
+                connection.initiate_connection()
+                for stream in range(1, 200, 2):
+                    connection.send_headers(stream, [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")], end_stream=True)
+                client.sendall(connection.data_to_send())
+            refused = re.compile(r'istio_requests_total\{.*response_code="503".*response_flags="UF"')
+            wait(lambda: refused.search(gateway.ask_admin("/stats/prometheus") or ""), "requests without a descriptor are refused")
+            used = len(list(pathlib.Path(f"/proc/{gateway.process.pid}/fd").iterdir()))
+            assert DESCRIPTORS // 2 < used < DESCRIPTORS - 16, f"{used} descriptors are in use"
+            assert "LIVE" in gateway.ask_admin("/ready")
 
 
 @check

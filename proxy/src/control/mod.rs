@@ -66,6 +66,8 @@ pub(crate) struct Means {
     pub(crate) handles: Handles,
     /// Connections that may be open at once.
     pub(crate) connections_max: usize,
+    /// The first descriptor that is not for connections to back ends.
+    pub(crate) reserved_from: u64,
 }
 
 /// The control thread's state.
@@ -124,6 +126,7 @@ impl Control {
             is_edge: options.role == Role::Gateway,
             http10: options.http10,
             trusted_clients: options.trusted_clients.as_slice().into(),
+            reserved_from: means.reserved_from,
             connections_per_worker: means.connections_max.div_ceil(options.workers.max(1)).max(1),
         };
         let workers = Some(Workers::start(options.workers, &Arc::new(shared))?);

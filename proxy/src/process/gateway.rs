@@ -190,7 +190,12 @@ impl Gateway {
 }
 
 fn means(handles: &Handles, inherited: Vec<Socket>) -> Means {
-    Means { inherited, handles: handles.clone(), connections_max: limits::connections_max() }
+    Means {
+        inherited,
+        handles: handles.clone(),
+        connections_max: limits::connections_max(),
+        reserved_from: limits::reserved_from(),
+    }
 }
 
 /// Starts the control thread, and waits until the first configuration is in force. What is returned tells of its end.

@@ -6,6 +6,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const CONNECTIONS_MAX: u64 = 50_000;
 /// Descriptors that connections leave to the admin, to logs and to files.
 const RESERVED: u64 = 64;
+/// The same of connections to back ends, as long as all others are in use. Source: PROMISES.md, section 2.
+const RESERVED_AT_LAST: u64 = 32;
 
 /// Raises the soft limit of descriptors to the hard one: a soft limit is made for programs that use `select`.
 pub(super) fn raise_descriptors() {
@@ -17,6 +19,11 @@ pub(super) fn raise_descriptors() {
 /// Connections that may be open at once.
 pub(super) fn connections_max() -> usize {
     connections(getrlimit(Resource::Nofile).current)
+}
+
+/// The first descriptor that is not for connections to back ends: the system gives out the lowest that is free.
+pub(super) fn reserved_from() -> u64 {
+    getrlimit(Resource::Nofile).current.map_or(u64::MAX, |descriptors| descriptors.saturating_sub(RESERVED_AT_LAST))
 }
 
 /// Each needs a descriptor, and its requests one towards a back end.

@@ -1,12 +1,14 @@
 //! New connections.
 
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use balance::{AttemptError, ConnectionPermit, Entry};
 use config_model::model::EndpointAddress;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, UnixStream};
 
 use super::{Security, UpstreamConnection, handshake};
 use crate::net::{Ends, Stream, proxy_header};
@@ -68,7 +70,7 @@ pub(super) async fn open(
 ) -> Result<Stream, AttemptError> {
     let limit = cluster.definition.connect_timeout;
     let connecting = async {
-        let dialled = dial(&entry.endpoint.address).await;
+        let dialled = dial(local, &entry.endpoint.address).await;
         let failed = |error: io::Error| AttemptError::ConnectFailed { reason: error.kind() };
         let mut stream = dialled.map_err(failed)?;
         if let Some(version) = cluster.definition.proxy_protocol {
@@ -118,12 +120,24 @@ pub(super) fn try_permit(local: &Local, cluster: &ClusterRuntime) -> Option<Opti
     permit.map(Some)
 }
 
-async fn dial(address: &EndpointAddress) -> io::Result<Stream> {
+/// A new socket, unless its descriptor is one of the last that there are.
+fn socket(local: &Local, address: &SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let is_reserved =
+        u64::try_from(socket.as_raw_fd()).is_ok_and(|descriptor| descriptor >= local.shared.reserved_from);
+    if is_reserved { Err(rustix::io::Errno::MFILE.into()) } else { Ok(socket) }
+}
+
+async fn dial(local: &Local, address: &EndpointAddress) -> io::Result<Stream> {
     match address {
         EndpointAddress::Ip(address) => {
-            let socket = TcpStream::connect(address).await?;
+            // Without a descriptor to spare, idle connections give way.
+            let socket = socket(local, address).or_else(|_full| {
+                local.pool.close_idle();
+                socket(local, address)
+            })?;
             socket.set_nodelay(true)?;
-            Ok(Stream::Tcp(socket))
+            Ok(Stream::Tcp(socket.connect(*address).await?))
         }
         EndpointAddress::Unix(path) => Ok(Stream::Unix(UnixStream::connect(&**path).await?)),
         // Names are looked up by the control thread; an entry that can be picked has an address.

@@ -81,6 +81,8 @@ pub struct Shared {
     pub trusted_clients: Box<[IpNet]>,
     /// How short memory is.
     pub pressure: SharedPressure,
+    /// The first descriptor that is not for connections to back ends.
+    pub reserved_from: u64,
     /// Connections that one worker holds open at once; further ones wait in the kernel's queue.
     pub connections_per_worker: usize,
 }
