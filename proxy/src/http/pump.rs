@@ -279,6 +279,7 @@ impl Pump {
     }
 
     /// Writes something though there is no room yet; false if nobody takes it.
+    #[cold]
     fn push(&mut self, source: &mut impl Source, sink: &mut Stream) -> bool {
         let prefix = self.prefix.get(self.prefix_sent..).unwrap_or_default();
         let data = source.data();

@@ -49,11 +49,9 @@ impl Target {
             Some(authority) => authority,
             None => head.values_of(Name::Host).next().unwrap_or_default(),
         };
-        let parse = |authority| authority::parse(authority).map_err(|_refused| Refusal::BAD_HOST);
-        parse(authority)?;
+        authority::parse(authority).map_err(|_refused| Refusal::BAD_HOST)?;
         if origin.is_some() {
-            // It gives way to the target's authority, and yet has to be one.
-            head.values_of(Name::Host).try_for_each(|host| parse(host).map(drop))?;
+            look_at_host(head)?;
         }
         let start = origin.map_or(0, |authority| authority_end(sent, authority));
         let query = question_mark(sent.get(start..).unwrap_or_default()).map(|at| start + at);
@@ -131,6 +129,14 @@ impl Target {
             out.extend_from_slice(query);
         }
     }
+}
+
+/// Host gives way to the authority of an absolute target, and yet has to be one.
+#[cold]
+fn look_at_host(head: &Head) -> Result<(), Refusal> {
+    head.values_of(Name::Host)
+        .try_for_each(|host| authority::parse(host).map(drop))
+        .map_err(|_refused| Refusal::BAD_HOST)
 }
 
 /// The authority of a target in absolute form; nothing of one in another form.
@@ -211,6 +217,7 @@ mod tests {
             ("GET a.example:80", "a", 400),
             ("GET ftp://a.example/", "a", 400),
             ("GET http:///x", "a", 400),
+            ("GET http://a.example/x", "a b", 400),
             ("CONNECT a.example:80", "a.example:80", 404),
         ];
         for (line, host, status) in table {
