@@ -69,7 +69,7 @@ fn status_line(head: &mut Head, filled: usize) -> Result<Option<usize>, Response
         b"HTTP/1.0 " => Version::Http10,
         _ => return Err(ResponseFault::StatusLine),
     };
-    let [hundreds @ b'1'..=b'5', tens @ b'0'..=b'9', ones @ b'0'..=b'9', reason @ ..] = rest else {
+    let [hundreds @ b'1'..=b'9', tens @ b'0'..=b'9', ones @ b'0'..=b'9', reason @ ..] = rest else {
         return Err(ResponseFault::StatusLine);
     };
     let digit = |byte: &u8| u16::from(byte - b'0');

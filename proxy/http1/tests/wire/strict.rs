@@ -9,7 +9,7 @@
 //!   folding, no bare line feed, the limits; fields about length are judged even if the message has no body, and no blank may
 //!   stand before a chunk's extension.
 //! - Wider: the inside of a chunk's extension is any text; the reason of a response may be missing with its blank; a status
-//!   is any number from 100 to 599. What form a target has, and whether Host is a name, is for whoever routes the message.
+//!   is any number from 100 to 999. What form a target has, and whether Host is a name, is for whoever routes the message.
 
 /// Start line and fields, all of it. Source: PROMISES.md, section 2.
 const HEAD_MAX: usize = 60 * 1024;
@@ -112,7 +112,7 @@ fn status_line(line: &[u8]) -> Option<(Start, u8)> {
     let minor = version_minor(words.next()?)?;
     let status = words.next()?;
     let reason = words.next().unwrap_or_default();
-    let is_status = status.len() == 3 && matches!(status[0], b'1'..=b'5') && status.iter().all(u8::is_ascii_digit);
+    let is_status = status.len() == 3 && status[0] != b'0' && status.iter().all(u8::is_ascii_digit);
     (is_status && reason.iter().copied().all(may_be_in_value)).then(|| ((status.to_vec(), reason.to_vec()), minor))
 }
 
