@@ -48,7 +48,7 @@ fn the_length_of_a_body_follows_from_method_status_and_fields() {
         ("HTTP/1.1 101", "", Framing::None, Framing::None),
         ("HTTP/1.1 199", CHUNKED, Framing::None, Framing::None),
         ("HTTP/1.1 500", "", Framing::UntilClose, Framing::None),
-        ("HTTP/1.1 599", LENGTH, Framing::Length(4), Framing::None),
+        ("HTTP/1.1 999", LENGTH, Framing::Length(4), Framing::None),
     ];
     for (line, fields, framing, to_head) in table {
         let bytes = format!("{line} Reason\r\n{fields}\r\n");
