@@ -108,7 +108,7 @@ class BackEnd:
         http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
         http.local_settings = h2.settings.Settings(client=False, initial_values={h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: 1, h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 100})
         http.initiate_connection()
-        tunnels = set()
+        tunnels, http.downloads = set(), {}
         connection.sendall(http.data_to_send())
         served = 0
         while data := connection.recv(65536):
@@ -135,6 +135,10 @@ class BackEnd:
                             http.clear_outbound_data_buffer()
                     elif isinstance(event, h2.events.StreamReset):
                         self.resets.append(int(event.error_code))
+                        http.downloads.pop(event.stream_id, None)
+                    elif isinstance(event, h2.events.WindowUpdated):
+                        for stream, left in list(http.downloads.items()):
+                            self.download(http, stream, left)
                     elif isinstance(event, h2.events.DataReceived):
                         http.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                         if event.stream_id in tunnels:
@@ -155,6 +159,15 @@ class BackEnd:
         http.send_headers(stream, [(":status", "200")])
         http.send_data(stream, b"whole", end_stream=True)
         connection.sendall(http.data_to_send())
+
+    def download(self, http, stream, length):
+        """Sends what it may, and the rest when it may."""
+        if stream not in http.downloads:
+            http.send_headers(stream, [(":status", "200")])
+        while (size := min(length, http.local_flow_control_window(stream), 16384)) > 0:
+            length -= size
+            http.send_data(stream, bytes(size), end_stream=length == 0)
+        http.downloads[stream] = length
 
     def answer(self, http, stream, path):
         """False if the connection ends with it."""
@@ -179,6 +192,8 @@ class BackEnd:
             http.send_headers(stream, [(":status", "103"), ("link", "</a.css>; rel=preload")])
             http.send_headers(stream, [(":status", "103"), ("link", "</b.css>; rel=preload")])
             http.send_headers(stream, [(":status", "200")], end_stream=True)
+        elif path.startswith("/big/"):
+            self.download(http, stream, int(path.removeprefix("/big/")))
         elif path.startswith("/tunnel"):
             http.send_headers(stream, [(":status", "403" if path.endswith("/refused") else "200")], end_stream=path.endswith("/refused"))
         elif not path.endswith("/silent"):
@@ -264,6 +279,169 @@ class Client:
 
     def head(self, stream):
         return dict(self.wait(h2.events.ResponseReceived, stream).headers)
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def frame(kind, flags=0, stream=0, payload=b""):
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def literal(*fields):
+    """A head in HPACK without its tables."""
+    return b"".join(b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode() for name, value in fields)
+
+
+def fields(path, *more, method="GET", authority=(":authority", "a.example")):
+    return (":method", method), (":scheme", "http"), *([authority] if authority else []), (":path", path), *more
+
+
+def head(stream, path, *more, ends=True, **said):
+    return frame(1, 5 if ends else 4, stream, literal(*fields(path, *more, **said)))
+
+
+def reset(stream):
+    return frame(3, 0, stream, bytes([0, 0, 0, 8]))
+
+
+class Frames:
+    """A connection of which every byte is told, and what has come of it."""
+
+    def __init__(self, run, settings=b"", first=PREFACE):
+        self.socket = socket.create_connection(("127.0.0.1", run.port), 5)
+        self.began, self.buffer, self.frames, self.has_ended = time.monotonic(), b"", [], False
+        if first:
+            self.send(first + frame(4, 0, 0, settings))
+
+    def send(self, data):
+        try:
+            self.socket.sendall(data)
+        except OSError:
+            self.has_ended = True
+
+    def read(self, seconds):
+        """What comes within that time, or until the end; all frames so far."""
+        end = time.monotonic() + seconds
+        while not self.has_ended and (left := end - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            try:
+                data = self.socket.recv(65536)
+            except TimeoutError:
+                break
+            except ConnectionError:
+                data = b""
+            self.has_ended = not data
+            self.buffer += data
+            while len(self.buffer) >= 9 and len(self.buffer) >= (whole := 9 + int.from_bytes(self.buffer[:3], "big")):
+                taken, self.buffer = self.buffer[:whole], self.buffer[whole:]
+                self.frames.append((taken[3], taken[4], int.from_bytes(taken[5:9], "big"), taken[9:]))
+        return self.frames
+
+    def goodbyes(self):
+        """Codes of GOAWAY."""
+        return [int.from_bytes(payload[4:8], "big") for kind, _, _, payload in self.frames if kind == 7]
+
+    def resets(self):
+        """Codes of RST_STREAM by stream."""
+        return {stream: int.from_bytes(payload, "big") for kind, _, stream, payload in self.frames if kind == 3}
+
+    def count(self, kind):
+        return sum(kind == this for this, *_ in self.frames)
+
+    def length(self, stream):
+        """Bytes of DATA."""
+        return sum(len(payload) for kind, _, this, payload in self.frames if (kind, this) == (0, stream))
+
+
+def dismissed(client):
+    client.read(3)
+    return client.has_ended and client.goodbyes() == [11]
+
+
+@check
+def frames_that_ask_for_nothing_end_the_connection(run):
+    nothing = {"PING": frame(6, 0, 0, bytes(8)), "its answer": frame(6, 1, 0, bytes(8)), "SETTINGS": frame(4), "PRIORITY": frame(2, 0, 1, bytes(5)),
+               "WINDOW_UPDATE": frame(8, 0, 0, b"\0\0\0\1"), "an empty DATA": frame(0, 0, 1), "an unknown one": frame(99, 0, 0, b"x")}
+    for name, data in nothing.items():
+        client = Frames(run)
+        client.send(head(1, "/silent", ends=False, method="POST"))
+        for batch in range(9):
+            client.send(data * 100)
+            client.read(0.01)
+        # The library is stricter with these.
+        need(not client.has_ended or name == "an empty DATA", f"{name}: ended after 900")
+        client.send(data * 200)
+        need(dismissed(client), f"{name}: {client.goodbyes()}")
+
+
+@check
+def requests_and_answers_between_frames_that_ask_for_nothing_keep_the_connection(run):
+    client = Frames(run)
+    for stream in range(1, 9, 2):
+        client.send(head(stream, "/h2spec") + frame(6, 0, 0, bytes(8)) * 900)
+        client.read(0.2)
+    need(not client.goodbyes() and client.count(1) == 4, client.goodbyes())
+
+
+@check
+def a_download_in_small_steps_is_no_flood(run):
+    client = Frames(run)
+    client.send(head(1, "/big/300000"))
+    while client.length(1) < 300_000:
+        before = client.length(1)
+        client.read(0.1)
+        need(not client.has_ended, f"{client.goodbyes()} after {client.length(1)} bytes")
+        # Byte by byte, to the stream and to the connection.
+        taken = client.length(1) - before
+        client.send((frame(8, 0, 1, b"\0\0\0\1") + frame(8, 0, 0, b"\0\0\0\1")) * taken if client.length(1) < 300_000 else b"")
+
+
+@check
+def streams_that_end_early_are_a_hundred_and_a_tenth_of_all(run):
+    client = Frames(run)
+    for wave in range(7):
+        streams = [40 * wave + 2 * count + 1 for count in range(20)]
+        if wave == 5:
+            need(not client.has_ended and not client.goodbyes(), "ended after 100")
+        client.send(b"".join(head(stream, "/silent") for stream in streams))
+        client.read(0.05)
+        client.send(b"".join(map(reset, streams)))
+    need(dismissed(client), client.goodbyes())
+    # Those that we reset are as many.
+    client = Frames(run)
+    for count in range(115):
+        client.send(head(2 * count + 1, "/silent") + frame(8, 0, 2 * count + 1, b"\x7f\xff\xff\xff"))
+    need(dismissed(client), client.goodbyes())
+    # What is reset behind its answer has not ended early, nor has what a back end breaks off.
+    client = Frames(run)
+    for count in range(300):
+        client.send(head(2 * count + 1, "/broken/8" if count % 2 else "/h2spec"))
+        while not any(kind in (0, 3) and stream == 2 * count + 1 for kind, _, stream, _ in client.read(0.002)):
+            need(not client.has_ended, client.goodbyes())
+        client.send(reset(2 * count + 1))
+    need(not client.has_ended and not client.goodbyes(), client.goodbyes())
+
+
+@check
+def a_head_has_ten_seconds(run):
+    whole = literal(*fields("/silent"))
+    clients = {"half a header": b"\0\0", "half a frame": frame(1, 5, 1, whole)[:20], "no end": frame(1, 1, 1, whole), "half a trailer": head(1, "/silent", ends=False, method="POST") + frame(1, 5, 1, b"12345678")[:12]}
+    clients = {name: (Frames(run), sent) for name, sent in clients.items()}
+    for client, sent in clients.values():
+        client.send(sent)
+    dripped, kept = Frames(run), Frames(run)
+    kept.send(head(1, "/silent") + frame(6, 0, 0, bytes(8))[:12])
+    for byte in frame(1, 5, 1, whole)[:16]:
+        need(not any(client.has_ended for client, _ in clients.values()) or time.monotonic() - dripped.began > 9.5, "too early")
+        dripped.send(bytes([byte]))
+        dripped.read(0.7)
+    for name, (client, _) in {"dripped": (dripped, b""), **clients}.items():
+        client.read(2)
+        need(client.has_ended and client.goodbyes() == [11], f"{name}: {client.goodbyes()} after {time.monotonic() - client.began:.1f} s")
+    kept.send(frame(6, 0, 0, bytes(8))[12:])
+    kept.read(0.5)
+    need(not kept.has_ended and not kept.goodbyes(), "half a PING was taken for a head")
 
 
 @check

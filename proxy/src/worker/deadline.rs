@@ -96,6 +96,11 @@ impl Deadlines {
         self.now.get().saturating_add(u32::try_from(ticks).unwrap_or(NEVER)).saturating_add(1)
     }
 
+    /// The current tick.
+    pub(crate) fn now(&self) -> u32 {
+        self.now.get()
+    }
+
     /// Makes limits half as long from now on, or as long as they are again.
     pub(crate) fn halve(&self, halved: bool) {
         self.halvings.set(halved.into());

@@ -8,9 +8,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::Reason;
 use h2::server::{Builder, Connection as Http2};
 use http1::Message;
+use tokio::io::AsyncWrite;
 
+use super::socket::Metered;
 use super::stream;
 use crate::listener::Connection;
 use crate::net::{Gathered, Stream};
@@ -23,6 +26,8 @@ pub(in crate::http) const IDLE_LIMIT: Duration = Duration::from_secs(75);
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 /// A client that takes nothing of its answer.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
+/// From the first byte of a head to its end. Source: PROMISES.md, section 2.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// Decoded fields of a head.
 const HEAD_BYTES_MAX: u32 = http1::HEAD_BYTES_MAX as u32;
 /// What may wait in memory for one stream, each way.
@@ -31,7 +36,8 @@ const BUFFER_MAX: usize = 64 * 1024;
 const STREAMS_MAX: u32 = 100;
 /// What may wait in memory for one connection.
 const CONNECTION_WINDOW: u32 = 1 << 20;
-/// Streams of a client that may break the rules before its connection ends. Source: CVE-2023-44487 and those that followed it.
+/// Streams that the library may reset or refuse before it ends the connection, which mostly ends by [`Metered`] before that.
+/// Source: CVE-2023-44487 and those that followed it.
 const BROKEN_STREAMS_MAX: usize = 1024;
 
 /// What goes on on a connection.
@@ -133,14 +139,16 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, first: Box
     connection.local.memory.give_back(first);
     connection.deadline.set(IDLE_LIMIT);
     let state = Rc::new(State::new(connection));
-    let socket = Gathered::new(stream, ahead);
-    if let Some(http) = begin(&state, &socket).await {
-        drive(http, state, socket).await;
+    let socket = Metered::new(Gathered::new(stream, ahead), &state.connection.local.deadlines);
+    if let Some(http) = begin(&state, &socket).await
+        && let End::Dismissed = drive(http, &state, &socket).await
+    {
+        linger(&state, socket).await;
     }
 }
 
 /// Exchanges the first words with a client; nothing if that doesn't come to an end.
-async fn begin(state: &State, socket: &Gathered) -> Option<Http2<Gathered, Bytes>> {
+async fn begin(state: &State, socket: &Metered) -> Option<Http2<Metered, Bytes>> {
     let mut beginning = Builder::new()
         .max_concurrent_streams(STREAMS_MAX)
         .initial_window_size(u32::from(u16::MAX))
@@ -155,14 +163,23 @@ async fn begin(state: &State, socket: &Gathered) -> Option<Http2<Gathered, Bytes
             return Poll::Ready(None);
         }
         let begun = Pin::new(&mut beginning).poll(cx);
-        if state.poll_send(socket, cx).is_ready() { Poll::Ready(None) } else { begun.map(Result::ok) }
+        if state.poll_send(socket.gathered(), cx).is_ready() { Poll::Ready(None) } else { begun.map(Result::ok) }
     })
     .await
 }
 
+/// How a connection has ended.
+enum End {
+    /// As HTTP ends it, or because it is broken or of no use any more.
+    Over,
+    /// The client has been told that it has gone too far.
+    Dismissed,
+}
+
 /// Serves what comes on a connection until it has ended.
-async fn drive(mut http: Http2<Gathered, Bytes>, state: Rc<State>, socket: Gathered) {
+async fn drive(mut http: Http2<Metered, Bytes>, state: &Rc<State>, socket: &Metered) -> End {
     let mut leaving = false;
+    let mut head = None;
     poll_fn(|cx| {
         let verdict = state.verdict(cx);
         let idle = matches!(verdict, Some(Verdict::Idle));
@@ -175,17 +192,54 @@ async fn drive(mut http: Http2<Gathered, Bytes>, state: Rc<State>, socket: Gathe
             }
         }
         match verdict {
-            Some(Verdict::Reset) => Poll::Ready(()),
-            Some(Verdict::Idle) if state.connection.deadline.passed() => Poll::Ready(()),
-            _ if poll_streams(&mut http, &state, cx).is_ready() => Poll::Ready(()),
-            _ => state.poll_send(&socket, cx),
+            Some(Verdict::Reset) => return Poll::Ready(End::Over),
+            Some(Verdict::Idle) if state.connection.deadline.passed() => return Poll::Ready(End::Over),
+            _ if poll_streams(&mut http, state, cx).is_ready() => return Poll::Ready(End::Over),
+            _ => {}
         }
+        if socket.has_exceeded() || head_is_late(&mut head, state, socket, cx) {
+            http.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            // Whatever comes of it: a client that takes nothing isn't told.
+            let _ = poll_streams(&mut http, state, cx);
+            return Poll::Ready(End::Dismissed);
+        }
+        state.poll_send(socket.gathered(), cx).map(|()| End::Over)
+    })
+    .await
+}
+
+/// Whether a head has begun too long ago and has not ended. If one has begun that may yet end in time, whoever polls is woken
+/// when it has not; its deadline is `late` from then on.
+fn head_is_late(late: &mut Option<Deadline>, state: &State, socket: &Metered, cx: &Context<'_>) -> bool {
+    let Some(since) = socket.head_since() else {
+        late.iter().for_each(Deadline::clear);
+        return false;
+    };
+    let deadlines = &state.connection.local.deadlines;
+    let late = late.get_or_insert_with(|| Deadline::new(deadlines));
+    late.set_at(deadlines.after(HEAD_LIMIT) - (deadlines.now() - since));
+    // The library doesn't read while it can't write.
+    late.has_passed(cx) && !socket.gathered().is_blocked()
+}
+
+/// Lets a client take our goodbye before the connection closes: with something unread it would be reset.
+async fn linger(state: &State, mut socket: Metered) {
+    let local = &state.connection.local;
+    let deadline = Deadline::new(&local.deadlines);
+    deadline.set(GOODBYE_LIMIT);
+    let mut rest = local.memory.block();
+    poll_fn(|cx| {
+        if deadline.has_passed(cx) {
+            return Poll::Ready(());
+        }
+        ready!(Pin::new(&mut socket).poll_shutdown(cx)).map_or(Poll::Ready(()), |()| socket.poll_discard(cx, &mut rest))
     })
     .await;
+    local.memory.give_back_block(rest);
 }
 
 /// Moves frames, and begins the streams that the client opens. Ready when the connection has ended.
-fn poll_streams(http: &mut Http2<Gathered, Bytes>, state: &Rc<State>, cx: &mut Context<'_>) -> Poll<()> {
+fn poll_streams(http: &mut Http2<Metered, Bytes>, state: &Rc<State>, cx: &mut Context<'_>) -> Poll<()> {
     while let Some(Ok((request, response))) = ready!(http.poll_accept(cx)) {
         tokio::task::spawn_local(stream::serve(Busy::new(state), request, response));
     }

@@ -4,8 +4,10 @@
 mod connection;
 mod exchange;
 mod inform;
+mod meter;
 mod request;
 mod response;
+mod socket;
 mod stream;
 mod tunnel;
 
