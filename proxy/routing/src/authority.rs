@@ -57,10 +57,12 @@ fn is_plain_word(word: u64) -> bool {
 }
 
 /// Reads an authority as RFC 3986 has it; user information is refused, as RFC 9110 wants.
+#[inline]
 pub fn parse(authority: &[u8]) -> Result<Authority<'_>, AuthorityRefusal> {
-    if is_plain_host(authority) {
-        return Ok(Authority { host: authority, port: None });
-    }
+    if is_plain_host(authority) { Ok(Authority { host: authority, port: None }) } else { parse_any(authority) }
+}
+
+fn parse_any(authority: &[u8]) -> Result<Authority<'_>, AuthorityRefusal> {
     let parts = split_port(authority);
     if parts.host.is_empty() {
         let user = memchr::memchr(b'@', authority).is_some();

@@ -297,6 +297,7 @@ impl Pump {
     }
 
     /// Notes that so many bytes have gone: of the head, then of the body.
+    #[inline]
     fn sent(&mut self, sent: usize, source: &mut impl Source) {
         let of_prefix = sent.min(self.prefix.len() - self.prefix_sent);
         self.prefix_sent += of_prefix;

@@ -22,11 +22,13 @@ pub(super) fn rewrite_head(
     let authority = destination.authority.as_ref().map(|template| template.value(head, &commands));
     let rules = [&route.request_headers, &destination.request_headers];
     // As in Envoy, the rules find the number of the first try there.
-    let first_is_counted = record.pinned().headers.attempt_count && rules.iter().any(|rule| rule.names(ATTEMPT_COUNT));
+    let has_rules = rules.iter().any(|rule| !rule.is_empty());
+    let is_told = has_rules && record.pinned().headers.attempt_count;
+    let first_is_counted = is_told && rules.iter().any(|rule| rule.names(ATTEMPT_COUNT));
     if first_is_counted {
         head.append(ATTEMPT_COUNT.as_bytes(), b"1");
     }
-    if rules.iter().any(|rule| !rule.is_empty()) {
+    if has_rules {
         headers::apply(&rules, head, &commands);
         reframe(head, framing);
     }
