@@ -424,6 +424,19 @@ def streams_that_end_early_are_a_hundred_and_a_tenth_of_all(run):
 
 
 @check
+def a_request_that_is_taken_back_at_once_reaches_no_back_end(run):
+    client = Frames(run)
+    client.send(head(1, "/first"))
+    client.read(0.2)
+    for stream in range(3, 200, 2):
+        client.send(head(stream, "/silent") + reset(stream))
+        client.read(0.002)
+    client.send(head(201, "/last"))
+    run.back_end.until(lambda: run.back_end.requests[-1][":path"] == "/last")
+    need([request[":path"] for request in run.back_end.requests] == ["/first", "/last"], f"{len(run.back_end.requests)} requests")
+
+
+@check
 def a_head_has_ten_seconds(run):
     whole = literal(*fields("/silent"))
     clients = {"half a header": b"\0\0", "half a frame": frame(1, 5, 1, whole)[:20], "no end": frame(1, 1, 1, whole), "half a trailer": head(1, "/silent", ends=False, method="POST") + frame(1, 5, 1, b"12345678")[:12]}

@@ -19,7 +19,12 @@ use super::tunnel::Upgrade;
 use crate::net::poll_room;
 
 /// Serves a stream to its end. An exchange that the client breaks off is dropped.
-pub(super) async fn serve(busy: Busy, request: Request<RecvStream>, response: SendResponse<Bytes>) {
+pub(super) async fn serve(busy: Busy, request: Request<RecvStream>, mut response: SendResponse<Bytes>) {
+    // No back end hears of a request that was taken back before anything was done for it. What is done for one that is taken back
+    // later ends before a stream begins that has got its place: its task was woken before that of the other was there.
+    if poll_fn(|cx| Poll::Ready(response.poll_reset(cx).is_ready())).await {
+        return;
+    }
     let upgrade = Upgrade::of(&request, &busy.state().connection.local);
     let informer = Informer::new(response);
     let (parts, received) = request.into_parts();
