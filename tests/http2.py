@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -455,6 +456,30 @@ def a_head_has_ten_seconds(run):
     kept.send(frame(6, 0, 0, bytes(8))[12:])
     kept.read(0.5)
     need(not kept.has_ended and not kept.goodbyes(), "half a PING was taken for a head")
+
+
+@check
+def a_preface_has_ten_seconds_too_and_may_have_been_http1(run):
+    secure = ssl.create_default_context(cafile=f"{run.keys.name}/c.pem")
+    secure.set_alpn_protocols(["h2"])
+    promised = secure.wrap_socket(socket.create_connection(("127.0.0.1", run.tls_port), 5), server_hostname="a.example")
+    promised.sendall(PREFACE[:10])
+    clients = {first: Frames(run, first=b"") for first in (b"", b"P", PREFACE[:14], PREFACE[:20])}
+    for first, client in clients.items():
+        client.send(first)
+    slow = Frames(run, first=b"")
+    # Not ten seconds anew when it turns out to be a POST.
+    for byte in b"POST /slow":
+        slow.send(bytes([byte]))
+        slow.read(0.9)
+    need(not slow.has_ended, "too early")
+    for client in [slow, *clients.values()]:
+        client.read(2.5 - (client is clients[b""]) * 2)
+    answers = [client.buffer[:12] for client in [slow, *clients.values()]]
+    need(answers == [b"HTTP/1.1 408", b"", b"HTTP/1.1 408", b"HTTP/1.1 408", b"HTTP/1.1 505"], answers)
+    need(not clients[b""].has_ended and all(client.has_ended for first, client in clients.items() if first), "not closed, or a silent one is")
+    promised.settimeout(1)
+    need(promised.recv(1) == b"", "HTTP/1.1 on a connection that was to be HTTP/2")
 
 
 @check

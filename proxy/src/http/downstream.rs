@@ -64,7 +64,8 @@ pub(super) enum Next {
     Reset,
 }
 
-/// Serves a connection to its end. `first` holds the bytes that have been read of it.
+/// Serves a connection to its end. `first` holds the bytes that have been read of it, since which the connection's deadline is that of
+/// a head.
 pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, first: Box<Message>) {
     let mut client = Downstream {
         connection,
@@ -100,8 +101,10 @@ impl Downstream {
     /// Waits for the head of a request, or for one that is to be refused. Nothing if there will be none.
     async fn request(&mut self, ahead: Option<Box<Message>>) -> Option<(Box<Message>, Result<(), Refusal>)> {
         let mut message = ahead;
-        let limit = if message.is_some() { HEAD_LIMIT } else { IDLE_LIMIT };
-        self.connection.deadline.set(limit);
+        // That of the first has been set with its first byte.
+        if message.is_none() || self.served {
+            self.connection.deadline.set(if message.is_some() { HEAD_LIMIT } else { IDLE_LIMIT });
+        }
         let mut has_waited = false;
         let read = std::future::poll_fn(|cx| {
             // Who has waited was mostly woken by what came.

@@ -28,6 +28,9 @@ const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// The same, when it came shortly before a drain: its request may be on its way.
 const FIRST_BYTES_LIMIT: Duration = Duration::from_secs(1);
 
+/// From the first byte to the end of the head of a request. Source: PROMISES.md, section 2.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+
 /// To the end of a header of the PROXY protocol. Source: PROMISES.md, section 2, which has so long for any first bytes.
 const HEADER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -302,6 +305,7 @@ fn connection(local: Rc<Local>, place: &Place, stream: &Stream, peer: Option<Soc
 /// Serves HTTP on a connection of which `first` has been read.
 pub(super) async fn serve_http(connection: Rc<Connection>, stream: Stream, protocol: Protocol, first: Box<Message>) {
     connection.protocol.set(protocol);
+    connection.deadline.set(HEAD_LIMIT);
     match protocol {
         Protocol::Http1 => serve_http1(connection, stream, first).await,
         Protocol::Http2 => serve_http2(connection, stream, first).await,
@@ -364,7 +368,8 @@ async fn secure(connection: &Rc<Connection>, socket: TcpStream) -> Option<Stream
     }
 }
 
-/// Reads until HTTP/1 and HTTP/2 can be told apart; nothing if the client is silent for too long, or leaves.
+/// Reads until HTTP/1 and HTTP/2 can be told apart; nothing if the client is silent for too long, or leaves. What takes too long to be
+/// HTTP/2 is HTTP/1, whose head is late then by the connection's deadline, unless the handshake has promised HTTP/2.
 async fn first_bytes(connection: &Connection, stream: &mut Stream) -> Option<(Protocol, Box<Message>)> {
     let mut first = None;
     let mut hurried = false;
@@ -377,10 +382,15 @@ async fn first_bytes(connection: &Connection, stream: &mut Stream) -> Option<(Pr
                 Poll::Pending => break,
             }
         }
-        if connection.local.hurrying.get() && !std::mem::replace(&mut hurried, true) {
+        let has_begun = first.as_ref().is_some_and(|first| !first.is_empty());
+        if connection.local.hurrying.get() && !has_begun && !std::mem::replace(&mut hurried, true) {
             connection.deadline.set(FIRST_BYTES_LIMIT);
         }
-        if connection.deadline.has_passed(cx) { Poll::Ready(None) } else { Poll::Pending }
+        if !connection.deadline.has_passed(cx) {
+            return Poll::Pending;
+        }
+        let promised = connection.tls().and_then(|tls| tls.protocol);
+        Poll::Ready((has_begun && promised != Some(Protocol::Http2)).then_some(Protocol::Http1))
     })
     .await;
     match (protocol, first) {
@@ -404,6 +414,9 @@ fn poll_more(
     }
     let message = first.get_or_insert_with(|| connection.local.memory.message());
     let count = ready!(stream.poll_read(cx, message.space())).unwrap_or(0);
+    if count > 0 && message.is_empty() {
+        connection.deadline.set(HEAD_LIMIT);
+    }
     message.filled(count);
     let received = message.received();
     Poll::Ready(if count == 0 {
