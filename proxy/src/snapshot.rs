@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use balance::{EndpointSet, EntryIndex};
@@ -20,6 +21,8 @@ use crate::tls::{BackEndTls, Chains};
 
 /// One configuration, whole.
 pub struct Snapshot {
+    /// No other snapshot of this process has it.
+    pub(crate) number: SnapshotNumber,
     /// Hash of the content that it was made from, in hexadecimal.
     pub version: Arc<str>,
     /// Everything that routes, as understood.
@@ -40,6 +43,21 @@ pub struct Snapshot {
     pub access_logs: Arc<RequestLogs>,
     /// Cells for answers that no cluster had a part in.
     pub local_series: SeriesId,
+}
+
+/// Tells snapshots apart, also those that were in the same memory one after another. Never zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SnapshotNumber(u64);
+
+impl SnapshotNumber {
+    /// That of no snapshot.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// One that nobody has had.
+    pub(crate) fn next() -> Self {
+        static LATEST: AtomicU64 = AtomicU64::new(0);
+        Self(LATEST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
 }
 
 impl Snapshot {

@@ -18,7 +18,9 @@ use routing::{ActionEntry, DestinationIndex, Table};
 
 use super::sockets::PortMap;
 use super::tend::health;
-use crate::snapshot::{Accepts, ClusterRuntime, Detected, EndpointLabels, ListenerRuntime, Pods, Snapshot};
+use crate::snapshot::{
+    Accepts, ClusterRuntime, Detected, EndpointLabels, ListenerRuntime, Pods, Snapshot, SnapshotNumber,
+};
 use crate::telemetry::{DestinationLabels, Metrics, SplitDestinationId};
 use crate::tls::{BackEndTls, Chains};
 
@@ -54,6 +56,7 @@ pub(super) fn full(
     let table = Table::compile(&model);
     let clusters = clusters(metrics, &model.clusters, endpoints_of, previous);
     Snapshot {
+        number: SnapshotNumber::next(),
         version,
         listeners: listeners(surroundings, &model, previous),
         pods,
@@ -81,6 +84,7 @@ pub(super) fn with_endpoints(
         _ => Arc::clone(known),
     };
     Snapshot {
+        number: SnapshotNumber::next(),
         version,
         clusters: previous.clusters.iter().map(renewed).collect(),
         model: Arc::clone(&previous.model),

@@ -17,7 +17,7 @@ use super::sniff::PREFACE;
 use super::{Place, detect, misdirected};
 use crate::http::{serve_http1, serve_http2};
 use crate::net::{Ends, IpText, Stream, ip_text, proxy_header};
-use crate::snapshot::{Accepts, ClusterRuntime, ListenerRuntime};
+use crate::snapshot::{Accepts, ClusterRuntime, ListenerRuntime, SnapshotNumber};
 use crate::tcp::{self, Opening};
 use crate::telemetry::{Address, ListenerId};
 use crate::tls::{Chain, Chains};
@@ -68,8 +68,8 @@ pub(crate) struct Connection {
     protocol: Cell<Protocol>,
     /// What its handshake has told, if it is TLS.
     tls: OnceCell<Box<ClientTls>>,
-    /// The snapshot that was asked last, by its address, and the listener's place in it.
-    place: Cell<(usize, usize)>,
+    /// The snapshot that was asked last, and the listener's place in it.
+    place: Cell<(SnapshotNumber, usize)>,
     metrics: Option<ListenerId>,
 }
 
@@ -88,7 +88,7 @@ impl Connection {
             protocol: Cell::new(Protocol::Http1),
             tls: OnceCell::new(),
             texts: OnceCell::new(),
-            place: Cell::new((0, usize::MAX)),
+            place: Cell::new((SnapshotNumber::NONE, usize::MAX)),
             local,
             listener,
             ends,
@@ -116,16 +116,11 @@ impl Connection {
 
     /// Its listener in the snapshot that is pinned; none if it has just been removed.
     pub(super) fn listener<'p>(&self, pinned: &'p Pinned) -> Option<&'p ListenerRuntime> {
-        let snapshot = Arc::as_ptr(&pinned.snapshot) as usize;
+        let snapshot = pinned.snapshot.number;
         if self.place.get().0 != snapshot {
             self.place.set((snapshot, pinned.listener_place(&self.listener).unwrap_or(usize::MAX)));
         }
-        // Another snapshot may have come to lie where that one was.
-        let listener = pinned.snapshot.listeners.get(self.place.get().1);
-        match listener.filter(|listener| listener.address == self.listener) {
-            None => pinned.listener(&self.listener),
-            found => found,
-        }
+        pinned.snapshot.listeners.get(self.place.get().1)
     }
 
     /// The routes of its requests in the snapshot that is pinned; none if they have just been removed.
