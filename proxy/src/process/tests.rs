@@ -293,7 +293,7 @@ fn a_connection_that_came_before_the_drain_is_served_once() {
     while !has_accepted(&running) {
         assert!(std::time::Instant::now() < end, "not accepted");
     }
-    running.gateway.order(Order::Drain);
+    running.gateway.order(Order::DrainAndEnd);
     client.write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").unwrap();
     let end = std::time::Instant::now() + PATIENCE;
     while TcpStream::connect(bound).is_ok() {
