@@ -483,6 +483,37 @@ def a_preface_has_ten_seconds_too_and_may_have_been_http1(run):
 
 
 @check
+def a_stream_that_is_not_taken_is_reset_and_a_slow_one_is_not(run):
+    def window(size):
+        return b"\0\4" + size.to_bytes(4, "big")
+
+    def update(stream, size):
+        return frame(8, 0, stream, size.to_bytes(4, "big"))
+
+    never, beside, slow, many = Frames(run, window(0)), Frames(run, window(1000)), Frames(run, window(1000)), Frames(run, window(1 << 20))
+    for client in (never, beside, slow):
+        client.send(head(1, "/big/500000"))
+    # They share the connection's window, of which each has its turn once a minute.
+    for stream in range(1, 81, 2):
+        many.send(head(stream, "/big/500000"))
+    for second in range(1, 46):
+        began = time.monotonic()
+        beside.send(head(2 * second + 1, "/h2spec"))
+        slow.send(update(0, 1000) + update(1, 1000))
+        many.send(update(0, 12_000))
+        for client in (never, beside, slow, many):
+            client.read(0.05)
+            need(second > 28 or not client.resets(), f"reset after {second} s: {client.resets()}")
+        time.sleep(max(0, 1 - (time.monotonic() - began)))
+    need((never.resets(), never.length(1)) == ({1: 8}, 0), f"without a window: {never.resets()}")
+    need((beside.resets(), beside.length(1)) == ({1: 8}, 1000), f"while others go on: {beside.resets()}")
+    need(all(beside.length(2 * second + 1) == 11 for second in range(1, 45)), "not all others were answered")
+    need(not slow.resets() and slow.length(1) > 40_000, f"1,000 bytes a second: {slow.resets()}")
+    need(not many.resets(), f"forty that share 12,000 bytes a second: {many.resets()}")
+    need(not any(client.has_ended for client in (never, beside, slow, many)), "a connection has ended")
+
+
+@check
 def h2spec(run):
     program = os.environ.get("H2SPEC") or shutil.which("h2spec")
     with tempfile.TemporaryDirectory() as folder:

@@ -141,11 +141,13 @@ impl Deadline {
         }
     }
 
-    /// Arms it if it isn't armed.
-    pub(crate) fn set_once(&self, limit: Duration) {
-        if self.slot.due.get() == NEVER {
+    /// Arms it if it isn't armed, and says so.
+    pub(crate) fn set_once(&self, limit: Duration) -> bool {
+        let is_unarmed = self.slot.due.get() == NEVER;
+        if is_unarmed {
             self.set(limit);
         }
+        is_unarmed
     }
 
     /// Disarms it.

@@ -26,6 +26,10 @@ pub(in crate::http) const IDLE_LIMIT: Duration = Duration::from_secs(75);
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 /// A client that takes nothing of its answer.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
+/// What a client has to take of its answers, in bytes a second.
+const SLOWEST: u64 = 1000;
+/// What of an answer is handed to the library at once: a client that takes [`SLOWEST`] has room for the next in good time.
+pub(super) const PIECE_MAX: usize = 16 * 1024;
 /// From the first byte of a head to its end. Source: PROMISES.md, section 2.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// Decoded fields of a head.
@@ -46,17 +50,19 @@ pub(in crate::http) struct State {
     requests: Cell<u32>,
     /// For a client whose socket takes nothing.
     stall: Deadline,
-    /// For a client that opens no window for what it asked for.
+    /// For a client of HTTP/3 that takes nothing of what it asked for.
     windows: Deadline,
-    /// Parts of answers that wait for a window.
+    /// Parts of answers that wait for it.
     parts_owed: Cell<u32>,
+    /// Bytes of answers that a client of HTTP/2 has been sent.
+    taken: Cell<u64>,
 }
 
 impl State {
     pub(in crate::http) fn new(connection: Rc<Connection>) -> Self {
         let deadline = || Deadline::new(&connection.local.deadlines);
         let (stall, windows) = (deadline(), deadline());
-        Self { requests: Cell::new(0), stall, windows, parts_owed: Cell::new(0), connection }
+        Self { requests: Cell::new(0), stall, windows, parts_owed: Cell::new(0), taken: Cell::new(0), connection }
     }
 
     /// So many more, or fewer, parts of answers wait for the client to take them.
@@ -97,11 +103,71 @@ impl State {
             || local.hurrying.get() && (self.requests.get() == 0 || local.pressure.get() >= Pressure::Severe)
     }
 
-    pub(in crate::http) fn verdict(&self, cx: &Context<'_>) -> Option<Verdict> {
-        let stalled = self.stall.has_passed(cx) | self.windows.has_passed(cx);
-        let idle = self.connection.deadline.has_passed(cx);
+    /// Whether it is time for an end of a connection of HTTP/2, of which streams see themselves by [`Patience`] that they wait for
+    /// too long.
+    fn verdict(&self, cx: &Context<'_>) -> Option<Verdict> {
+        self.verdict_by(&self.stall, cx)
+    }
+
+    /// The same for HTTP/3.
+    #[cfg(feature = "http3")]
+    pub(in crate::http) fn verdict_by_parts(&self, cx: &Context<'_>) -> Option<Verdict> {
+        self.verdict_by(&self.windows, cx)
+    }
+
+    fn verdict_by(&self, stall: &Deadline, cx: &Context<'_>) -> Option<Verdict> {
+        let (stalled, idle) = (stall.has_passed(cx), self.connection.deadline.has_passed(cx));
         if stalled { Some(Verdict::Reset) } else { idle.then_some(Verdict::Idle) }
     }
+}
+
+/// How long a stream waits for room for its answer. Costs nothing until it has to wait.
+pub(super) struct Patience {
+    deadline: Option<Deadline>,
+    /// What the connection had taken when it began to wait.
+    began: u64,
+    /// And when it was last looked at.
+    seen: u64,
+}
+
+impl Patience {
+    pub(super) fn new() -> Self {
+        Self { deadline: None, began: 0, seen: 0 }
+    }
+
+    /// There is room.
+    pub(super) fn rests(&self) {
+        self.deadline.iter().for_each(Deadline::clear);
+    }
+
+    /// There is none. Whether that has been so for too long; if not, whoever polls is woken when it has.
+    ///
+    /// Nobody is ended who takes [`SLOWEST`]. A stream alone has room for a piece before its time is up then. One of many may have to
+    /// wait for longer, as it shares the connection's window with the others, and the library gives that to each in turn: as long as
+    /// the connection is that fast, the stream is given the time for each of them to have had its turn, twice.
+    pub(super) fn is_over(&mut self, state: &State, cx: &Context<'_>) -> bool {
+        let deadline = self.deadline.get_or_insert_with(|| Deadline::new(&state.connection.local.deadlines));
+        let taken = state.taken.get();
+        if deadline.set_once(WRITE_LIMIT) {
+            (self.began, self.seen) = (taken, taken);
+        }
+        if !deadline.has_passed(cx) {
+            return false;
+        }
+        let round = 2 * u64::from(state.requests.get()) * PIECE_MAX as u64;
+        if is_stalled(taken - self.began, taken - self.seen, round) {
+            return true;
+        }
+        self.seen = taken;
+        deadline.set(WRITE_LIMIT);
+        false
+    }
+}
+
+/// Whether a stream is stalled that has waited while the connection took so much in all, and `lately` in the last [`WRITE_LIMIT`];
+/// in `round` everybody has had a turn.
+fn is_stalled(taken: u64, lately: u64, round: u64) -> bool {
+    lately < SLOWEST * WRITE_LIMIT.as_secs() || taken >= round
 }
 
 /// A request under way, until it is dropped.
@@ -197,6 +263,7 @@ async fn drive(mut http: Http2<Metered, Bytes>, state: &Rc<State>, socket: &Mete
             _ if poll_streams(&mut http, state, cx).is_ready() => return Poll::Ready(End::Over),
             _ => {}
         }
+        state.taken.set(socket.data_sent());
         if socket.has_exceeded() || head_is_late(&mut head, state, socket, cx) {
             http.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             // Whatever comes of it: a client that takes nothing isn't told.
@@ -244,4 +311,26 @@ fn poll_streams(http: &mut Http2<Metered, Bytes>, state: &Rc<State>, cx: &mut Co
         tokio::task::spawn_local(stream::serve(Busy::new(state), request, response));
     }
     Poll::Ready(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_stalled_if_the_connection_is_or_if_it_lets_its_turn_pass() {
+        let round = 2 * 50 * PIECE_MAX as u64;
+        for (taken, lately, stalled) in [
+            (0, 0, true),
+            (29_999, 29_999, true),
+            (30_000, 30_000, false),
+            (round - 1, 30_000, false),
+            (round, 30_000, true),
+            (round, round, true),
+            (round - 1, 29_999, true),
+        ] {
+            assert_eq!(is_stalled(taken, lately, round), stalled, "{taken} {lately}");
+        }
+        assert!(PIECE_MAX as u64 / SLOWEST < WRITE_LIMIT.as_secs());
+    }
 }

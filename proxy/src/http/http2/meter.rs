@@ -53,6 +53,7 @@ pub(super) struct Meter {
     /// WINDOW_UPDATEs that don't count. A client gives back each byte that it got at most twice, to the stream and to the connection,
     /// and at least one byte at a time: that many are sent by one that does nothing but download, in however small steps.
     updates: u64,
+    data_sent: u64,
     head: Head,
     exceeded: bool,
 }
@@ -92,6 +93,7 @@ impl Meter {
             control: 0,
             window: 0,
             updates: 0,
+            data_sent: 0,
             head: Head::None,
             exceeded: false,
         }
@@ -100,6 +102,11 @@ impl Meter {
     /// Whether the client has gone too far.
     pub(super) fn has_exceeded(&self) -> bool {
         self.exceeded
+    }
+
+    /// How many bytes of DATA the client has been sent.
+    pub(super) fn data_sent(&self) -> u64 {
+        self.data_sent
     }
 
     /// The tick in which a head has begun that has not ended.
@@ -175,6 +182,7 @@ impl Meter {
             kind::DATA => {
                 if frame.length > 0 {
                     self.control = 0;
+                    self.data_sent += u64::from(frame.length);
                     self.updates = self.updates.saturating_add(2 * u64::from(frame.length));
                 }
                 if ends {
@@ -385,6 +393,7 @@ mod tests {
         let mut meter = meter();
         meter.received(&request(1), 0);
         send(&mut meter, &frame(kind::DATA, 0, 1, &[0; 5000]));
+        assert_eq!(meter.data_sent(), 5000);
         meter.received(&update().repeat(10_000 + 1000), 0);
         assert!(!meter.has_exceeded());
         meter.received(&update(), 0);

@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http1::{Framing, Head, Message, Name, Names};
 
-use super::connection::Busy;
+use super::connection::{Busy, State};
 use super::request::Client;
 use super::tunnel::Agreement;
 use crate::http::answer::Made;
@@ -62,7 +62,7 @@ pub(in crate::http) struct ResponseBody<B: Streamed> {
     content: Content<B>,
     exchange: Option<Box<Exchange>>,
     busy: Busy,
-    /// Whether the client's side holds a part of the answer that it has not taken.
+    /// Whether the client's side holds a part of the answer and has not asked for the next.
     owed: bool,
 }
 
@@ -129,6 +129,11 @@ impl<B: Streamed> ResponseBody<B> {
             Self { content: Content::Relay(Box::new(download)), exchange: Some(Box::new(exchange)), busy, owed: false };
         body.end_if_complete();
         head.map(|()| body)
+    }
+
+    /// The connection that it is on.
+    pub(super) fn state(&self) -> &State {
+        self.busy.state()
     }
 
     /// Ends the exchange when nothing is left to be passed.

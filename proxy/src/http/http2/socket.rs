@@ -47,6 +47,11 @@ impl Metered {
         self.meter.borrow().has_exceeded()
     }
 
+    /// How many bytes of answers the client has been sent.
+    pub(super) fn data_sent(&self) -> u64 {
+        self.meter.borrow().data_sent()
+    }
+
     /// The tick in which a head has begun that has not ended.
     pub(super) fn head_since(&self) -> Option<u32> {
         self.meter.borrow().head_since()

@@ -10,7 +10,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{Method, Request, Response};
 use http_body::Body;
 
-use super::connection::Busy;
+use super::connection::{Busy, PIECE_MAX, Patience};
 use super::exchange::{Extras, exchange};
 use super::inform::Informer;
 use super::request::RequestBody;
@@ -58,26 +58,45 @@ async fn unless_reset<T>(informer: &Informer, answering: impl Future<Output = T>
     .await
 }
 
-/// Sends the body of an answer as fast as the client takes it.
+/// Sends the body of an answer as fast as the client takes it. A client that takes nothing of it for too long gets no more.
 async fn send(mut body: ResponseBody<RequestBody>, mut sender: SendStream<Bytes>) {
+    let mut patience = Patience::new();
+    // What is here of the body.
+    let mut part = Bytes::new();
     poll_fn(|cx| {
         loop {
-            if !ready!(poll_client(&mut sender, cx)) {
-                return Poll::Ready(());
-            }
-            // What can't be sent is for a client that has gone, which shows above.
-            let sent = match ready!(Pin::new(&mut body).poll_frame(cx)) {
-                None => sender.send_data(Bytes::new(), true),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(part) => sender.send_data(part, body.is_end_stream()),
-                    Err(frame) => sender.send_trailers(frame.into_trailers().unwrap_or_default()),
-                },
-                Some(Err(error)) => {
-                    sender.send_reset(error.reason());
+            match poll_client(&mut sender, cx) {
+                Poll::Ready(true) => patience.rests(),
+                Poll::Ready(false) => return Poll::Ready(()),
+                Poll::Pending if patience.is_over(body.state(), cx) => {
+                    sender.send_reset(Reason::CANCEL);
                     return Poll::Ready(());
                 }
-            };
-            if sent.is_err() || body.is_end_stream() {
+                Poll::Pending => return Poll::Pending,
+            }
+            if part.is_empty() {
+                match ready!(Pin::new(&mut body).poll_frame(cx)) {
+                    None => {
+                        // As with trailers, what can't be sent is for a client that has gone.
+                        let _ = sender.send_data(Bytes::new(), true);
+                        return Poll::Ready(());
+                    }
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => part = data,
+                        Err(frame) => {
+                            let _ = sender.send_trailers(frame.into_trailers().unwrap_or_default());
+                            return Poll::Ready(());
+                        }
+                    },
+                    Some(Err(error)) => {
+                        sender.send_reset(error.reason());
+                        return Poll::Ready(());
+                    }
+                }
+            }
+            let piece = if part.len() <= PIECE_MAX { std::mem::take(&mut part) } else { part.split_to(PIECE_MAX) };
+            let is_last = part.is_empty() && body.is_end_stream();
+            if sender.send_data(piece, is_last).is_err() || is_last {
                 return Poll::Ready(());
             }
         }

@@ -139,7 +139,7 @@ impl Served {
     }
 
     fn poll_time(&mut self, cx: &Context<'_>) -> Poll<Event> {
-        match self.state.verdict(cx) {
+        match self.state.verdict_by_parts(cx) {
             Some(Verdict::Reset) => {
                 // A part of an answer may be as large as the connection's window, and a slow client take long for it.
                 let sent = self.quic.stats().frame_tx.stream;
