@@ -438,6 +438,31 @@ def a_request_that_is_taken_back_at_once_reaches_no_back_end(run):
 
 
 @check
+def a_request_has_one_host(run):
+    one, other = ("host", "a.example"), ("host", "b.example")
+    authority, client = (":authority", "a.example"), Frames(run)
+    cases = [(authority, (one,), b"200"), (None, (one,), b"200"), (None, (one, other), b"400"), (None, (one, one), b"400"), (authority, (one, one), b"400"), (authority, (other,), b"400")]
+    for stream, (said, hosts, status) in zip(range(1, 100, 2), cases):
+        client.send(head(stream, "/h2spec", *hosts, authority=said))
+        while not (heads := [payload for kind, _, this, payload in client.read(0.02) if (kind, this) == (1, stream)]):
+            need(not client.has_ended, client.frames)
+        # 200 and 400 are in HPACK's table.
+        need(heads[0][0] == {b"200": 0x88, b"400": 0x8c}[status], f"{said} {hosts}: {heads[0]}")
+
+
+@check
+def trailers_count_towards_the_fields(run):
+    client = Client(run)
+    for count, status in [(39, "200"), (41, "431")]:
+        stream = client.begin("/h2spec", *((f"a-{at}", "b") for at in range(60)), method="POST", ends=False)
+        client.http.send_data(stream, b"abc")
+        client.http.send_headers(stream, [(f"t-{at}", "b") for at in range(count)], end_stream=True)
+        client.flush()
+        got = client.head(stream)[":status"]
+        need(got == status, f"60 fields and {count} trailers: {got}")
+
+
+@check
 def a_head_has_ten_seconds(run):
     whole = literal(*fields("/silent"))
     clients = {"half a header": b"\0\0", "half a frame": frame(1, 5, 1, whole)[:20], "no end": frame(1, 1, 1, whole), "half a trailer": head(1, "/silent", ends=False, method="POST") + frame(1, 5, 1, b"12345678")[:12]}

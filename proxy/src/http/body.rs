@@ -139,14 +139,17 @@ pub(super) struct IncomingBody<B> {
     incoming: B,
     chunk: Bytes,
     trailers: Option<HeaderMap>,
+    /// How many there may be.
+    trailers_max: usize,
     has_ended: bool,
 }
 
 impl<B: Streamed> IncomingBody<B> {
-    /// The body of a request.
-    pub(super) fn new(incoming: B) -> Self {
+    /// The body of a request whose head has so many fields.
+    pub(super) fn new(incoming: B, fields: usize) -> Self {
         let has_ended = incoming.is_end_stream();
-        Self { incoming, chunk: Bytes::new(), trailers: None, has_ended }
+        let trailers_max = http1::FIELDS_MAX.saturating_sub(fields);
+        Self { incoming, chunk: Bytes::new(), trailers: None, trailers_max, has_ended }
     }
 }
 
@@ -176,6 +179,9 @@ impl<B: Streamed> Source for &mut IncomingBody<B> {
                     }
                     Err(frame) => {
                         self.trailers = frame.into_trailers().ok();
+                        if self.trailers.as_ref().is_some_and(|trailers| trailers.len() > self.trailers_max) {
+                            return Poll::Ready(Err(BodyFault::TrailersTooLarge.into()));
+                        }
                         self.has_ended = true;
                     }
                 },

@@ -32,6 +32,7 @@ pub(in crate::http) async fn exchange<B: Streamed>(
     let pinned = connection.local.pin();
     let (parts, body) = request.into_parts();
     let (upgrade, informer) = extras.map_or((None, None), |extras| (extras.upgrade, Some(extras.informer)));
+    let fields = parts.headers.len();
     let (message, read) = into_message(&parts, &body, upgrade.as_ref(), &connection.local.memory);
     let mut exchange = Exchange::begin(&connection, &pinned, message);
     exchange.wishes.connect = upgrade.is_some();
@@ -53,7 +54,7 @@ pub(in crate::http) async fn exchange<B: Streamed>(
                 informer.leave();
             }
             let forwarding = Forwarding { pinned: &pinned, route, destination };
-            forwarded(forwarding, exchange, Client::new(&connection, body, informer), busy).await
+            forwarded(forwarding, exchange, Client::new(&connection, fields, body, informer), busy).await
         }
     }
 }

@@ -50,7 +50,11 @@ fn read(text: &[u8], message: &mut Message, memory: &Memory) -> Result<(), Refus
 }
 
 fn write(parts: &Parts, upgrade: Option<&Upgrade>, has_no_body: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let host = parts.headers.get(header::HOST).map(HeaderValue::as_bytes);
+    let mut hosts = parts.headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Refusal::BAD_HOST);
+    }
     let authority = match (parts.uri.authority().map(|authority| authority.as_str().as_bytes()), host) {
         (Some(authority), Some(host)) if !host.eq_ignore_ascii_case(authority) => return Err(Refusal::BAD_HOST),
         (Some(authority), _) => Some(authority),
@@ -137,9 +141,9 @@ pub(super) struct Client<B: Streamed> {
 }
 
 impl<B: Streamed> Client<B> {
-    /// With the body of its request, and what can tell the client something before its answer.
-    pub(super) fn new(connection: &Connection, body: B, informer: Option<Informer>) -> Self {
-        Self { body: IncomingBody::new(body), informer, deadline: Deadline::new(&connection.local.deadlines) }
+    /// With the body of a request of so many fields, and what can tell the client something before its answer.
+    pub(super) fn new(connection: &Connection, fields: usize, body: B, informer: Option<Informer>) -> Self {
+        Self { body: IncomingBody::new(body, fields), informer, deadline: Deadline::new(&connection.local.deadlines) }
     }
 }
 
