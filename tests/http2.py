@@ -451,6 +451,23 @@ def a_request_has_one_host(run):
 
 
 @check
+def a_body_of_no_bytes_has_none(run):
+    client = Frames(run)
+    client.send(head(1, "/first"))
+    client.read(0.2)
+    client.send(head(3, "/lie", ("content-length", "0"), method="POST", ends=False))
+    client.read(0.2)
+    client.send(frame(0, 1, 3, b"x"))
+    client.send(head(5, "/honest", ("content-length", "0"), method="POST", ends=False))
+    client.read(0.2)
+    client.send(frame(0, 1, 5))
+    run.back_end.until(lambda: run.back_end.requests[-1][":path"] == "/honest")
+    client.read(0.2)
+    need(client.resets() == {3: 1}, client.frames)
+    need([request[":path"] for request in run.back_end.requests] == ["/first", "/honest"], run.back_end.requests)
+
+
+@check
 def trailers_count_towards_the_fields(run):
     client = Client(run)
     for count, status in [(39, "200"), (41, "431")]:

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, header};
 use http_body::Body;
 
 use super::connection::{Busy, PIECE_MAX, Patience};
@@ -16,7 +16,9 @@ use super::inform::Informer;
 use super::request::RequestBody;
 use super::response::ResponseBody;
 use super::tunnel::Upgrade;
+use crate::http::pump::SILENCE_LIMIT;
 use crate::net::poll_room;
+use crate::worker::Deadline;
 
 /// Serves a stream to its end. An exchange that the client breaks off is dropped.
 pub(super) async fn serve(busy: Busy, request: Request<RecvStream>, mut response: SendResponse<Bytes>) {
@@ -27,7 +29,12 @@ pub(super) async fn serve(busy: Busy, request: Request<RecvStream>, mut response
     }
     let upgrade = Upgrade::of(&request, &busy.state().connection.local);
     let informer = Informer::new(response);
-    let (parts, received) = request.into_parts();
+    let (parts, mut received) = request.into_parts();
+    let is_empty = parts.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
+    if is_empty && !comes_to_nothing(&mut received, &busy).await {
+        informer.response().borrow_mut().send_reset(Reason::PROTOCOL_ERROR);
+        return;
+    }
     // What follows a CONNECT is no body.
     let (body, received) =
         if parts.method == Method::CONNECT { (None, Some(received)) } else { (Some(received), None) };
@@ -46,6 +53,28 @@ pub(super) async fn serve(busy: Busy, request: Request<RecvStream>, mut response
         _ if ends => {}
         _ => send(body, sender).await,
     }
+}
+
+/// Whether nothing is in a body of which the head says so, as far as that is known in time. A back end of HTTP/1.1 would take the head
+/// for the whole request.
+async fn comes_to_nothing(received: &mut RecvStream, busy: &Busy) -> bool {
+    if received.is_end_stream() {
+        return true;
+    }
+    let deadline = Deadline::new(&busy.state().connection.local.deadlines);
+    deadline.set(SILENCE_LIMIT);
+    poll_fn(|cx| {
+        loop {
+            match received.poll_data(cx) {
+                Poll::Ready(None) => return Poll::Ready(true),
+                Poll::Ready(Some(Ok(part))) if part.is_empty() => {}
+                Poll::Ready(Some(_)) => return Poll::Ready(false),
+                Poll::Pending if deadline.has_passed(cx) => return Poll::Ready(false),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await
 }
 
 /// What comes of `answering`; nothing if the client resets the stream before.
