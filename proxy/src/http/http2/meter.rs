@@ -193,7 +193,7 @@ impl Meter {
                 self.closes(frame.stream);
             }
             kind::RST_STREAM if self.closes(frame.stream) && CLIENT_ERRORS.contains(&frame.code()) => {
-                self.ended_early()
+                self.ended_early();
             }
             _ => {}
         }
