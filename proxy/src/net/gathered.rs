@@ -15,6 +15,8 @@ use super::Stream;
 
 /// What is gathered at most; beyond that it leaves together with what doesn't fit. Source: a record of TLS, RFC 8446, 5.1.
 const GATHERED_MAX: usize = 16 * 1024;
+/// What is kept of a write for which there is no room, so that it can be pushed.
+const KEPT_MAX: usize = 64 * 1024;
 
 /// A socket, shared by the library, for which a flush does nothing, and its owner, who has what was written sent when nothing
 /// more is to be written for now.
@@ -39,6 +41,15 @@ impl Gathered {
     /// Sends what was written. Pending while there is no room for it.
     pub(crate) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().poll_send(cx)
+    }
+
+    /// Has the system take some of what was written, though it has not said that there is room; false if it takes nothing.
+    pub(crate) fn push(&self) -> bool {
+        let mut socket = self.0.borrow_mut();
+        let Socket { stream, out, .. } = &mut *socket;
+        let taken = stream.push(out);
+        out.drain(..taken.unwrap_or(0));
+        taken.is_some()
     }
 
     /// Whether the other side took nothing when something was sent last.
@@ -110,10 +121,14 @@ impl AsyncWrite for Gathered {
             return Poll::Ready(Ok(0));
         }
         if socket.out.len() + wanted > GATHERED_MAX {
-            return socket.poll_send_with(cx, slices);
+            match socket.poll_send_with(cx, slices) {
+                // Something has to be here that can be pushed, and TLS may have taken the slices already.
+                Poll::Pending if socket.out.is_empty() && wanted <= KEPT_MAX => {}
+                sent => return sent,
+            }
         }
         if socket.out.is_empty() {
-            socket.out.reserve(GATHERED_MAX);
+            socket.out.reserve(GATHERED_MAX.max(wanted));
         }
         slices.iter().for_each(|slice| socket.out.extend_from_slice(slice));
         Poll::Ready(Ok(wanted))
@@ -194,6 +209,34 @@ mod tests {
         .await;
         assert!(socket.is_blocked());
         drop(other);
+    }
+
+    #[tokio::test]
+    async fn what_has_no_room_is_taken_when_the_other_side_has_taken_a_part() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = tokio::net::TcpSocket::new_v4().unwrap();
+        own.set_send_buffer_size(1 << 20).unwrap();
+        let own = own.connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut other, _) = listener.accept().unwrap();
+        let mut library = Gathered::new(Stream::Tcp(own), Bytes::new());
+        let socket = library.clone();
+        let mut fill = || {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            loop {
+                while Pin::new(&mut library).poll_write(&mut cx, &[0; 40_000]).is_ready() {}
+                if !socket.push() {
+                    break;
+                }
+            }
+        };
+        fill();
+        assert!(socket.is_blocked() && !socket.push());
+        for _ in 0..3 {
+            std::io::Read::read_exact(&mut other, &mut [0; 512 * 1024]).unwrap();
+            assert!(socket.push(), "it has taken something");
+            fill();
+        }
+        assert!(!socket.push(), "it takes nothing");
     }
 
     #[tokio::test]

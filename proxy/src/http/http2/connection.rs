@@ -105,7 +105,11 @@ impl State {
 
     /// Whether it is time for an end of a connection of HTTP/2, of which streams see themselves by [`Patience`] that they wait for
     /// too long.
-    fn verdict(&self, cx: &Context<'_>) -> Option<Verdict> {
+    fn verdict(&self, socket: &Metered, cx: &Context<'_>) -> Option<Verdict> {
+        // Who takes bytes, however slowly, is not cut.
+        if self.stall.passed() && socket.gathered().push() {
+            self.stall.clear();
+        }
         self.verdict_by(&self.stall, cx)
     }
 
@@ -225,7 +229,7 @@ async fn begin(state: &State, socket: &Metered) -> Option<Http2<Metered, Bytes>>
         .max_header_list_size(HEAD_BYTES_MAX)
         .handshake(socket.clone());
     poll_fn(|cx| {
-        if state.verdict(cx).is_some() {
+        if state.verdict(socket, cx).is_some() {
             return Poll::Ready(None);
         }
         let begun = Pin::new(&mut beginning).poll(cx);
@@ -247,7 +251,7 @@ async fn drive(mut http: Http2<Metered, Bytes>, state: &Rc<State>, socket: &Mete
     let mut leaving = false;
     let mut head = None;
     poll_fn(|cx| {
-        let verdict = state.verdict(cx);
+        let verdict = state.verdict(socket, cx);
         let idle = matches!(verdict, Some(Verdict::Idle));
         if !leaving && (state.shall_leave() || idle) {
             leaving = true;
