@@ -50,9 +50,8 @@ fn read(text: &[u8], message: &mut Message, memory: &Memory) -> Result<(), Refus
 }
 
 fn write(parts: &Parts, upgrade: Option<&Upgrade>, has_no_body: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let mut hosts = parts.headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
-    let host = hosts.next();
-    if hosts.next().is_some() {
+    let host = parts.headers.get(header::HOST).map(HeaderValue::as_bytes);
+    if host.is_some() && parts.headers.get_all(header::HOST).iter().nth(1).is_some() {
         return Err(Refusal::BAD_HOST);
     }
     let authority = match (parts.uri.authority().map(|authority| authority.as_str().as_bytes()), host) {

@@ -31,7 +31,8 @@ pub(super) async fn serve(busy: Busy, request: Request<RecvStream>, mut response
     let informer = Informer::new(response);
     let (parts, mut received) = request.into_parts();
     let is_empty = parts.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
-    if is_empty && !comes_to_nothing(&mut received, &busy).await {
+    // Boxed, as it is rare.
+    if is_empty && !Box::pin(comes_to_nothing(&mut received, &busy)).await {
         informer.response().borrow_mut().send_reset(Reason::PROTOCOL_ERROR);
         return;
     }
