@@ -122,7 +122,7 @@ impl RouteArguments {
         let text = match self.explain(&model, routes, &mut request) {
             Ok(mut explanation) => {
                 explanation.tell_bearers(|host| bearers(&resources, host));
-                self.render(&Answer::new(explanation, &model, &endpoints))
+                self.elsewhere(listener) + &self.render(&Answer::new(explanation, &model, &endpoints))
             }
             Err(refusal) => self.render_refusal(&request, refusal),
         };
@@ -179,6 +179,19 @@ impl RouteArguments {
             (None, [only]) => Ok(only),
             (None, _) => at(&Entrance::Port(self.url.port_u16().unwrap_or(default_port)))
                 .ok_or_else(|| Failure(format!("which listener? Name one of {known} with --listener"))),
+        }
+    }
+
+    /// A word on a URL whose port has no listener, so that it is explained at the only one there is.
+    fn elsewhere(&self, listener: &Listener) -> String {
+        let is_https = self.url.scheme_str() == Some("https");
+        let said = self.url.port_u16().or_else(|| is_https.then_some(443));
+        let place = connection::place(&listener.address);
+        match (said, &self.listener, self.output) {
+            (Some(port), None, OutputFormat::Text) if port != listener.address.port() => {
+                format!("no listener has port {port}; this is how it would be at {place}, the only one\n")
+            }
+            _ => String::new(),
         }
     }
 
@@ -280,6 +293,29 @@ mod tests {
         ];
         for (ports, line, want) in table {
             assert_eq!(port(ports, line).ok(), want, "{ports:?} {line:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_nobody_listens_on_is_told() {
+        let text = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec:\n  selector: {a: b}\n  servers:\n  - \
+                    {port: {number: 80, name: http, protocol: HTTP}, hosts: [a.example]}\n";
+        let files = Files::parse([("g.yaml".into(), text.into())]);
+        let model = files.understand(RoleArgument::Gateway, "default", None).model;
+        for (words, port) in [
+            (&["http://a.example:8080/"][..], Some(8080)),
+            (&["https://a.example/"], Some(443)),
+            (&["http://a.example/"], None),
+            (&["http://a.example:80/"], None),
+            (&["http://a.example:8080/", "--listener", "80"], None),
+            (&["http://a.example:8080/", "--output", "json"], None),
+        ] {
+            let line = Line::try_parse_from([&["route", "folder"], words].concat()).unwrap();
+            let told = line.arguments.elsewhere(line.arguments.listener(&model).ok().unwrap());
+            let want = port.map_or_else(String::new, |port: u16| {
+                format!("no listener has port {port}; this is how it would be at port 80, the only one\n")
+            });
+            assert_eq!(told, want, "{words:?}");
         }
     }
 
