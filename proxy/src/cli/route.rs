@@ -13,7 +13,7 @@ use routing::explain::{ClusterRules, Explanation, Inquiry, Outcome, explain};
 use routing::normalize::{PathRefusal, normalize};
 use serde::Serialize;
 
-use super::configuration::{ConfigurationArguments, Understood};
+use super::configuration::{ConfigurationArguments, RoleArgument, Understood};
 use super::request::{self, Request};
 use super::terminal::{DIM, ERROR, paint};
 use super::{Failure, OutputFormat, Terminal};
@@ -186,9 +186,11 @@ impl RouteArguments {
     fn elsewhere(&self, listener: &Listener) -> String {
         let is_https = self.url.scheme_str() == Some("https");
         let said = self.url.port_u16().or_else(|| is_https.then_some(443));
+        // A sidecar takes requests for ports that it doesn't listen on.
+        let is_asked = self.listener.is_none() && self.configuration.role == RoleArgument::Gateway;
         let place = connection::place(&listener.address);
-        match (said, &self.listener, self.output) {
-            (Some(port), None, OutputFormat::Text) if port != listener.address.port() => {
+        match (said, is_asked, self.output) {
+            (Some(port), true, OutputFormat::Text) if port != listener.address.port() => {
                 format!("no listener has port {port}; this is how it would be at {place}, the only one\n")
             }
             _ => String::new(),
@@ -255,7 +257,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::configuration::{Files, RoleArgument};
+    use crate::cli::configuration::Files;
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -309,6 +311,7 @@ mod tests {
             (&["http://a.example:80/"], None),
             (&["http://a.example:8080/", "--listener", "80"], None),
             (&["http://a.example:8080/", "--output", "json"], None),
+            (&["http://a.example:8080/", "--role", "sidecar"], None),
         ] {
             let line = Line::try_parse_from([&["route", "folder"], words].concat()).unwrap();
             let told = line.arguments.elsewhere(line.arguments.listener(&model).ok().unwrap());
