@@ -17,7 +17,7 @@ import hpack
 
 from blackbox import Checks, Gateway, wait
 
-CONFIG = """
+GATEWAY = """
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: web, namespace: default}
@@ -31,9 +31,10 @@ metadata: {name: v, namespace: default}
 spec:
   hosts: ["*"]
   gateways: [web]
-  http: [{directResponse: {status: 200, body: {string: served}}}]
+  http: [RULE]
 """
-FORWARD = CONFIG.partition("---")[0] + """---
+CONFIG = GATEWAY.replace("RULE", "{directResponse: {status: 200, body: {string: served}}}")
+FORWARD = GATEWAY.replace("RULE", "{route: [{destination: {host: pool.internal}}], retries: {attempts: 0}}") + """---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: pool, namespace: default}
@@ -42,14 +43,6 @@ spec:
   resolution: STATIC
   ports: [{number: 80, name: http, protocol: HTTP}]
   endpoints: [{address: 127.0.0.1, ports: {http: PORT}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: v, namespace: default}
-spec:
-  hosts: ["*"]
-  gateways: [web]
-  http: [{route: [{destination: {host: pool.internal}}], retries: {attempts: 0}}]
 """
 DESCRIPTORS = 160
 check = Checks()

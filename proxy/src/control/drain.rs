@@ -63,30 +63,19 @@ impl Drain {
         self.deadline.get_or_insert(deadline);
     }
 
-    /// Waits until the program may end: never, unless it is to.
+    /// Waits until the program may end: never, unless it is to. Loses patience meanwhile, if that is due.
     pub(super) async fn over(&mut self) {
         let Some(deadline) = self.deadline else { return pending().await };
-        let finished = async {
-            match &mut self.finished {
-                Some(finished) => drop(finished.await),
-                None => pending().await,
+        loop {
+            let patient_until = self.patient_until.unwrap_or(deadline);
+            tokio::select! {
+                () = ended(&mut self.finished) => {
+                    self.is_finished = true;
+                    return;
+                }
+                () = sleep_until(deadline.into()) => return,
+                () = sleep_until(patient_until.into()), if self.patient_until.is_some() => self.close_idle(),
             }
-        };
-        let impatient = async {
-            match self.patient_until {
-                Some(then) => sleep_until(then.into()).await,
-                None => pending().await,
-            }
-            if let Some(ending) = &self.ending {
-                ending.drain();
-            }
-            self.patient_until = None;
-            pending::<()>().await;
-        };
-        tokio::select! {
-            () = finished => self.is_finished = true,
-            () = sleep_until(deadline.into()) => {}
-            () = impatient => {}
         }
     }
 
@@ -99,6 +88,14 @@ impl Drain {
         } else {
             tracing::warn!(target: "process", "ending after {took:.1} s, with requests under way");
         }
+    }
+}
+
+/// Waits for the end of all workers; for ever, if nobody can tell.
+async fn ended(finished: &mut Option<oneshot::Receiver<()>>) {
+    match finished {
+        Some(finished) => drop(finished.await),
+        None => pending().await,
     }
 }
 

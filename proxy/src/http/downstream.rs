@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http1::{Framing, Head, Message};
 
+use super::HEAD_LIMIT;
 use super::answer::Made;
 use super::attempt::Client;
 use super::body::StreamBody;
@@ -22,8 +23,6 @@ use crate::net::Stream;
 use crate::upstream::Upstream;
 use crate::worker::{Deadline, Local, Memory};
 
-/// From the first byte of a request to the end of its head.
-const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// Between two requests.
 const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// To the first byte of a connection that came shortly before a drain: its request may be on its way.

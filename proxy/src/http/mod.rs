@@ -29,7 +29,12 @@ mod steer;
 mod target;
 mod websocket;
 
+use std::time::Duration;
+
 pub(crate) use downstream::serve as serve_http1;
 pub(crate) use http2::serve as serve_http2;
 #[cfg(feature = "http3")]
 pub(crate) use http3::serve as serve_http3;
+
+/// From the first byte of a request to the end of its head. Source: PROMISES.md, section 2.
+pub(crate) const HEAD_LIMIT: Duration = Duration::from_secs(10);

@@ -283,11 +283,7 @@ impl Pump {
     fn push(&mut self, source: &mut impl Source, sink: &mut Stream) -> bool {
         let prefix = self.prefix.get(self.prefix_sent..).unwrap_or_default();
         let data = source.data();
-        let [head, data, tail] = if self.chunked {
-            [self.frame.head(), data.get(..self.frame.data()).unwrap_or(data), self.frame.tail()]
-        } else {
-            [&[], data, &[]]
-        };
+        let [head, data, tail] = framed(self.chunked.then_some(&self.frame), data);
         let Some(first) = [prefix, head, data, tail].into_iter().find(|slice| !slice.is_empty()) else { return false };
         let taken = sink.push(first);
         if let Some(sent) = taken {
@@ -325,11 +321,7 @@ impl Pump {
         let prefix = self.prefix.get(self.prefix_sent..).unwrap_or_default();
         let prefix_length = prefix.len();
         let data = source.data();
-        let [head, data, tail] = if self.chunked {
-            [self.frame.head(), data.get(..self.frame.data()).unwrap_or(data), self.frame.tail()]
-        } else {
-            [&[], data, &[]]
-        };
+        let [head, data, tail] = framed(self.chunked.then_some(&self.frame), data);
         let is_last = self.closes && if self.chunked { self.is_last_framed } else { source.has_ended() };
         let sent = if !self.chunked && (prefix.is_empty() || data.is_empty()) {
             sink.poll_write_perhaps_last(cx, &[IoSlice::new(if prefix.is_empty() { data } else { prefix })], is_last)
@@ -397,6 +389,14 @@ impl Pump {
                 }
             },
         })
+    }
+}
+
+/// What is here of a body, `data`, between what its chunk begins and ends with, if it goes out in chunks.
+fn framed<'a>(chunk: Option<&'a ChunkFrame>, data: &'a [u8]) -> [&'a [u8]; 3] {
+    match chunk {
+        Some(chunk) => [chunk.head(), data.get(..chunk.data()).unwrap_or(data), chunk.tail()],
+        None => [&[], data, &[]],
     }
 }
 

@@ -15,7 +15,7 @@ use super::handshake::{ClientTls, Shaken, shake_hands};
 use super::redirect::{self, Way};
 use super::sniff::PREFACE;
 use super::{Place, detect, misdirected};
-use crate::http::{serve_http1, serve_http2};
+use crate::http::{HEAD_LIMIT, serve_http1, serve_http2};
 use crate::net::{Ends, IpText, Stream, ip_text, proxy_header};
 use crate::snapshot::{Accepts, ClusterRuntime, ListenerRuntime, SnapshotNumber};
 use crate::tcp::{self, Opening};
@@ -27,9 +27,6 @@ use crate::worker::{ConnectionGuard, Deadline, Local, Pinned};
 const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// The same, when it came shortly before a drain: its request may be on its way.
 const FIRST_BYTES_LIMIT: Duration = Duration::from_secs(1);
-
-/// From the first byte to the end of the head of a request. Source: PROMISES.md, section 2.
-const HEAD_LIMIT: Duration = Duration::from_secs(10);
 
 /// To the end of a header of the PROXY protocol. Source: PROMISES.md, section 2, which has so long for any first bytes.
 const HEADER_LIMIT: Duration = Duration::from_secs(10);

@@ -15,6 +15,7 @@ use tokio::io::AsyncWrite;
 
 use super::socket::Metered;
 use super::stream;
+use crate::http::HEAD_LIMIT;
 use crate::listener::Connection;
 use crate::net::{Gathered, Stream};
 use crate::pressure::Pressure;
@@ -30,8 +31,6 @@ const WRITE_LIMIT: Duration = Duration::from_secs(30);
 const SLOWEST: u64 = 1000;
 /// What of an answer is handed to the library at once: a client that takes [`SLOWEST`] has room for the next in good time.
 pub(super) const PIECE_MAX: usize = 16 * 1024;
-/// From the first byte of a head to its end. Source: PROMISES.md, section 2.
-const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// Decoded fields of a head.
 const HEAD_BYTES_MAX: u32 = http1::HEAD_BYTES_MAX as u32;
 /// What may wait in memory for one stream, each way.
@@ -50,8 +49,8 @@ pub(in crate::http) struct State {
     requests: Cell<u32>,
     /// For a client whose socket takes nothing.
     stall: Deadline,
-    /// For a client of HTTP/3 that takes nothing of what it asked for.
-    windows: Deadline,
+    /// For a client of HTTP/3 that takes nothing of what it asked for; streams of HTTP/2 see to that by [`Patience`].
+    windows: Option<Deadline>,
     /// Parts of answers that wait for it.
     parts_owed: Cell<u32>,
     /// Bytes of answers that a client of HTTP/2 has been sent.
@@ -60,15 +59,21 @@ pub(in crate::http) struct State {
 
 impl State {
     pub(in crate::http) fn new(connection: Rc<Connection>) -> Self {
-        let deadline = || Deadline::new(&connection.local.deadlines);
-        let (stall, windows) = (deadline(), deadline());
-        Self { requests: Cell::new(0), stall, windows, parts_owed: Cell::new(0), taken: Cell::new(0), connection }
+        let stall = Deadline::new(&connection.local.deadlines);
+        Self { requests: Cell::new(0), stall, windows: None, parts_owed: Cell::new(0), taken: Cell::new(0), connection }
+    }
+
+    /// The same for HTTP/3.
+    #[cfg(feature = "http3")]
+    pub(in crate::http) fn of_http3(connection: Rc<Connection>) -> Self {
+        Self { windows: Some(Deadline::new(&connection.local.deadlines)), ..Self::new(connection) }
     }
 
     /// So many more, or fewer, parts of answers wait for the client to take them.
     pub(in crate::http) fn owed(&self, change: i32) {
+        let Some(windows) = &self.windows else { return };
         self.parts_owed.set(self.parts_owed.get().saturating_add_signed(change));
-        if self.parts_owed.get() == 0 { self.windows.clear() } else { self.windows.set(WRITE_LIMIT) }
+        if self.parts_owed.get() == 0 { windows.clear() } else { windows.set(WRITE_LIMIT) }
     }
 
     /// Has what was written sent, and notes whether the client takes it. Ready when the connection is broken.
@@ -110,17 +115,18 @@ impl State {
         if self.stall.passed() && socket.gathered().push() {
             self.stall.clear();
         }
-        self.verdict_by(&self.stall, cx)
+        self.verdict_by(Some(&self.stall), cx)
     }
 
     /// The same for HTTP/3.
     #[cfg(feature = "http3")]
     pub(in crate::http) fn verdict_by_parts(&self, cx: &Context<'_>) -> Option<Verdict> {
-        self.verdict_by(&self.windows, cx)
+        self.verdict_by(self.windows.as_ref(), cx)
     }
 
-    fn verdict_by(&self, stall: &Deadline, cx: &Context<'_>) -> Option<Verdict> {
-        let (stalled, idle) = (stall.has_passed(cx), self.connection.deadline.has_passed(cx));
+    fn verdict_by(&self, stall: Option<&Deadline>, cx: &Context<'_>) -> Option<Verdict> {
+        let stalled = stall.is_some_and(|stall| stall.has_passed(cx));
+        let idle = self.connection.deadline.has_passed(cx);
         if stalled { Some(Verdict::Reset) } else { idle.then_some(Verdict::Idle) }
     }
 }

@@ -64,7 +64,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, quic: quinn::Connection, m
     let beginning = builder.build(Transport::new(quic.clone(), Rc::clone(&shared)));
     let Ok(Ok(mut http)) = timeout(CONTROL_LIMIT, beginning).await else { return };
     let local = Rc::clone(&connection.local);
-    let state = Rc::new(State::new(connection));
+    let state = Rc::new(State::of_http3(connection));
     let mut served = Served {
         local,
         state,

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use h3::error::Code;
@@ -14,10 +13,8 @@ use http_body::Body;
 use super::body::RequestBody;
 use super::streams::Sender;
 use super::transport::{Aside, Transport};
+use crate::http::HEAD_LIMIT;
 use crate::http::http2::{Busy, ResponseBody, State, exchange};
-
-/// To the end of a head. Source: PROMISES.md, section 2.
-const HEAD_LIMIT: Duration = Duration::from_secs(10);
 
 /// How a stream has come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
