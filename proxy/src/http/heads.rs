@@ -114,19 +114,10 @@ pub(super) fn response(response: &Response<()>, to_head: bool, memory: &Memory) 
     let malformed = |reason: Cow<'static, str>| AttemptError::Malformed { reason: reason.into() };
     let mut text = memory.out();
     write(response, &mut text);
-    let mut message = memory.message();
-    if text.len() > message.space().len() {
-        memory.enlarge(&mut message);
-    }
-    let read = match message.space().get_mut(..text.len()) {
-        Some(space) => {
-            space.copy_from_slice(&text);
-            message.filled(text.len());
-            message.parse_response(to_head).map_err(|fault| malformed(fault.to_string().into()))
-        }
-        None => Err(malformed("its head is too large".into())),
-    };
+    let message = memory.message_of(&text);
     memory.give_back_out(text);
+    let mut message = message.ok_or_else(|| malformed("its head is too large".into()))?;
+    let read = message.parse_response(to_head).map_err(|fault| malformed(fault.to_string().into()));
     match read {
         Ok(true) => Ok(message),
         read => {

@@ -6,12 +6,16 @@ use http1::Message;
 
 use crate::net::Pipe;
 
+/// Holds most heads that are known to be whole, as those of HTTP/2.
+const TINY: usize = 1024;
 /// Holds the head of most requests.
 const SMALL: usize = 8 * 1024;
 /// Holds any head; bodies move fastest in pieces of this size.
 const LARGE: usize = 64 * 1024;
 /// What is kept of each kind; beyond that memory goes back to the allocator.
 const KEPT_MAX: usize = 64;
+/// The same of the tiny ones: a connection of HTTP/2 has a hundred requests at once.
+const TINY_KEPT_MAX: usize = 1024;
 /// A buffer for writing that has grown beyond this is not kept.
 const OUT_KEPT_MAX: usize = 64 * 1024;
 /// Memory for a copy of a body that has grown beyond this is not kept: it holds a large piece behind what came with the head.
@@ -20,6 +24,8 @@ const BODY_KEPT_MAX: usize = SMALL + LARGE;
 /// A worker's memory for messages and bodies.
 #[derive(Default)]
 pub(crate) struct Memory {
+    #[expect(clippy::vec_box, reason = "a message is handed on by its pointer")]
+    tiny: RefCell<Vec<Box<Message>>>,
     #[expect(clippy::vec_box, reason = "a message is handed on by its pointer")]
     small: RefCell<Vec<Box<Message>>>,
     #[expect(clippy::vec_box, reason = "a message is handed on by its pointer")]
@@ -36,8 +42,12 @@ fn lend<T>(kept: &RefCell<Vec<T>>, make: impl FnOnce() -> T) -> T {
 }
 
 fn keep<T>(kept: &RefCell<Vec<T>>, returned: T) {
+    keep_up_to(KEPT_MAX, kept, returned);
+}
+
+fn keep_up_to<T>(most: usize, kept: &RefCell<Vec<T>>, returned: T) {
     let mut kept = kept.borrow_mut();
-    if kept.len() < KEPT_MAX {
+    if kept.len() < most {
         kept.push(returned);
     }
 }
@@ -51,6 +61,22 @@ impl Memory {
     /// For an answer, whose body is read into the same buffer.
     pub(crate) fn large_message(&self) -> Box<Message> {
         lend(&self.large, || Box::new(Message::new(vec![0; LARGE].into())))
+    }
+
+    /// A message that has come already; nothing if no message is that long.
+    pub(crate) fn message_of(&self, text: &[u8]) -> Option<Box<Message>> {
+        let mut message = match text.len() {
+            ..=TINY => lend(&self.tiny, || Box::new(Message::new(vec![0; TINY].into()))),
+            ..=SMALL => self.message(),
+            _ => self.large_message(),
+        };
+        let Some(space) = message.space().get_mut(..text.len()) else {
+            self.give_back_unused(message);
+            return None;
+        };
+        space.copy_from_slice(text);
+        message.filled(text.len());
+        Some(message)
     }
 
     /// Puts a message that doesn't fit into a buffer where any does.
@@ -67,16 +93,17 @@ impl Memory {
             Some(block) => keep(&self.blocks, block),
             None => {}
         }
-        match message.capacity() {
-            SMALL => keep(&self.small, message),
-            LARGE => keep(&self.large, message),
-            _ => {}
-        }
+        self.give_back_unused(message);
     }
 
     /// Takes a message back that has not been read into.
     pub(crate) fn give_back_unused(&self, message: Box<Message>) {
-        if message.capacity() == SMALL { keep(&self.small, message) } else { keep(&self.large, message) }
+        match message.capacity() {
+            TINY => keep_up_to(TINY_KEPT_MAX, &self.tiny, message),
+            SMALL => keep(&self.small, message),
+            LARGE => keep(&self.large, message),
+            _ => {}
+        }
     }
 
     /// Takes back what a body was read into.

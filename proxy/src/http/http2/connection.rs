@@ -318,7 +318,8 @@ async fn linger(state: &State, mut socket: Metered) {
 /// Moves frames, and begins the streams that the client opens. Ready when the connection has ended.
 fn poll_streams(http: &mut Http2<Metered, Bytes>, state: &Rc<State>, cx: &mut Context<'_>) -> Poll<()> {
     while let Some(Ok((request, response))) = ready!(http.poll_accept(cx)) {
-        tokio::task::spawn_local(stream::serve(Busy::new(state), request, response));
+        // Boxed, as the runtime moves a task's future several times.
+        tokio::task::spawn_local(Box::pin(stream::serve(Busy::new(state), request, response)));
     }
     Poll::Ready(())
 }

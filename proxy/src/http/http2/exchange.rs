@@ -30,19 +30,22 @@ pub(in crate::http) async fn exchange<B: Streamed>(
 ) -> Response<ResponseBody<B>> {
     let connection = Rc::clone(&busy.state().connection);
     let pinned = connection.local.pin();
-    let (parts, body) = request.into_parts();
-    let (upgrade, informer) = extras.map_or((None, None), |extras| (extras.upgrade, Some(extras.informer)));
-    let fields = parts.headers.len();
-    let (message, read) = into_message(&parts, &body, upgrade.as_ref(), &connection.local.memory);
-    let mut exchange = Exchange::begin(&connection, &pinned, message);
-    exchange.wishes.connect = upgrade.is_some();
+    let (body, informer, fields, mut exchange, read) = {
+        let (parts, body) = request.into_parts();
+        let (upgrade, informer) = extras.map_or((None, None), |extras| (extras.upgrade, Some(extras.informer)));
+        let (message, read) = into_message(&parts, &body, upgrade.as_ref(), &connection.local.memory);
+        let mut exchange = Box::new(Exchange::begin(&connection, &pinned, message));
+        exchange.wishes.connect = upgrade.is_some();
+        (body, informer, parts.headers.len(), exchange, read)
+    };
     if let Err(refusal) = read {
         let made = refuse(&mut exchange, refusal).make(&mut exchange, &[]);
         return ResponseBody::whole(made, exchange, busy);
     }
     let mut plan = plan(&connection, &pinned, &mut exchange);
     if let Some(route) = plan.policed_route() {
-        plan = plan.after_policies(&mut exchange, route).await;
+        // Boxed, as it is rare.
+        plan = Box::pin(plan.after_policies(&mut exchange, route)).await;
     }
     match plan {
         Plan::Answer(answer, operations) => {
@@ -61,7 +64,7 @@ pub(in crate::http) async fn exchange<B: Streamed>(
 
 async fn forwarded<B: Streamed>(
     forwarding: Forwarding<'_>,
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
     mut client: Client<B>,
     busy: Busy,
 ) -> Response<ResponseBody<B>> {

@@ -29,24 +29,15 @@ pub(super) fn into_message(
 ) -> (Box<Message>, Result<(), Refusal>) {
     let mut text = memory.out();
     let written = write(parts, upgrade, body.is_end_stream(), &mut text);
-    let mut message = memory.message();
-    let read = written.and_then(|()| read(&text, &mut message, memory));
+    let message = memory.message_of(if written.is_ok() { &text } else { &[] });
     memory.give_back_out(text);
-    (message, read)
-}
-
-fn read(text: &[u8], message: &mut Message, memory: &Memory) -> Result<(), Refusal> {
-    if text.len() > message.space().len() {
-        memory.enlarge(message);
-    }
-    let space = message.space().get_mut(..text.len()).ok_or(http1::Refusal::TooLarge)?;
-    space.copy_from_slice(text);
-    message.filled(text.len());
-    match message.parse_request() {
+    let Some(mut message) = message else { return (memory.message(), Err(http1::Refusal::TooLarge.into())) };
+    let read = written.and_then(|()| match message.parse_request() {
         Ok(true) => Ok(()),
         Ok(false) => Err(http1::Refusal::Field.into()),
         Err(refusal) => Err(refusal.into()),
-    }
+    });
+    (message, read)
 }
 
 fn write(parts: &Parts, upgrade: Option<&Upgrade>, has_no_body: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {

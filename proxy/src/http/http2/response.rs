@@ -3,12 +3,12 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use h2::Reason;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use http1::{Framing, Head, Message, Name, Names};
+use http1::{Field, Framing, Head, Message, Name, Names};
 
 use super::connection::{Busy, State};
 use super::request::Client;
@@ -89,16 +89,16 @@ struct Download<B: Streamed> {
 
 impl<B: Streamed> ResponseBody<B> {
     /// An answer made here.
-    pub(super) fn whole(made: Made, exchange: Exchange, busy: Busy) -> Response<Self> {
+    pub(super) fn whole(made: Made, exchange: Box<Exchange>, busy: Busy) -> Response<Self> {
         let Made { response, body, .. } = made;
         let head = into_parts(response.head());
         exchange.record.local().memory.give_back(response);
         let content = if body.is_empty() { Content::Ended } else { Content::Whole(body) };
-        head.map(|()| Self { content, exchange: Some(Box::new(exchange)), busy, owed: false })
+        head.map(|()| Self { content, exchange: Some(exchange), busy, owed: false })
     }
 
     /// A back end's agreement to an upgrade.
-    pub(super) fn agreement(relay: Relay, exchange: Exchange, busy: Busy) -> Response<Self> {
+    pub(super) fn agreement(relay: Relay, exchange: Box<Exchange>, busy: Busy) -> Response<Self> {
         let mut response = into_parts(relay.response.head());
         *response.status_mut() = StatusCode::OK;
         for name in [header::CONTENT_LENGTH, header::SEC_WEBSOCKET_ACCEPT] {
@@ -120,13 +120,13 @@ impl<B: Streamed> ResponseBody<B> {
     }
 
     /// A back end's answer.
-    pub(super) fn relay(relay: Relay, client: Client<B>, exchange: Exchange, busy: Busy) -> Response<Self> {
+    pub(super) fn relay(relay: Relay, client: Client<B>, exchange: Box<Exchange>, busy: Busy) -> Response<Self> {
         let Relay { upstream, response, upload, keeps, out } = relay;
         exchange.record.local().memory.give_back_out(out);
         let head = into_parts(response.head());
         let download = Download { upstream, response, upload, client, keeps, silent: None };
         let mut body =
-            Self { content: Content::Relay(Box::new(download)), exchange: Some(Box::new(exchange)), busy, owed: false };
+            Self { content: Content::Relay(Box::new(download)), exchange: Some(exchange), busy, owed: false };
         body.end_if_complete();
         head.map(|()| body)
     }
@@ -302,19 +302,32 @@ pub(super) fn into_parts(head: &Head) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(head.status()).unwrap_or(StatusCode::BAD_GATEWAY);
     let kept = || head.fields().filter(|field| !OF_CONNECTIONS.has(field.kind));
-    let mut values = BytesMut::with_capacity(kept().map(|field| field.value.len()).sum());
+    let mut values = Vec::with_capacity(kept().map(|field| field.value.len()).sum());
+    kept().for_each(|field| values.extend_from_slice(field.value));
+    let mut values = Bytes::from(values);
     let fields = response.headers_mut();
     fields.reserve(head.count());
     for field in kept() {
-        values.extend_from_slice(field.value);
+        let value = HeaderValue::from_maybe_shared(values.split_to(field.value.len()));
         // The parser lets through only what these take too.
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(field.name), HeaderValue::from_maybe_shared(values.split().freeze()))
-        {
+        if let (Some(name), Ok(value)) = (name_of(&field), value) {
             fields.append(name, value);
         }
     }
     response
+}
+
+/// A field's name. Those that nearly every answer has needn't be looked up.
+fn name_of(field: &Field<'_>) -> Option<HeaderName> {
+    const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+    match field.kind {
+        Name::ContentLength => Some(header::CONTENT_LENGTH),
+        Name::ContentType => Some(header::CONTENT_TYPE),
+        Name::Date => Some(header::DATE),
+        Name::Server => Some(header::SERVER),
+        Name::Envoy if field.name == SERVICE_TIME.as_str().as_bytes() => Some(SERVICE_TIME),
+        _ => HeaderName::from_bytes(field.name).ok(),
+    }
 }
 
 impl<B: Streamed> Body for ResponseBody<B> {

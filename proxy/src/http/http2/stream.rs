@@ -21,27 +21,35 @@ use crate::net::poll_room;
 use crate::worker::Deadline;
 
 /// Serves a stream to its end. An exchange that the client breaks off is dropped.
-pub(super) async fn serve(busy: Busy, request: Request<RecvStream>, mut response: SendResponse<Bytes>) {
+pub(super) async fn serve(busy: Busy, mut request: Request<RecvStream>, mut response: SendResponse<Bytes>) {
     // No back end hears of a request that was taken back before anything was done for it. What is done for one that is taken back
     // later ends before a stream begins that has got its place: its task was woken before that of the other was there.
     if poll_fn(|cx| Poll::Ready(response.poll_reset(cx).is_ready())).await {
         return;
     }
-    let upgrade = Upgrade::of(&request, &busy.state().connection.local);
     let informer = Informer::new(response);
-    let (parts, mut received) = request.into_parts();
-    let is_empty = parts.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
+    let is_empty = request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
     // Boxed, as it is rare.
-    if is_empty && !Box::pin(comes_to_nothing(&mut received, &busy)).await {
+    if is_empty && !Box::pin(comes_to_nothing(request.body_mut(), &busy)).await {
         informer.response().borrow_mut().send_reset(Reason::PROTOCOL_ERROR);
         return;
     }
-    // What follows a CONNECT is no body.
-    let (body, received) =
-        if parts.method == Method::CONNECT { (None, Some(received)) } else { (Some(received), None) };
-    let request = Request::from_parts(parts, RequestBody(body));
-    let extras = Extras { upgrade, informer: informer.clone() };
-    let Some(response) = unless_reset(&informer, exchange(busy, request, Some(extras))).await else { return };
+    let (answered, received) = {
+        let upgrade = Upgrade::of(&request, &busy.state().connection.local);
+        let (parts, received) = request.into_parts();
+        // What follows a CONNECT is no body.
+        let (body, received) =
+            if parts.method == Method::CONNECT { (None, Some(received)) } else { (Some(received), None) };
+        let request = Request::from_parts(parts, RequestBody(body));
+        let extras = Extras { upgrade, informer: informer.clone() };
+        let mut answering = pin!(exchange(busy, request, Some(extras)));
+        let answered = poll_fn(|cx| match answering.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => informer.response().borrow_mut().poll_reset(cx).map(|_| None),
+        });
+        (answered.await, received)
+    };
+    let Some(response) = answered else { return };
     let (head, mut body) = response.into_parts();
     let ends = body.is_end_stream();
     let begun = informer.response().borrow_mut().send_response(Response::from_parts(head, ()), ends);
@@ -50,7 +58,7 @@ pub(super) async fn serve(busy: Busy, request: Request<RecvStream>, mut response
         return;
     };
     match (body.take_agreement(), received) {
-        (Some(agreement), Some(received)) => agreement.pass(sender, received).await,
+        (Some(agreement), Some(received)) => Box::pin(agreement.pass(sender, received)).await,
         _ if ends => {}
         _ => send(body, sender).await,
     }
@@ -74,16 +82,6 @@ async fn comes_to_nothing(received: &mut RecvStream, busy: &Busy) -> bool {
                 Poll::Pending => return Poll::Pending,
             }
         }
-    })
-    .await
-}
-
-/// What comes of `answering`; nothing if the client resets the stream before.
-async fn unless_reset<T>(informer: &Informer, answering: impl Future<Output = T>) -> Option<T> {
-    let mut answering = pin!(answering);
-    poll_fn(|cx| match answering.as_mut().poll(cx) {
-        Poll::Ready(answer) => Poll::Ready(Some(answer)),
-        Poll::Pending => informer.response().borrow_mut().poll_reset(cx).map(|_| None),
     })
     .await
 }
@@ -139,4 +137,23 @@ fn poll_client(sender: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<boo
     let has_room = matches!(ready!(poll_room(sender, cx, 1)), Some(Ok(_)));
     // Asked each time, so that a reset wakes who waits for the back end.
     Poll::Ready(has_room && sender.poll_reset(cx).is_pending())
+}
+
+#[cfg(test)]
+mod tests {
+    fn size_of<F: Future, A, B, C>(_: impl Fn(A, B, C) -> F) -> usize {
+        std::mem::size_of::<F>()
+    }
+
+    #[test]
+    fn a_stream_is_small() {
+        let size = size_of(super::serve);
+        use std::mem::size_of as so;
+        eprintln!("SZ exchange {} relay {} client {} body {} request {} parts {} agreement {} answer {} record {} plan {} response {} attempt {} upload {} made {} target {}", so::<crate::http::record::Exchange>(), so::<crate::http::forward::Relay>(),
+            so::<crate::http::http2::request::Client<super::RequestBody>>(), so::<super::ResponseBody<super::RequestBody>>(), so::<super::Request<super::RecvStream>>(), so::<http::request::Parts>(),
+            so::<crate::http::http2::tunnel::Agreement>(), so::<crate::http::answer::Answer>(), so::<crate::http::record::Record>(), so::<crate::http::exchange::Plan>(), so::<http::Response<super::ResponseBody<super::RequestBody>>>(), so::<crate::http::attempt::Attempt>(), so::<crate::http::attempt::Upload>(), so::<crate::http::answer::Made>(), so::<crate::http::target::Target>());
+        fn sz2<F: Future, A, B>(_: impl Fn(A, B) -> F) -> usize { std::mem::size_of::<F>() }
+        eprintln!("SZ exchange fut {} send fut {}", size_of(super::exchange::<super::RequestBody>), sz2(super::send));
+        assert!(size <= 100, "{size}");
+    }
 }

@@ -55,11 +55,11 @@ impl Upgrade {
 /// What a back end has agreed to.
 pub(super) struct Agreement {
     relay: Relay,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
 }
 
 impl Agreement {
-    pub(super) fn new(relay: Relay, exchange: Exchange) -> Self {
+    pub(super) fn new(relay: Relay, exchange: Box<Exchange>) -> Self {
         Self { relay, exchange }
     }
 
