@@ -138,7 +138,7 @@ impl<B: Body<Data = Bytes, Error: Into<SourceFault>> + Unpin> Streamed for B {}
 pub(super) struct IncomingBody<B> {
     incoming: B,
     chunk: Bytes,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Box<HeaderMap>>,
     /// How many there may be.
     trailers_max: usize,
     has_ended: bool,
@@ -178,7 +178,7 @@ impl<B: Streamed> Source for &mut IncomingBody<B> {
                         self.has_ended = self.incoming.is_end_stream();
                     }
                     Err(frame) => {
-                        self.trailers = frame.into_trailers().ok();
+                        self.trailers = frame.into_trailers().ok().map(Box::new);
                         if self.trailers.as_ref().is_some_and(|trailers| trailers.len() > self.trailers_max) {
                             return Poll::Ready(Err(BodyFault::TrailersTooLarge.into()));
                         }
@@ -192,7 +192,7 @@ impl<B: Streamed> Source for &mut IncomingBody<B> {
     }
 
     fn trailers(&self) -> Option<&HeaderMap> {
-        self.trailers.as_ref()
+        self.trailers.as_deref()
     }
 }
 

@@ -3,16 +3,20 @@
 use std::rc::Rc;
 
 use http::{Request, Response};
+use routing::headers::Mutation;
 
-use super::connection::Busy;
+use super::connection::{Busy, State};
 use super::inform::Informer;
 use super::request::{Client, into_message};
 use super::response::ResponseBody;
 use super::tunnel::Upgrade;
+use crate::http::answer::Answer;
 use crate::http::body::Streamed;
 use crate::http::exchange::{Operations, Plan, plan, refuse};
 use crate::http::forward::{Forwarding, Outcome, forward};
+use crate::http::head::Refusal;
 use crate::http::record::Exchange;
+use crate::telemetry::Flags;
 
 /// What HTTP/2 has beside the request itself.
 pub(in crate::http) struct Extras {
@@ -22,27 +26,36 @@ pub(in crate::http) struct Extras {
     pub(super) informer: Informer,
 }
 
-/// Serves one request.
-pub(in crate::http) async fn exchange<B: Streamed>(
-    busy: Busy,
-    request: Request<B>,
-    extras: Option<Extras>,
-) -> Response<ResponseBody<B>> {
-    let connection = Rc::clone(&busy.state().connection);
-    let pinned = connection.local.pin();
-    let (body, informer, fields, mut exchange, read) = {
+/// A request whose head has come.
+pub(in crate::http) struct Arrival<B: Streamed> {
+    exchange: Box<Exchange>,
+    /// Whether it is one that can be served.
+    read: Result<(), Refusal>,
+    client: Client<B>,
+}
+
+impl<B: Streamed> Arrival<B> {
+    /// `request`, brought into our form.
+    pub(in crate::http) fn new(state: &State, request: Request<B>, extras: Option<Extras>) -> Self {
+        let connection = &state.connection;
         let (parts, body) = request.into_parts();
         let (upgrade, informer) = extras.map_or((None, None), |extras| (extras.upgrade, Some(extras.informer)));
         let (message, read) = into_message(&parts, &body, upgrade.as_ref(), &connection.local.memory);
-        let mut exchange = Box::new(Exchange::begin(&connection, &pinned, message));
+        let mut exchange = Box::new(Exchange::begin(connection, &connection.local.pin(), message));
         exchange.wishes.connect = upgrade.is_some();
-        (body, informer, parts.headers.len(), exchange, read)
-    };
+        Self { exchange, read, client: Client::new(connection, parts.headers.len(), body, informer) }
+    }
+}
+
+/// Serves a request.
+pub(in crate::http) async fn exchange<B: Streamed>(busy: Busy, arrival: Arrival<B>) -> Response<ResponseBody<B>> {
+    let Arrival { mut exchange, read, mut client } = arrival;
     if let Err(refusal) = read {
         let made = refuse(&mut exchange, refusal).make(&mut exchange, &[]);
         return ResponseBody::whole(made, exchange, busy);
     }
-    let mut plan = plan(&connection, &pinned, &mut exchange);
+    let pinned = Rc::clone(exchange.record.pinned());
+    let mut plan = plan(&busy.state().connection, &pinned, &mut exchange);
     if let Some(route) = plan.policed_route() {
         // Boxed, as it is rare.
         plan = Box::pin(plan.after_policies(&mut exchange, route)).await;
@@ -53,36 +66,32 @@ pub(in crate::http) async fn exchange<B: Streamed>(
             ResponseBody::whole(made, exchange, busy)
         }
         Plan::Forward(route, destination) => {
-            if let Some(informer) = informer.as_ref().filter(|_| exchange.wishes.leave) {
-                informer.leave();
+            if exchange.wishes.leave {
+                client.leave();
             }
+            let rules = [&route.response_headers, &destination.response_headers];
             let forwarding = Forwarding { pinned: &pinned, route, destination };
-            forwarded(forwarding, exchange, Client::new(&connection, fields, body, informer), busy).await
+            let outcome = forward(&forwarding, &mut exchange, &mut client, &rules).await;
+            answered(outcome, client, exchange, busy, &rules)
         }
     }
 }
 
-async fn forwarded<B: Streamed>(
-    forwarding: Forwarding<'_>,
+fn answered<B: Streamed>(
+    outcome: Outcome,
+    client: Client<B>,
     mut exchange: Box<Exchange>,
-    mut client: Client<B>,
     busy: Busy,
+    rules: &[&Mutation],
 ) -> Response<ResponseBody<B>> {
-    let rules = [&forwarding.route.response_headers, &forwarding.destination.response_headers];
-    match forward(&forwarding, &mut exchange, &mut client, &rules).await {
+    let answer = match outcome {
         Outcome::Relay(relay) if relay.response.head().status() == 101 => {
-            ResponseBody::agreement(relay, exchange, busy)
+            return ResponseBody::agreement(relay, exchange, busy);
         }
-        Outcome::Relay(relay) => ResponseBody::relay(relay, client, exchange, busy),
-        Outcome::Answer(answer) => {
-            let made = answer.make(&mut exchange, &rules);
-            ResponseBody::whole(made, exchange, busy)
-        }
+        Outcome::Relay(relay) => return ResponseBody::relay(relay, client, exchange, busy),
+        Outcome::Answer(answer) => answer.make(&mut exchange, rules),
         // The exchange of a client that has gone is dropped, so that nobody gets this.
-        Outcome::ClientLeft => {
-            let answer = crate::http::answer::Answer::new(400, crate::telemetry::Flags::NONE, "");
-            let made = answer.make(&mut exchange, &[]);
-            ResponseBody::whole(made, exchange, busy)
-        }
-    }
+        Outcome::ClientLeft => Answer::new(400, Flags::NONE, "").make(&mut exchange, &[]),
+    };
+    ResponseBody::whole(answer, exchange, busy)
 }

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -24,6 +25,11 @@ impl Informer {
     /// The way itself.
     pub(super) fn response(&self) -> &RefCell<SendResponse<Bytes>> {
         &self.0
+    }
+
+    /// Ready when the client has reset its stream.
+    pub(super) fn poll_reset(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.borrow_mut().poll_reset(cx).map(drop)
     }
 
     /// Tells the client what a back end has told.

@@ -15,6 +15,6 @@ pub(crate) use connection::serve;
 #[cfg(feature = "http3")]
 pub(super) use connection::{Busy, IDLE_LIMIT, State, Verdict};
 #[cfg(feature = "http3")]
-pub(super) use exchange::exchange;
+pub(super) use exchange::{Arrival, exchange};
 #[cfg(feature = "http3")]
 pub(super) use response::ResponseBody;

@@ -135,6 +135,11 @@ impl<B: Streamed> Client<B> {
     pub(super) fn new(connection: &Connection, fields: usize, body: B, informer: Option<Informer>) -> Self {
         Self { body: IncomingBody::new(body, fields), informer, deadline: Deadline::new(&connection.local.deadlines) }
     }
+
+    /// Tells the client that its body is wanted.
+    pub(super) fn leave(&self) {
+        self.informer.iter().for_each(Informer::leave);
+    }
 }
 
 impl<B: Streamed> AttemptClient for Client<B> {

@@ -14,7 +14,7 @@ use super::body::RequestBody;
 use super::streams::Sender;
 use super::transport::{Aside, Transport};
 use crate::http::HEAD_LIMIT;
-use crate::http::http2::{Busy, ResponseBody, State, exchange};
+use crate::http::http2::{Arrival, Busy, ResponseBody, State, exchange};
 
 /// How a stream has come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,8 @@ pub(super) async fn serve(state: Rc<State>, resolver: RequestResolver<Transport,
         sender.stop_stream(Code::H3_MESSAGE_ERROR);
         return End::Early;
     }
-    let answering = exchange(Busy::new(&state), request.map(|()| body), None);
+    let arrival = Arrival::new(&state, request.map(|()| body), None);
+    let answering = exchange(Busy::new(&state), arrival);
     let Some(response) = unless(&mut stopped, Box::pin(answering)).await else { return End::Early };
     let Some(Some(())) = unless(&mut stopped, answer(&mut sender, response)).await else { return End::Early };
     // So that the connection doesn't end before all of it has arrived; a client that takes nothing is given up on.
