@@ -34,15 +34,20 @@ fn answer_all(mut stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+/// A client's connection, whatever is spoken over it.
+pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
 /// A client's connection, kept.
 pub(crate) struct Client(TcpStream);
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self(stream))
+        connect(address).map(Self)
     }
 
     pub(crate) fn send(&mut self, head: &str) -> io::Result<()> {

@@ -5,6 +5,7 @@
 mod backends;
 mod baseline;
 mod callgrind;
+mod http2;
 mod models;
 mod request_cost;
 mod scenarios;

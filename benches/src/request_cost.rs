@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::backends::{self, Client};
 use crate::callgrind::{self, CallgrindError};
+use crate::http2::Http2Client;
 
 /// A gateway whose requests are counted.
 pub(crate) struct RequestCost {
@@ -20,23 +21,38 @@ pub(crate) struct RequestCost {
     traffic_policy: &'static str,
     /// Of the rule, beside its match and its destinations.
     rule: &'static str,
+    load: Load,
+}
+
+/// What clients speak.
+#[derive(Debug, Clone, Copy)]
+enum Load {
+    /// A request at a time on each connection.
+    Http1,
+    /// Many at once on few connections.
+    Http2,
 }
 
 /// Host and prefix match and a 50/50 split, with the least of policies that is real, and with all that guard requests.
-pub(crate) const ALL: [RequestCost; 2] = [
-    RequestCost { name: "request/h1-small", traffic_policy: "loadBalancer: {simple: ROUND_ROBIN}", rule: "" },
+pub(crate) const ALL: [RequestCost; 3] = [
+    RequestCost { name: "request/h1-small", traffic_policy: ROUND_ROBIN, rule: "", load: Load::Http1 },
+    RequestCost { name: "request/h2-small", traffic_policy: ROUND_ROBIN, rule: "", load: Load::Http2 },
     RequestCost {
         name: "request/h1-small-armed",
         traffic_policy: "loadBalancer: {simple: LEAST_REQUEST}, outlierDetection: {consecutive5xxErrors: 5, maxEjectionPercent: \
                          100}, connectionPool: {tcp: {maxConnections: 1000}, http: {http1MaxPendingRequests: 1000, \
                          http2MaxRequests: 1000, maxRetries: 10}}",
         rule: "timeout: 15s\n    retries: {attempts: 3, perTryTimeout: 5s, retryOn: '5xx,reset,connect-failure'}",
+        load: Load::Http1,
     },
 ];
 
-/// Connections that clients keep. All send, then all are answered: the worker finds many at once, as under load.
-const CONNECTIONS: usize = 64;
-/// Requests of each connection in the short run; by then every pool is full.
+const ROUND_ROBIN: &str = "loadBalancer: {simple: ROUND_ROBIN}";
+/// Requests under way at once, each on a connection of its own if that is HTTP/1.1. All send, then all are answered: the worker finds many at once, as under load.
+const AT_ONCE: u32 = 64;
+/// Those of them that share a connection of HTTP/2.
+const STREAMS: u32 = 16;
+/// Times that they are sent in the short run; by then every pool is full.
 const ROUNDS_SHORT: u64 = 10;
 const ROUNDS_LONG: u64 = 50;
 /// Valgrind starts in seconds, and makes everything fifty times slower.
@@ -67,10 +83,10 @@ impl RequestCost {
         }
         let short = self.run(&program, ROUNDS_SHORT)?;
         let long = self.run(&program, ROUNDS_LONG)?;
-        Ok(long.saturating_sub(short) / (CONNECTIONS as u64 * (ROUNDS_LONG - ROUNDS_SHORT)))
+        Ok(long.saturating_sub(short) / (u64::from(AT_ONCE) * (ROUNDS_LONG - ROUNDS_SHORT)))
     }
 
-    /// Instructions of a gateway from start to end, that serves so many requests on every connection.
+    /// Instructions of a gateway from start to end, that serves so many rounds of requests.
     fn run(&self, program: &Path, rounds: u64) -> Result<u64, RequestCostError> {
         let counts = callgrind::counts_file(program);
         let folder = counts.with_extension("config");
@@ -78,7 +94,7 @@ impl RequestCost {
         fs::create_dir_all(&folder).map_err(during("making the configuration's folder"))?;
         fs::write(folder.join("bench.yaml"), self.configuration(port)?).map_err(during("writing the configuration"))?;
         let mut gateway = Gateway::start(program, &counts, &folder, admin)?;
-        let loaded = gateway.wait_for(port).and_then(|()| load(port, rounds));
+        let loaded = gateway.wait_for(port).and_then(|()| self.load.run(local(port), rounds));
         let ended = gateway.end(admin);
         let _ = fs::remove_dir_all(&folder);
         loaded.and(ended)?;
@@ -114,10 +130,19 @@ fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// Sends `rounds` requests over each of the connections.
-fn load(port: u16, rounds: u64) -> Result<(), RequestCostError> {
-    let connect = |_| Client::connect(local(port));
-    let mut clients = (0..CONNECTIONS).map(connect).collect::<io::Result<Vec<_>>>().map_err(during("connecting"))?;
+impl Load {
+    /// Sends `rounds` times as many requests as are under way at once.
+    fn run(self, gateway: SocketAddr, rounds: u64) -> Result<(), RequestCostError> {
+        match self {
+            Self::Http1 => load_http1(gateway, rounds),
+            Self::Http2 => load_http2(gateway, rounds),
+        }
+    }
+}
+
+fn load_http1(gateway: SocketAddr, rounds: u64) -> Result<(), RequestCostError> {
+    let connect = |_| Client::connect(gateway);
+    let mut clients = (0..AT_ONCE).map(connect).collect::<io::Result<Vec<_>>>().map_err(during("connecting"))?;
     for _ in 0..rounds {
         clients.iter_mut().try_for_each(|client| client.send(REQUEST)).map_err(during("sending"))?;
         for client in &mut clients {
@@ -126,6 +151,18 @@ fn load(port: u16, rounds: u64) -> Result<(), RequestCostError> {
                 return Err(RequestCostError::Status(status));
             }
         }
+    }
+    Ok(())
+}
+
+fn load_http2(gateway: SocketAddr, rounds: u64) -> Result<(), RequestCostError> {
+    let connect = |_| Http2Client::connect(gateway);
+    let clients = (0..AT_ONCE / STREAMS).map(connect).collect::<io::Result<Vec<_>>>();
+    let mut clients = clients.map_err(during("connecting"))?;
+    for _ in 0..rounds {
+        let mut send = clients.iter_mut().map(|client| client.send("reviews.example", "/reviews/7", STREAMS));
+        send.try_for_each(|sent| sent).map_err(during("sending"))?;
+        clients.iter_mut().try_for_each(|client| client.receive(STREAMS)).map_err(during("receiving"))?;
     }
     Ok(())
 }
@@ -200,6 +237,6 @@ mod tests {
     #[test]
     fn every_answer_of_a_load_is_looked_at() {
         let backend = backends::start().unwrap();
-        assert!(load(backend.port(), 2).is_ok());
+        assert!(Load::Http1.run(backend, 2).is_ok());
     }
 }
