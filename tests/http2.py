@@ -9,6 +9,7 @@ import http.server
 import os
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -85,7 +86,7 @@ class BackEnd:
 
     def clear(self):
         self.connections, self.requests, self.resets, self.goodbyes = 0, [], [], 1
-        self.answered, self.pings, self.is_mute = [], 0, False
+        self.answered, self.pings, self.is_mute, self.downloads = [], 0, False, {}
 
     def accept(self):
         while True:
@@ -109,7 +110,8 @@ class BackEnd:
         http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
         http.local_settings = h2.settings.Settings(client=False, initial_values={h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: 1, h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 100})
         http.initiate_connection()
-        tunnels, http.downloads = set(), {}
+        tunnels = set()
+        http.downloads = self.downloads = {}
         connection.sendall(http.data_to_send())
         served = 0
         while data := connection.recv(65536):
@@ -339,6 +341,13 @@ class Frames:
                 self.frames.append((taken[3], taken[4], int.from_bytes(taken[5:9], "big"), taken[9:]))
         return self.frames
 
+    def until(self, condition, seconds=5):
+        """Reads until that is so."""
+        end = time.monotonic() + seconds
+        while not condition():
+            need(not self.has_ended and time.monotonic() < end, f"not so: {self.frames[-3:]}")
+            self.read(0.05)
+
     def goodbyes(self):
         """Codes of GOAWAY."""
         return [int.from_bytes(payload[4:8], "big") for kind, _, _, payload in self.frames if kind == 7]
@@ -424,6 +433,45 @@ def streams_that_end_early_are_a_hundred_and_a_tenth_of_all(run):
             need(not client.has_ended, client.goodbyes())
         client.send(reset(2 * count + 1))
     need(not client.has_ended and not client.goodbyes(), client.goodbyes())
+
+
+@check
+def an_answer_that_waits_for_room_is_whole_when_the_gateway_ends_meanwhile(run):
+    client = Frames(run, settings=b"\0\4" + (1000).to_bytes(4, "big"))
+    client.send(head(1, "/big/10000"))
+    client.until(lambda: client.length(1) == 1000)
+    run.process.send_signal(signal.SIGTERM)
+    client.until(client.goodbyes)
+    client.read(1.5)
+    need(not client.has_ended, "closed with an answer under way")
+    client.send(frame(8, 0, 1, (9000).to_bytes(4, "big")))
+    client.until(lambda: client.length(1) == 10000 and client.frames[-1][1] & 1)
+
+
+@check
+def an_answer_that_is_read_slowly_is_whole_when_the_gateway_ends_meanwhile(run):
+    room, most = (1 << 31) - 1, 300_000
+    with socket.socket() as slow:
+        # Most of the answer has to wait with the gateway's system.
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", run.port))
+        slow.settimeout(5)
+        slow.sendall(PREFACE + frame(4, 0, 0, b"\0\4" + room.to_bytes(4, "big")) + frame(8, 0, 0, (room - 65535).to_bytes(4, "big")) + head(1, f"/big/{most}"))
+        run.back_end.until(lambda: run.back_end.downloads == {1: 0})
+        run.process.send_signal(signal.SIGTERM)
+        try:
+            run.process.wait(1.5)
+        except subprocess.TimeoutExpired:
+            pass
+        # What a client says while it takes its answer.
+        slow.sendall(frame(8, 0, 0, b"\0\0\0\1"))
+        length, stream = 0, slow.makefile("rb")
+        while len(start := stream.read(9)) == 9:
+            payload = stream.read(int.from_bytes(start[:3], "big"))
+            length += len(payload) if start[3] == 0 else 0
+            slow.sendall(frame(8, 0, 0, b"\0\0\0\1"))
+        need(length == most, f"{length} bytes")
+    need(run.process.wait(5) == 0, "ended otherwise")
 
 
 @check

@@ -25,6 +25,8 @@ use crate::worker::Deadline;
 pub(in crate::http) const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// For a client to answer our goodbye.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
+/// The same for a client that has an answer to take first, and between two signs of life while it takes the rest.
+const LAST_ANSWER_LIMIT: Duration = Duration::from_secs(3);
 /// A client that takes nothing of its answer.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 /// What a client has to take of its answers, in bytes a second.
@@ -47,6 +49,8 @@ const BROKEN_STREAMS_MAX: usize = 1024;
 pub(in crate::http) struct State {
     pub(super) connection: Rc<Connection>,
     requests: Cell<u32>,
+    /// The tick up to which the client may still have to take the answer that ended last.
+    answering: Cell<u32>,
     /// For a client whose socket takes nothing.
     stall: Deadline,
     /// For a client of HTTP/3 that takes nothing of what it asked for; streams of HTTP/2 see to that by [`Patience`].
@@ -60,7 +64,8 @@ pub(in crate::http) struct State {
 impl State {
     pub(in crate::http) fn new(connection: Rc<Connection>) -> Self {
         let stall = Deadline::new(&connection.local.deadlines);
-        Self { requests: Cell::new(0), stall, windows: None, parts_owed: Cell::new(0), taken: Cell::new(0), connection }
+        let (requests, answering, parts_owed, taken) = (Cell::new(0), Cell::new(0), Cell::new(0), Cell::new(0));
+        Self { requests, answering, stall, windows: None, parts_owed, taken, connection }
     }
 
     /// The same for HTTP/3.
@@ -95,9 +100,16 @@ impl State {
     fn request_ends(&self) {
         self.requests.set(self.requests.get() - 1);
         if self.requests.get() == 0 {
-            let ends = self.connection.local.ends_connections();
-            self.connection.deadline.set(if ends { Duration::ZERO } else { IDLE_LIMIT });
+            let local = &self.connection.local;
+            self.answering.set(local.deadlines.after(LAST_ANSWER_LIMIT));
+            self.connection.deadline.set(if local.ends_connections() { LAST_ANSWER_LIMIT } else { IDLE_LIMIT });
         }
+    }
+
+    /// How long the client may take to answer our goodbye.
+    fn goodbye_limit(&self) -> Duration {
+        let has_taken_all = self.connection.local.deadlines.has_come(self.answering.get());
+        if has_taken_all { GOODBYE_LIMIT } else { LAST_ANSWER_LIMIT }
     }
 
     /// Whether the client has to be told to go: we leave, or memory is so short that no connection is worth it, or none that
@@ -216,10 +228,12 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, first: Box
     connection.deadline.set(IDLE_LIMIT);
     let state = Rc::new(State::new(connection));
     let socket = Metered::new(Gathered::new(stream, ahead), &state.connection.local.deadlines);
-    if let Some(http) = begin(&state, &socket).await
-        && let End::Dismissed = drive(http, &state, &socket).await
-    {
-        linger(&state, socket).await;
+    if let Some(http) = begin(&state, &socket).await {
+        match drive(http, &state, &socket).await {
+            End::Over => linger(&state, socket, state.goodbye_limit(), WRITE_LIMIT).await,
+            End::Dismissed => linger(&state, socket, GOODBYE_LIMIT, GOODBYE_LIMIT).await,
+            End::Broken => {}
+        }
     }
 }
 
@@ -246,10 +260,12 @@ async fn begin(state: &State, socket: &Metered) -> Option<Http2<Metered, Bytes>>
 
 /// How a connection has ended.
 enum End {
-    /// As HTTP ends it, or because it is broken or of no use any more.
+    /// As HTTP ends it, or because it is of no use any more.
     Over,
     /// The client has been told that it has gone too far.
     Dismissed,
+    /// Nothing can be sent any more.
+    Broken,
 }
 
 /// Serves what comes on a connection until it has ended.
@@ -264,12 +280,18 @@ async fn drive(mut http: Http2<Metered, Bytes>, state: &Rc<State>, socket: &Mete
             http.graceful_shutdown();
             if state.requests.get() == 0 {
                 // The goodbye ends with the client's answer to a PING, which may never come.
-                state.connection.deadline.set(GOODBYE_LIMIT);
+                state.connection.deadline.set(state.goodbye_limit());
             }
         }
         match verdict {
-            Some(Verdict::Reset) => return Poll::Ready(End::Over),
-            Some(Verdict::Idle) if state.connection.deadline.passed() => return Poll::Ready(End::Over),
+            Some(Verdict::Reset) => return Poll::Ready(End::Broken),
+            // A client that still takes what it was sent has no time to answer; whether it does is seen by the other deadline.
+            Some(Verdict::Idle) if state.connection.deadline.passed() && !socket.gathered().is_blocked() => {
+                // Says which requests have not been looked at.
+                http.abrupt_shutdown(Reason::NO_ERROR);
+                let _ = poll_streams(&mut http, state, cx);
+                return Poll::Ready(End::Over);
+            }
             _ if poll_streams(&mut http, state, cx).is_ready() => return Poll::Ready(End::Over),
             _ => {}
         }
@@ -280,7 +302,7 @@ async fn drive(mut http: Http2<Metered, Bytes>, state: &Rc<State>, socket: &Mete
             let _ = poll_streams(&mut http, state, cx);
             return Poll::Ready(End::Dismissed);
         }
-        state.poll_send(socket.gathered(), cx).map(|()| End::Over)
+        state.poll_send(socket.gathered(), cx).map(|()| End::Broken)
     })
     .await
 }
@@ -299,17 +321,24 @@ fn head_is_late(late: &mut Option<Deadline>, state: &State, socket: &Metered, cx
     late.has_passed(cx) && !socket.gathered().is_blocked()
 }
 
-/// Lets a client take our goodbye before the connection closes: with something unread it would be reset.
-async fn linger(state: &State, mut socket: Metered) {
+/// Lets a client take our goodbye, and what it was sent before, until it closes the connection: with something unread, or with
+/// something that comes after we have closed it, it would be reset, and what is still on its way would be lost. Ends when the client
+/// is silent for `silence`, and after `limit` at the latest.
+async fn linger(state: &State, mut socket: Metered, silence: Duration, limit: Duration) {
     let local = &state.connection.local;
-    let deadline = Deadline::new(&local.deadlines);
-    deadline.set(GOODBYE_LIMIT);
+    let (deadline, latest) = (Deadline::new(&local.deadlines), local.deadlines.after(limit));
+    deadline.set(silence);
     let mut rest = local.memory.block();
     poll_fn(|cx| {
-        if deadline.has_passed(cx) {
-            return Poll::Ready(());
+        loop {
+            if deadline.has_passed(cx) || ready!(Pin::new(&mut socket).poll_shutdown(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            if ready!(socket.poll_discard(cx, &mut rest)) == 0 {
+                return Poll::Ready(());
+            }
+            deadline.set_at(local.deadlines.after(silence).min(latest));
         }
-        ready!(Pin::new(&mut socket).poll_shutdown(cx)).map_or(Poll::Ready(()), |()| socket.poll_discard(cx, &mut rest))
     })
     .await;
     local.memory.give_back_block(rest);

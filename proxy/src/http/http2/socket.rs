@@ -31,15 +31,11 @@ impl Metered {
         &self.socket
     }
 
-    /// Reads what comes, and looks at none of it. Ready when nothing comes any more.
-    pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>, memory: &mut [u8]) -> Poll<()> {
-        loop {
-            let mut buffer = ReadBuf::new(memory);
-            let read = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer));
-            if read.is_err() || buffer.filled().is_empty() {
-                return Poll::Ready(());
-            }
-        }
+    /// Reads what comes, and looks at none of it. Yields how much it was; zero if nothing comes any more.
+    pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>, memory: &mut [u8]) -> Poll<usize> {
+        let mut buffer = ReadBuf::new(memory);
+        let read = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer));
+        Poll::Ready(if read.is_ok() { buffer.filled().len() } else { 0 })
     }
 
     /// Whether the client has gone too far. Nothing more is read of it then.

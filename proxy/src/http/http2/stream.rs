@@ -139,7 +139,16 @@ async fn send(mut body: ResponseBody<RequestBody>, mut sender: SendStream<Bytes>
                     }
                 }
             }
-            let piece = if part.len() <= PIECE_MAX { std::mem::take(&mut part) } else { part.split_to(PIECE_MAX) };
+            let mut length = part.len().min(PIECE_MAX);
+            if length == part.len() && body.is_end_stream() {
+                // The exchange ends with its last piece, and the connection may end behind it: no part of that piece may have to wait
+                // for the client's window.
+                match ready!(poll_room(&mut sender, cx, length)) {
+                    Some(Ok(room)) => length = room,
+                    _ => return Poll::Ready(()),
+                }
+            }
+            let piece = part.split_to(length);
             let is_last = part.is_empty() && body.is_end_stream();
             if sender.send_data(piece, is_last).is_err() || is_last {
                 return Poll::Ready(());
