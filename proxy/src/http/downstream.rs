@@ -242,8 +242,8 @@ impl Downstream {
     async fn relay(&mut self, mut answered: Relay, exchange: &mut Exchange) -> Next {
         let framing = framing_of(&answered.upstream, &answered.response);
         say_length(&mut answered, framing, exchange);
-        // What is left of a request after its answer is not read.
-        let breaks_off = answered.upload.as_ref().is_some_and(|upload| upload.has_ended() || self.owes_leave);
+        // What is left of a request after its answer is not read. Whether something will be left is known too late.
+        let breaks_off = answered.upload.is_some();
         let http10 = exchange.wishes.http10;
         let is_unframed = http10 && framing_to_client(framing, http10) == Framing::UntilClose;
         exchange.wishes.close |= is_unframed;
@@ -263,7 +263,8 @@ impl Downstream {
     /// Sends an answer that was made here.
     async fn answer(&mut self, made: Made, exchange: &mut Exchange) -> Next {
         let Made { mut response, body, closes } = made;
-        let reads_rest = !self.owes_leave && exchange.request.remaining() <= DISCARD_MAX;
+        // Of chunks it isn't known how many follow, and a client that has been promised another request must get it answered.
+        let reads_rest = !self.owes_leave && (1..=DISCARD_MAX).contains(&exchange.request.remaining());
         let is_complete = exchange.request.has_ended();
         let closes = closes || self.is_last(exchange) || !is_complete && !reads_rest;
         let mut out = self.local().memory.out();

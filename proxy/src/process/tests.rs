@@ -365,6 +365,40 @@ fn a_drain_ends_at_its_bound_and_an_order_to_end_is_obeyed_at_once() {
 }
 
 #[test]
+fn a_client_is_told_that_its_connection_ends_before_it_has_sent_all_of_a_body_that_may_be_long() {
+    let running = Running::start(&[("gateway.yaml", GATEWAY), ("routes.yaml", &direct("one"))]);
+    let head_of_answer = |running: &Running, head: &str| {
+        let mut client = TcpStream::connect(loopback(running.bound(80).unwrap())).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(client, "POST / HTTP/1.1\r\nhost: a.example\r\n{head}").unwrap();
+        read_head(&mut client)
+    };
+    for (body, ends) in [
+        ("content-length: 10\r\n\r\nsome", false),
+        ("content-length: 100000\r\n\r\nsome", true),
+        ("transfer-encoding: chunked\r\n\r\n4\r\nsome\r\n", true),
+        ("transfer-encoding: chunked\r\n\r\n4\r\nsome\r\n0\r\n\r\n", false),
+    ] {
+        let answer = head_of_answer(&running, body);
+        assert_eq!(answer.contains("connection: close"), ends, "{body}: {answer}");
+    }
+
+    // A back end that doesn't wait for it.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    running.replace("routes.yaml", &forward("STATIC", &[("127.0.0.1", listener.local_addr().unwrap().port())]));
+    let back_end = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        read_head(&mut connection);
+        connection.write_all(b"HTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n").unwrap();
+        connection
+    });
+    let answer = head_of_answer(&running, "content-length: 10\r\n\r\nsome");
+    assert!(answer.contains("connection: close"), "{answer}");
+    drop(back_end.join());
+    running.gateway.order(Order::End);
+}
+
+#[test]
 fn an_access_log_that_was_renamed_goes_on_in_a_new_file_once_it_is_told() {
     let folder = folder(&[("a.yaml", GATEWAY), ("v.yaml", &direct("one"))]);
     let logs = tempdir().unwrap();
