@@ -30,12 +30,25 @@ struct Socket {
     /// What was written; without memory when it has left.
     out: Vec<u8>,
     is_blocked: bool,
+    /// Whether what can't be written any more is as good as written.
+    hears_out: bool,
+    /// Whether that has happened.
+    is_deaf: bool,
 }
 
 impl Gathered {
     /// `ahead` has been read from `stream` already.
     pub(crate) fn new(stream: Stream, ahead: Bytes) -> Self {
-        Self(Rc::new(RefCell::new(Socket { stream, ahead, out: Vec::new(), is_blocked: false })))
+        let (out, is_blocked, hears_out, is_deaf) = (Vec::new(), false, false, false);
+        Self(Rc::new(RefCell::new(Socket { stream, ahead, out, is_blocked, hears_out, is_deaf })))
+    }
+
+    /// The same to a back end. One that takes nothing more may have answered before that, and reading tells how it ends: the library
+    /// would give up at the first write that fails, with answers unread.
+    pub(crate) fn to_back_end(stream: Stream) -> Self {
+        let socket = Self::new(stream, Bytes::new());
+        socket.0.borrow_mut().hears_out = true;
+        socket
     }
 
     /// Sends what was written. Pending while there is no room for it.
@@ -63,11 +76,27 @@ impl Socket {
         while !self.out.is_empty() {
             ready!(self.poll_send_with(cx, &[]))?;
         }
-        self.stream.poll_flush(cx)
+        if self.is_deaf {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = ready!(self.stream.poll_flush(cx));
+        self.is_deaf = flushed.is_err() && self.hears_out;
+        Poll::Ready(if self.is_deaf { Ok(()) } else { flushed })
     }
 
     /// Sends what was written and `slices` behind it; yields how much of these.
     fn poll_send_with(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if !self.is_deaf {
+            let sent = ready!(self.try_to_send_with(cx, slices));
+            if sent.is_ok() || !self.hears_out {
+                return Poll::Ready(sent);
+            }
+            (self.out, self.is_deaf) = (Vec::new(), true);
+        }
+        Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
+    }
+
+    fn try_to_send_with(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
             let mut all: SmallVec<[IoSlice<'_>; 4]> = SmallVec::new();
             if !self.out.is_empty() {
@@ -117,8 +146,8 @@ impl AsyncWrite for Gathered {
     ) -> Poll<io::Result<usize>> {
         let mut socket = self.0.borrow_mut();
         let wanted = slices.iter().map(|slice| slice.len()).sum();
-        if wanted == 0 {
-            return Poll::Ready(Ok(0));
+        if wanted == 0 || socket.is_deaf {
+            return Poll::Ready(Ok(wanted));
         }
         if socket.out.len() + wanted > GATHERED_MAX {
             match socket.poll_send_with(cx, slices) {
@@ -195,6 +224,21 @@ mod tests {
         read.unwrap();
         assert_eq!(text.strip_prefix(b"start"), Some(&*long));
         assert!(!socket.is_blocked());
+    }
+
+    #[tokio::test]
+    async fn a_back_end_that_takes_nothing_more_is_heard_out() {
+        let (own, mut other) = UnixStream::pair().unwrap();
+        let mut socket = Gathered::to_back_end(Stream::Unix(own));
+        other.write_all(b"answered").await.unwrap();
+        drop(other);
+        for length in [1, 100_000] {
+            socket.write_all(&vec![0; length]).await.unwrap();
+            poll_fn(|cx| socket.poll_send(cx)).await.unwrap();
+        }
+        let mut text = Vec::new();
+        socket.read_to_end(&mut text).await.unwrap();
+        assert_eq!(&text, b"answered");
     }
 
     #[tokio::test]

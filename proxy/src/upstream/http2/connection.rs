@@ -75,7 +75,7 @@ impl Http2Connection {
         let pool = &cluster.definition.policy().pool;
         let streams_max = pool.streams_per_connection_max.map_or(STREAMS_MAX, NonZeroU32::get);
         let local_address = stream.local_address().map(WrittenAddress::new);
-        let socket = Gathered::new(stream, Bytes::new());
+        let socket = Gathered::to_back_end(stream);
         let begun = Builder::new()
             .enable_push(false)
             .initial_max_send_streams(STREAMS_BEFORE_SETTINGS)
