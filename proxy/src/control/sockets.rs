@@ -8,12 +8,16 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use config_model::model::ListenerAddress;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::unix;
+
+/// How long the process before this one may still listen where we do.
+const TAKING_OVER: Duration = Duration::from_secs(10);
 
 /// Connections that wait for a worker in the kernel, for each socket.
 pub(super) const BACKLOG: i32 = 4096;
@@ -156,6 +160,8 @@ pub(super) struct Sockets {
     failed: BTreeMap<ListenerAddress, BindError>,
     /// From the process before this one, by bound address.
     inherited: BTreeMap<ListenerAddress, Vec<Socket>>,
+    /// Up to when that process may have opened further ones, which we share with it until it closes them.
+    taking_over_until: Option<Instant>,
 }
 
 /// What [`Sockets::open`] did.
@@ -177,7 +183,9 @@ impl Sockets {
                 by_address.entry(bound).or_default().push(socket);
             }
         }
-        Self { port_map, count, open: BTreeMap::new(), handles, failed: BTreeMap::new(), inherited: by_address }
+        let (open, failed) = (BTreeMap::new(), BTreeMap::new());
+        let taking_over_until = (!by_address.is_empty()).then(|| Instant::now() + TAKING_OVER);
+        Self { port_map, count, open, handles, failed, inherited: by_address, taking_over_until }
     }
 
     /// Closes what was inherited and is of no use.
@@ -276,7 +284,8 @@ impl Sockets {
         }
         let inherited = self.take_inherited(address);
         let mut ports = self.open.values().filter_map(ListenerAddress::ip_and_port);
-        let shares_port = ports.any(|bound| bound.port() == address.port());
+        let shares_port = ports.any(|bound| bound.port() == address.port())
+            || self.taking_over_until.is_some_and(|until| Instant::now() < until);
         let sockets = listen_all((address, is_alone), self.count, inherited, shares_port);
         let opened = sockets.and_then(|(bound, sockets)| {
             self.keep_handles(&wanted.into(), &sockets)?;
@@ -302,7 +311,7 @@ impl Sockets {
 }
 
 /// `count` sockets at `address`, `inherited` ones first, and what they are bound to. `shares_port`: this process listens on
-/// the port with another address already.
+/// the port with another address already, or the one before it may do so.
 fn listen_all(
     (address, only_v6): (SocketAddr, bool),
     count: usize,
@@ -516,6 +525,20 @@ mod tests {
         let _waiting = TcpStream::connect(bound_before).unwrap();
         let opened = after.open(&[address(80)]);
         assert_eq!(opened.sockets[0].1.len(), 2);
+    }
+
+    #[test]
+    fn a_port_that_the_process_before_opens_after_it_has_handed_over_is_shared_with_it() {
+        let mut before = sockets();
+        let _held = before.open(&[address(80)]);
+        let inherited = before.handles.duplicate().unwrap();
+        let _late = before.open(&[address(80), address(81)]);
+        let map = PortMap::new([80, 81].map(|port| (port, bound(&before, port).port())));
+        let mut stranger = Sockets::new(2, map.clone(), Handles::default(), Vec::new());
+        assert_eq!(stranger.open(&[address(81)]).failures.len(), 1);
+        let mut after = Sockets::new(2, map, Handles::default(), inherited);
+        let opened = after.open(&[address(80), address(81)]);
+        assert_eq!((opened.sockets.len(), opened.failures), (2, Vec::new()));
     }
 
     #[test]
