@@ -2,8 +2,8 @@
 //!
 //! The two processes talk over a pair of Unix sockets, whose one end is the successor's standard input. We send every listening
 //! socket by SCM_RIGHTS, the admin's too, in messages of at most [`BATCH`], then [`END`]; it answers [`READY`]. What waits in the
-//! queue of a socket is not lost, since the socket never closes. Source: PROMISES.md, section 5. Start at [`replace`], and at
-//! [`Inheritance::take`] for the successor's side.
+//! queue of a socket is not lost, since the socket never closes. Source: PROMISES.md, section 5. Start at [`Program::start`], and
+//! at [`Inheritance::take`] for the successor's side.
 
 use std::env;
 use std::ffi::OsString;
@@ -20,6 +20,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
+use rustix::process::Pid;
 use socket2::Socket;
 
 /// Tells a successor that its standard input is the way to its predecessor.
@@ -48,24 +49,39 @@ impl Program {
         Ok(Self { path: env::current_exe()?, arguments: env::args_os().skip(1).collect() })
     }
 
-    fn start(&self, stdin: UnixStream) -> io::Result<Child> {
-        let stdin = Stdio::from(OwnedFd::from(stdin));
-        Command::new(&self.path).args(&self.arguments).env(VARIABLE, "1").stdin(stdin).spawn()
+    /// Starts it, as what takes over from us.
+    pub(super) fn start(&self) -> io::Result<Successor> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let stdin = Stdio::from(OwnedFd::from(theirs));
+        let process = Command::new(&self.path).args(&self.arguments).env(VARIABLE, "1").stdin(stdin).spawn()?;
+        Ok(Successor { process, stream: ours })
     }
 }
 
-/// Starts `program`, hands `sockets` over, and waits until it is ready. If it isn't within half a minute, or ends, it is
-/// killed, and nothing has changed for us.
-pub(super) fn replace(program: &Program, sockets: &[Socket]) -> io::Result<()> {
-    let (ours, theirs) = UnixStream::pair()?;
-    let mut child = program.start(theirs)?;
-    let handed_over = hand_over(&ours, sockets, LIMIT);
-    if handed_over.is_err() {
-        // It may have ended by itself, which is as well.
-        let _ = child.kill();
-        let _ = child.wait();
+/// A program that was started to take over.
+#[derive(Debug)]
+pub(super) struct Successor {
+    process: Child,
+    stream: UnixStream,
+}
+
+impl Successor {
+    /// Its process.
+    pub(super) fn pid(&self) -> Pid {
+        Pid::from_child(&self.process)
     }
-    handed_over
+
+    /// Hands `sockets` over, and waits until it is ready. If it isn't within half a minute, or ends, it is killed, and nothing has
+    /// changed for us.
+    pub(super) fn take_over(mut self, sockets: &[Socket]) -> io::Result<()> {
+        let handed_over = hand_over(&self.stream, sockets, LIMIT);
+        if handed_over.is_err() {
+            // It may have ended by itself, which is as well.
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+        handed_over
+    }
 }
 
 fn hand_over(mut stream: &UnixStream, sockets: &[Socket], limit: Duration) -> io::Result<()> {
@@ -203,12 +219,12 @@ mod tests {
     #[test]
     fn a_program_that_can_not_be_started_is_no_successor() {
         let program = Program { path: "/nowhere/at/all".into(), arguments: Vec::new() };
-        assert_eq!(replace(&program, &[]).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(program.start().unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
     fn a_program_that_ends_at_once_is_no_successor() {
         let program = Program { path: "/bin/true".into(), arguments: Vec::new() };
-        assert!(replace(&program, &listeners(1)).is_err());
+        assert!(program.start().unwrap().take_over(&listeners(1)).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 
+use rustix::process::{Pid, Signal as Kill, kill_process};
 use socket2::Socket;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,7 +13,7 @@ use tracing::level_filters::LevelFilter;
 use super::gateway::{Gateway, Order, StartError};
 use super::log::Log;
 use super::options::GatewayOptions;
-use super::replace::{Inheritance, Program, replace};
+use super::replace::{Inheritance, Program};
 use super::{activation, limits, summary};
 
 /// Runs a gateway until it is told to end. SIGTERM and SIGINT drain, a second one of either ends now, SIGHUP reads the folder
@@ -44,7 +45,7 @@ async fn gateway(options: GatewayOptions, log: &Log, activated: Vec<Socket>) -> 
         inheritance.ready();
     }
     summary::log(&gateway);
-    Running { gateway, program, end: Order::DrainAndEnd, replacement: None }.obey(signals).await;
+    Running { gateway, program, end: Order::DrainAndEnd, replacement: None, is_replaced: false }.obey(signals).await;
     Ok(())
 }
 
@@ -75,7 +76,15 @@ struct Running {
     /// What the next signal to end means.
     end: Order,
     /// A replacement under way.
-    replacement: Option<JoinHandle<io::Result<()>>>,
+    replacement: Option<Replacement>,
+    /// Whether a successor serves.
+    is_replaced: bool,
+}
+
+/// A successor that isn't ready yet.
+struct Replacement {
+    successor: Pid,
+    taking_over: JoinHandle<io::Result<()>>,
 }
 
 impl Running {
@@ -94,22 +103,34 @@ impl Running {
         }
     }
 
+    /// Ends, and so does a successor that doesn't serve yet: who says so means the service. It may have accepted connections already.
     fn end(&mut self) {
+        if let Some(Replacement { successor, .. }) = self.replacement {
+            tracing::info!(target: "process", "the successor is told to end too");
+            // It may have ended by itself, which is as well.
+            let _ = kill_process(successor, Kill::TERM);
+        }
         self.gateway.order(std::mem::replace(&mut self.end, Order::End));
     }
 
     fn replace(&mut self) {
-        if self.replacement.is_some() || self.end == Order::End {
+        if self.replacement.is_some() || self.is_replaced || self.end == Order::End {
             return tracing::warn!(target: "process", "not replaced: we are being replaced, or ending, already");
         }
-        match self.gateway.sockets() {
-            Ok(sockets) => {
-                tracing::info!(target: "process", "starting a successor, which takes over {} sockets", sockets.len());
-                let program = self.program.clone();
-                self.replacement = Some(tokio::task::spawn_blocking(move || replace(&program, &sockets)));
-            }
+        match self.start_successor() {
+            Ok(replacement) => self.replacement = Some(replacement),
             Err(error) => tracing::error!(target: "process", "not replaced: {error}"),
         }
+    }
+
+    fn start_successor(&self) -> io::Result<Replacement> {
+        let sockets = self.gateway.sockets()?;
+        tracing::info!(target: "process", "starting a successor, which takes over {} sockets", sockets.len());
+        let successor = self.program.start()?;
+        Ok(Replacement {
+            successor: successor.pid(),
+            taking_over: tokio::task::spawn_blocking(move || successor.take_over(&sockets)),
+        })
     }
 
     fn replaced(&mut self, result: io::Result<()>) {
@@ -119,7 +140,7 @@ impl Running {
                 tracing::info!(target: "process", "the successor serves");
                 self.gateway.close_admin();
                 self.gateway.order(Order::HandOver);
-                self.end = Order::End;
+                self.is_replaced = true;
             }
             Err(error) => tracing::error!(target: "process", "not replaced, and serving on: {error}"),
         }
@@ -127,9 +148,11 @@ impl Running {
 }
 
 /// Waits for the end of a replacement; for ever, if none is under way.
-async fn finished(replacement: &mut Option<JoinHandle<io::Result<()>>>) -> io::Result<()> {
+async fn finished(replacement: &mut Option<Replacement>) -> io::Result<()> {
     match replacement {
-        Some(replacement) => Pin::new(replacement).await.unwrap_or_else(|error| Err(io::Error::other(error))),
+        Some(Replacement { taking_over, .. }) => {
+            Pin::new(taking_over).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+        }
         None => std::future::pending().await,
     }
 }
