@@ -4,12 +4,15 @@ use std::future::pending;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 use crate::worker::{Ending, Workers};
 
 /// How long the last lines of the access log may take to be written.
 pub(super) const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// How long it may take to record what is given up.
+const LAST_REQUESTS: Duration = Duration::from_millis(500);
 
 /// How far we are.
 #[derive(Default)]
@@ -33,9 +36,8 @@ impl Drain {
     pub(super) fn begin(&mut self, workers: Workers) {
         self.begun = Some(Instant::now());
         tracing::info!(target: "process", "draining: accepting nothing more, finishing what is under way");
-        let ending = workers.ending();
-        ending.leave();
-        self.ending = Some(ending);
+        self.ending = Some(workers.ending());
+        self.ending.iter().for_each(Ending::leave);
         let (tell, finished) = oneshot::channel();
         let waits = std::thread::Builder::new().name("drain".to_owned()).spawn(move || {
             workers.join();
@@ -76,6 +78,15 @@ impl Drain {
                 () = sleep_until(deadline.into()) => return,
                 () = sleep_until(patient_until.into()), if self.patient_until.is_some() => self.close_idle(),
             }
+        }
+    }
+
+    /// Has workers end that have not yet, so that what they give up is recorded.
+    pub(super) async fn cut(&mut self) {
+        if let Some(ending) = self.ending.as_ref().filter(|_| !self.is_finished) {
+            ending.end();
+            // One that is stuck keeps nobody.
+            let _ = timeout(LAST_REQUESTS, ended(&mut self.finished)).await;
         }
     }
 

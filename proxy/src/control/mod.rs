@@ -215,6 +215,10 @@ impl Control {
             }
         }
         drain.report();
+        if let Some(workers) = self.workers.take() {
+            drain.begin(workers);
+        }
+        drain.cut().await;
         self.access_logs.close(drain::LAST_LINES);
     }
 

@@ -419,7 +419,8 @@ impl Record {
     }
 
     fn end(&mut self, request: &Head, target: &Target) {
-        if self.status == 0 {
+        // Of a request that is given up its client knows as little.
+        if self.status == 0 || self.connection.local.ending.get() {
             self.client_left();
         }
         self.count();

@@ -352,8 +352,10 @@ fn a_drain_ends_at_its_bound_and_an_order_to_end_is_obeyed_at_once() {
         (Duration::from_secs(3600), &[Order::DrainAndEnd, Order::End]),
     ] {
         let folder = folder(&[("a.yaml", GATEWAY), ("b.yaml", &forward("STATIC", &[("127.0.0.1", port)]))]);
-        let gateway = Gateway::start(GatewayOptions { drain, ..options(folder.path(), &[(80, 0)]) }, None).unwrap();
-        let running = Running { folder, gateway };
+        let log = folder.path().join("log");
+        let access_log = Target::parse(log.to_str().unwrap());
+        let options = GatewayOptions { drain, access_log, ..options(folder.path(), &[(80, 0)]) };
+        let running = Running { folder, gateway: Gateway::start(options, None).unwrap() };
         let mut client = TcpStream::connect(loopback(running.bound(80).unwrap())).unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").unwrap();
         let (_upstream, _) = backend.accept().unwrap();
@@ -361,6 +363,8 @@ fn a_drain_ends_at_its_bound_and_an_order_to_end_is_obeyed_at_once() {
         let begun = std::time::Instant::now();
         running.gateway.stop();
         assert!(begun.elapsed() < PATIENCE);
+        let lines = fs::read_to_string(log).unwrap();
+        assert!(lines.lines().count() == 1 && lines.contains(" DC "), "what is given up is logged: {lines:?}");
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct Local {
     draining: Cell<bool>,
     /// Whether connections close as soon as nothing is under way on them: we drain, or memory is short.
     pub(crate) hurrying: Cell<bool>,
+    /// Whether requests under way are given up. Set once, for good.
+    pub(crate) ending: Cell<bool>,
     /// How short memory is, as of the last tick.
     pub(crate) pressure: Cell<Pressure>,
     random: RefCell<SmallRng>,
@@ -98,6 +100,7 @@ impl Local {
             leaving: Cell::new(false),
             draining: Cell::new(false),
             hurrying: Cell::new(false),
+            ending: Cell::new(false),
             pressure: Cell::default(),
             random: RefCell::new(random),
             cache: RefCell::new(cache),

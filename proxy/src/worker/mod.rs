@@ -62,6 +62,8 @@ pub enum Command {
     Leave,
     /// The same, and close idle connections.
     Drain,
+    /// End now, whatever is under way.
+    End,
 }
 
 /// What all workers share.
@@ -167,6 +169,11 @@ impl Ending {
     /// The same, but idle connections close.
     pub fn drain(&self) {
         self.0.iter().for_each(|worker| drop(worker.send(Command::Drain)));
+    }
+
+    /// Has them end now. What is under way is recorded.
+    pub fn end(&self) {
+        self.0.iter().for_each(|worker| drop(worker.send(Command::End)));
     }
 }
 

@@ -22,12 +22,16 @@ use crate::listener::{self, ListeningSocket};
 /// How often access-log lines are handed over, at the latest.
 const FLUSH: Duration = Duration::from_millis(100);
 
-/// Runs until drained.
+/// Runs until drained, or told to end.
 pub(super) fn run(shared: &Arc<Shared>, commands: UnboundedReceiver<Command>) {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-    if let Err(error) = runtime.and_then(|runtime| runtime.block_on(Worker::new(shared).work(commands))) {
+    let worker = Worker::new(shared);
+    let local = Rc::clone(&worker.local);
+    // With the runtime go requests under way, which are recorded by that.
+    if let Err(error) = runtime.and_then(|runtime| runtime.block_on(worker.work(commands))) {
         tracing::error!(%error, "a worker's runtime can't be made; the worker is missing");
     }
+    local.loggers.borrow_mut().flush();
 }
 
 struct Worker {
@@ -56,6 +60,10 @@ impl Worker {
         loop {
             tokio::select! {
                 command = commands.recv(), if !commands.is_closed() || !commands.is_empty() => match command {
+                    Some(Command::End) => {
+                        local.ending.set(true);
+                        break;
+                    }
                     Some(command) => self.obey(command),
                     // Nobody is left to give commands.
                     None => self.drain(),
@@ -64,7 +72,6 @@ impl Worker {
                 else => self.drain(),
             }
         }
-        local.loggers.borrow_mut().flush();
         Ok(())
     }
 
@@ -74,6 +81,8 @@ impl Worker {
             Command::Close { address } => drop(self.listeners.remove(&address)),
             Command::Leave => self.leave(),
             Command::Drain => self.drain(),
+            // That is for who obeys.
+            Command::End => {}
             #[cfg(feature = "http3")]
             Command::ListenQuic { address, socket } => {
                 let (open, closed) = oneshot::channel();
