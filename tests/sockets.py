@@ -124,7 +124,7 @@ class Sidecar(Gateway):
         self.log_file = sockets / "log"
         services = SERVICES.format(log=self.log_file, web=web, echo=echo)
         files = {"main.yaml": services, "sidecar.yaml": self.listeners("http", "tcp")}
-        super().__init__(target, files, role="sidecar", workers=2, flags=["--labels", "app=client"])
+        super().__init__(target, files, role="sidecar", workers=2, flags=["--labels", "app=client", "--drain", "4s"])
 
     def path(self, name):
         return f"@{self.sockets.name}" if name == "abstract" else str(self.sockets / name)
@@ -250,6 +250,14 @@ def a_successor_takes_over_and_no_request_fails(proxy):
         # A successor is nobody's child.
         end = urllib.request.Request(f"http://127.0.0.1:{proxy.admin}/quitquitquit", method="POST")
         urllib.request.urlopen(end, timeout=5).close()
+
+
+@check
+def a_sidecar_that_is_told_to_end_serves_its_workload_for_a_while(proxy):
+    proxy.process.send_signal(signal.SIGTERM)
+    wait(lambda: proxy.ask_admin("/ready") is None, "it is not ready any more")
+    need(get(proxy.path("http"), "web.example")[0] == 200, "a new connection is served")
+    need(proxy.process.wait(10) == 0, "ended otherwise")
 
 
 @check

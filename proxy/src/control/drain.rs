@@ -1,4 +1,5 @@
-//! The way to the end: nothing new is accepted, what is under way is finished, within a bound.
+//! The way to the end: nothing new is accepted, what is under way is finished, within a bound. A sidecar serves its workload for a while
+//! before that.
 
 use std::future::pending;
 use std::time::{Duration, Instant};
@@ -21,9 +22,20 @@ pub(super) struct Drain {
     finished: Option<oneshot::Receiver<()>>,
     is_finished: bool,
     ending: Option<Ending>,
+    /// Up to when all goes on as before, though the program is to end.
+    serving_until: Option<Instant>,
     /// When idle connections close.
     patient_until: Option<Instant>,
     deadline: Option<Instant>,
+}
+
+/// What is due on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing new is to be accepted from now on.
+    Leave,
+    /// The program may end.
+    End,
 }
 
 impl Drain {
@@ -55,6 +67,11 @@ impl Drain {
         }
     }
 
+    /// Has all go on as before until then.
+    pub(super) fn serve_until(&mut self, then: Instant) {
+        self.serving_until = Some(then);
+    }
+
     /// Has idle connections closed then.
     pub(super) fn be_patient_until(&mut self, then: Instant) {
         self.patient_until = Some(then);
@@ -65,17 +82,22 @@ impl Drain {
         self.deadline.get_or_insert(deadline);
     }
 
-    /// Waits until the program may end: never, unless it is to. Loses patience meanwhile, if that is due.
-    pub(super) async fn over(&mut self) {
+    /// Waits for the next step of a program that is to end; for ever, if it isn't. Loses patience meanwhile, if that is due.
+    pub(super) async fn next(&mut self) -> Step {
         let Some(deadline) = self.deadline else { return pending().await };
         loop {
-            let patient_until = self.patient_until.unwrap_or(deadline);
+            let (serving_until, patient_until) =
+                (self.serving_until.unwrap_or(deadline), self.patient_until.unwrap_or(deadline));
             tokio::select! {
                 () = ended(&mut self.finished) => {
                     self.is_finished = true;
-                    return;
+                    return Step::End;
                 }
-                () = sleep_until(deadline.into()) => return,
+                () = sleep_until(deadline.into()) => return Step::End,
+                () = sleep_until(serving_until.into()), if self.serving_until.is_some() => {
+                    self.serving_until = None;
+                    return Step::Leave;
+                }
                 () = sleep_until(patient_until.into()), if self.patient_until.is_some() => self.close_idle(),
             }
         }
@@ -134,10 +156,10 @@ mod tests {
     fn a_drain_that_is_not_to_end_never_does() {
         let mut drain = Drain::default();
         assert!(!drain.has_begun());
-        assert_eq!(now_or_never(drain.over()), None);
+        assert_eq!(now_or_never(drain.next()), None);
         finished(&mut drain).send(()).unwrap();
         assert!(drain.has_begun());
-        assert_eq!(now_or_never(drain.over()), None, "the listeners are drained, and the program stays");
+        assert_eq!(now_or_never(drain.next()), None, "the listeners are drained, and the program stays");
     }
 
     #[tokio::test(start_paused = true)]
@@ -146,7 +168,7 @@ mod tests {
         let tell = finished(&mut drain);
         drain.end_by(Instant::now() + Duration::from_secs(3600));
         tell.send(()).unwrap();
-        drain.over().await;
+        assert_eq!(drain.next().await, Step::End);
         assert!(drain.is_finished);
     }
 
@@ -157,8 +179,18 @@ mod tests {
         let begun = tokio::time::Instant::now();
         drain.end_by(begun.into_std() + Duration::from_secs(10));
         drain.end_by(begun.into_std() + Duration::from_secs(3600));
-        drain.over().await;
+        assert_eq!(drain.next().await, Step::End);
         assert!(!drain.is_finished);
         assert_eq!(begun.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_serves_on_leaves_once_when_that_is_over() {
+        let mut drain = Drain::default();
+        let begun = tokio::time::Instant::now();
+        drain.serve_until(begun.into_std() + Duration::from_secs(5));
+        drain.end_by(begun.into_std() + Duration::from_secs(10));
+        assert_eq!((drain.next().await, begun.elapsed().as_secs()), (Step::Leave, 5));
+        assert_eq!((drain.next().await, begun.elapsed().as_secs()), (Step::End, 10));
     }
 }

@@ -37,7 +37,7 @@ use crate::source::{self, Change, FileWatch, Folder, Rereader, Scan};
 use crate::telemetry::{AccessLogs, Metrics, Target, WantedLog};
 use crate::worker::{self, Workers};
 use build::Surroundings;
-use drain::Drain;
+use drain::{Drain, Step};
 use files::Outcome;
 use pipeline::{Built, Extent, Pipeline};
 #[cfg(feature = "http3")]
@@ -200,9 +200,8 @@ impl Control {
                     Some(Order::ReopenLog) => self.reopen_log(),
                     Some(Order::Drain) => self.drain(&mut drain),
                     Some(Order::DrainAndEnd) => {
-                        self.drain(&mut drain);
-                        drain.close_idle();
                         drain.end_by(Instant::now() + self.options.drain);
+                        if self.options.role == Role::Sidecar && !draining { self.serve_on(&mut drain) } else { self.leave(&mut drain) }
                     }
                     Some(Order::HandOver) => {
                         self.drain(&mut drain);
@@ -211,7 +210,10 @@ impl Control {
                     }
                     Some(Order::End) | None => break,
                 },
-                () = drain.over() => break,
+                step = drain.next() => match step {
+                    Step::Leave => self.leave(&mut drain),
+                    Step::End => break,
+                },
             }
         }
         drain.report();
@@ -404,6 +406,20 @@ impl Control {
         if let Some(snapshot) = self.pipeline.learn(answers, &self.metrics, &self.store.load()) {
             self.publish(snapshot);
         }
+    }
+
+    /// The workload beside us is told to end when we are, and has yet to finish what it does by asking others. Source: Istio,
+    /// `terminationDrainDuration`, for which only what comes in is drained.
+    fn serve_on(&mut self, drain: &mut Drain) {
+        let limit = self.options.drain / 2;
+        tracing::info!(target: "process", "ending: what the workload asks of others is served for {limit:?} yet");
+        self.status.reach(State::Draining);
+        drain.serve_until(Instant::now() + limit);
+    }
+
+    fn leave(&mut self, drain: &mut Drain) {
+        self.drain(drain);
+        drain.close_idle();
     }
 
     fn drain(&mut self, drain: &mut Drain) {
