@@ -96,7 +96,7 @@ struct ProxyArguments {
     /// idle connections close, above 90 requests get 503, above 95 no connection is accepted
     #[arg(long, env = "TIDEGATE_MEMORY_LIMIT", value_name = "BYTES|auto|off", default_value = "auto", value_parser = value::memory_limit)]
     memory_limit: MemoryLimit,
-    /// How long requests in flight may take after SIGTERM
+    /// How long requests in flight may take after SIGTERM; a sidecar accepts further ones for half of that
     #[arg(long, env = "TIDEGATE_DRAIN", value_name = "DURATION", default_value = "10s", value_parser = value::duration)]
     drain: Duration,
     /// What is logged to standard error
