@@ -8,7 +8,7 @@ mod text;
 mod trace;
 
 use config_model::model::{
-    Action, ClusterTarget, HeaderMutation, HeaderOperations, Model, RouteConfigurationIndex, VirtualHost,
+    Action, ClusterTarget, Destination, HeaderMutation, HeaderOperations, Model, RouteConfigurationIndex, VirtualHost,
 };
 use config_model::name::HostPattern;
 use config_model::origin::Origin;
@@ -264,23 +264,20 @@ fn outcome<H: RequestHead>(
 
 fn forward(model: &Model, path: &Normalized<'_>, route: &RouteEntry, picked: &DestinationEntry) -> Outcome {
     let Action::Forward(forward) = &route.route.action else { return Outcome::NotFound { nearest: None } };
-    let share =
-        |(position, (entry, destination)): (usize, (&DestinationEntry, &config_model::model::Destination))| Share {
-            cluster: cluster_name(model, &entry.target),
-            target: entry.target.clone(),
-            exists: matches!(entry.target, ClusterTarget::Known(_)),
-            weight: destination.weight,
-            percent: match route.split() {
-                Some((_, split)) => split.share(position) * 100.0,
-                None if position == 0 => 100.0,
-                None => 0.0,
-            },
-            picked: entry.index == picked.index,
-            origin: destination.origin.to_string(),
-        };
-    let own = forward.destinations.iter().zip(route.destinations()).find(|(_, entry)| entry.index == picked.index);
-    let authority =
-        forward.rewrite.authority.as_ref().or(own.and_then(|(destination, _)| destination.authority.as_ref()));
+    let share = |(position, (entry, destination)): (usize, (&DestinationEntry, &Destination))| Share {
+        cluster: cluster_name(model, &entry.target),
+        target: entry.target.clone(),
+        exists: matches!(entry.target, ClusterTarget::Known(_)),
+        weight: destination.weight,
+        percent: match route.split() {
+            Some((_, split)) => split.share(position) * 100.0,
+            None if position == 0 => 100.0,
+            None => 0.0,
+        },
+        picked: entry.index == picked.index,
+        origin: destination.origin.to_string(),
+    };
+    let authority = forward.rewrite.authority.as_ref().or_else(|| written(route, picked)?.authority.as_ref());
     let new_path = rewrite::rewrite(&forward.rewrite.path, path);
     Outcome::Forward {
         route: route.route.id.to_string(),
@@ -302,27 +299,44 @@ fn cluster_name(model: &Model, target: &ClusterTarget) -> String {
     }
 }
 
+/// Operations, and whether they are the route's or the destination's.
+type Layer<'m> = (&'static str, &'m HeaderOperations);
+
 /// The operations that apply, in the order of [`crate::headers::apply`].
 fn header_changes(decision: &Decision<'_>) -> Vec<HeaderChange> {
     let Some(route) = route(decision) else { return Vec::new() };
-    let destination = if let Decision::Forward { destination, .. } = decision { Some(destination) } else { None };
-    let mut layers: Vec<(&'static str, &HeaderOperations)> = vec![("route", &route.route.headers)];
-    if let (Action::Forward(forward), Some(picked)) = (&route.route.action, destination) {
-        let own = forward.destinations.iter().zip(route.destinations()).find(|(_, entry)| entry.index == picked.index);
-        layers.extend(own.map(|(destination, _)| ("destination", &destination.headers)));
-    }
+    let picked = if let Decision::Forward { destination, .. } = decision { Some(*destination) } else { None };
+    let of_route: Layer<'_> = ("route", &route.route.headers);
+    let own = picked.and_then(|picked| written(route, picked)).map(|own| (own.is_split, ("destination", &own.headers)));
+    let groups = match own {
+        Some((true, of_destination)) => vec![vec![of_destination], vec![of_route]],
+        Some((false, of_destination)) => vec![vec![of_route, of_destination]],
+        None => vec![vec![of_route]],
+    };
     let mut changes = Vec::new();
-    if destination.is_some() {
-        let request = layers.iter().map(|(by, operations)| (*by, &operations.request)).collect::<Vec<_>>();
-        push_changes(&mut changes, "request", &request);
+    if picked.is_some() {
+        groups.iter().for_each(|layers| push_changes(&mut changes, "request", layers, |all| &all.request));
     }
-    let response = layers.iter().map(|(by, operations)| (*by, &operations.response)).collect::<Vec<_>>();
-    push_changes(&mut changes, "response", &response);
+    groups.iter().for_each(|layers| push_changes(&mut changes, "response", layers, |all| &all.response));
     changes
 }
 
-fn push_changes(changes: &mut Vec<HeaderChange>, head: &'static str, layers: &[(&'static str, &HeaderMutation)]) {
-    for (by, mutation) in layers {
+/// The destination that was picked, as the model has it.
+fn written<'t>(route: &'t RouteEntry, picked: &DestinationEntry) -> Option<&'t Destination> {
+    let Action::Forward(forward) = &route.route.action else { return None };
+    let place = route.destinations().iter().position(|entry| entry.index == picked.index)?;
+    forward.destinations.get(place)
+}
+
+/// Adds the changes that `layers` make together to the head of which `of_head` takes the operations.
+fn push_changes(
+    changes: &mut Vec<HeaderChange>,
+    head: &'static str,
+    layers: &[Layer<'_>],
+    of_head: impl Fn(&HeaderOperations) -> &HeaderMutation,
+) {
+    let layers = || layers.iter().map(|(by, operations)| (*by, of_head(operations)));
+    for (by, mutation) in layers() {
         let removed = mutation.remove.iter();
         changes.extend(removed.map(|name| HeaderChange {
             head,
@@ -333,7 +347,7 @@ fn push_changes(changes: &mut Vec<HeaderChange>, head: &'static str, layers: &[(
         }));
     }
     for operation in ["set", "add"] {
-        for (by, mutation) in layers {
+        for (by, mutation) in layers() {
             let additions = if operation == "set" { &mutation.set } else { &mutation.add };
             changes.extend(additions.iter().map(|addition| {
                 let value = Some(addition.value.as_str().to_owned());

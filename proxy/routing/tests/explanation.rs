@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use config_model::model::{
     AbortStatus, Action, ClusterIndex, ClusterName, ClusterTarget, Condition, CorsPolicy, Direction, Fault, FaultAbort,
-    FaultDelay, Fraction, HashSource, MatchCondition, Mirror, Model, PathNormalization, RetryConditions, RetryPolicy,
-    Route, RouteConfiguration, RouteConfigurationIndex, RouteMatch, RoutePolicy, SplitPolicy, TextMatch,
+    FaultDelay, Format, Fraction, HashSource, HeaderAddition, HeaderMutation, HeaderOperations, MatchCondition, Mirror,
+    Model, PathNormalization, RetryConditions, RetryPolicy, Route, RouteConfiguration, RouteConfigurationIndex,
+    RouteMatch, RoutePolicy, SplitPolicy, TextMatch,
 };
 use naive::Request;
 use naive::generate::{Choices, any_model, any_request, exact, model, origin, prefix, route, virtual_host};
@@ -158,6 +159,34 @@ fn policies_of_other_rules_and_istios_defaults_are_not_told() {
     assert!(explanation.policies.is_empty());
     let json = serde_json::to_value(&explanation).expect("JSON");
     assert_eq!(json.get("policies"), None);
+}
+
+/// Removes a field of that name, and sets another one.
+fn operations(name: &str) -> HeaderOperations {
+    let set =
+        HeaderAddition { name: format!("{name}-set").as_str().into(), value: Format::parse("v").expect("a value") };
+    let request = HeaderMutation { remove: vec![name.into()], set: vec![set], add: Vec::new() };
+    HeaderOperations { request, response: HeaderMutation::default() }
+}
+
+#[test]
+fn operations_of_one_of_several_destinations_come_before_the_routes_and_those_of_a_single_one_among_them() {
+    for (weights, want) in [
+        (&[50, 50][..], ["remove own", "set own-set", "remove all", "set all-set"]),
+        (&[1], ["remove all", "remove own", "set all-set", "set own-set"]),
+    ] {
+        let mut route = route("default/shop/http[0]", prefix("/"), weights);
+        route.headers = operations("all");
+        if let Action::Forward(forward) = &mut route.action {
+            forward.destinations[0].headers = operations("own");
+        }
+        let virtual_hosts = vec![virtual_host(&["*"], [Arc::new(route)])];
+        let model =
+            model(vec![RouteConfiguration { name: String::new(), port: 80, virtual_hosts, compares_ports: false }]);
+        let explanation = explained(&model, &Request::get("shop.example", "/"), PORT_80, 0);
+        let told = explanation.headers.iter().map(|change| format!("{} {}", change.operation, change.name));
+        assert_eq!(told.collect::<Vec<_>>(), want);
+    }
 }
 
 #[test]
