@@ -67,9 +67,10 @@ impl Deadlines {
         }
     }
 
-    /// Has the slot looked at when it is due, or after a turn if that is earlier.
+    /// Has the slot looked at when it is due, in the next tick if that has come already, or after a turn if that is earlier.
     fn enter(&self, key: usize, slot: &Slot) {
-        let due = slot.due.get().min(self.now.get().saturating_add(SPOKES as u32 - 1));
+        let now = self.now.get();
+        let due = slot.due.get().clamp(now.saturating_add(1), now.saturating_add(SPOKES as u32 - 1));
         if slot.due.get() < slot.visited.get() && due < slot.visited.get() {
             slot.visited.set(due);
             if let Some(spoke) = self.spokes.get(due as usize % SPOKES) {
@@ -264,6 +265,24 @@ mod tests {
         deadlines.tick();
         assert!(deadline.passed());
         assert_eq!((count.0.load(Relaxed), entries()), (1, 0));
+    }
+
+    #[test]
+    fn a_deadline_whose_tick_has_come_wakes_in_the_next_one_and_can_be_armed_again() {
+        for behind in [0, 1, 5] {
+            let deadlines = Rc::new(Deadlines::default());
+            (0..70).for_each(|_| deadlines.tick());
+            let deadline = Deadline::new(&deadlines);
+            let count = Arc::new(Count::default());
+            deadline.set_at(deadlines.now() - behind);
+            deadline.register(&Arc::clone(&count).into());
+            deadlines.tick();
+            assert_eq!(count.0.load(Relaxed), 1, "{behind}");
+            deadline.set(TICK * 3);
+            deadline.register(&Arc::clone(&count).into());
+            (0..4).for_each(|_| deadlines.tick());
+            assert_eq!(count.0.load(Relaxed), 2, "{behind}");
+        }
     }
 
     #[test]
