@@ -75,16 +75,15 @@ fn say_server(head: &mut Head, wanted: &ServerHeader, is_edge: bool) {
     }
 }
 
-/// Takes back what rules have said of the length of a body.
-pub(super) fn reframe(head: &mut Head, framing: Framing) {
-    if let Framing::None = framing {
-        return;
+/// Takes back what rules have said of the length of a body; [`write_head`] says what is to be said of chunks. The length of a body
+/// that isn't sent frames nothing, and stays as they have written it, but where there can be none. Source: RFC 9110, 8.6.
+fn reframe(head: &mut Head, framing: Framing) {
+    head.remove_all(Name::TransferEncoding.alone());
+    if framing != Framing::None || matches!(head.status(), 100..=199 | 204) {
+        head.remove_all(Name::ContentLength.alone());
     }
-    head.remove_all(Names::of(&[Name::ContentLength, Name::TransferEncoding]));
-    match framing {
-        Framing::Length(length) => head.append_with(b"content-length", |out| push_number(out, length)),
-        Framing::Chunked => head.append(b"transfer-encoding", b"chunked"),
-        Framing::None | Framing::UntilClose => {}
+    if let Framing::Length(length) = framing {
+        head.append_with(b"content-length", |out| push_number(out, length));
     }
 }
 

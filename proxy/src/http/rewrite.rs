@@ -1,13 +1,13 @@
 //! A request as the back end shall see it: authority, path and fields as the route and the destination say.
 
 use config_model::model::{Action, PathRewrite};
-use http1::{Framing, Head, Name};
+use http1::{Framing, Head, Name, Names};
 use routing::headers;
 use routing::rewrite;
 use routing::{DestinationEntry, RouteEntry};
 
 use super::record::{Commands, Exchange};
-use super::response::{push_number, reframe};
+use super::response::push_number;
 
 /// Changes the head of `exchange` for the way to `destination`. Yields the new target, if it isn't the one that was sent.
 pub(super) fn rewrite_head(
@@ -54,6 +54,16 @@ pub(super) fn rewrite_head(
     }
     exchange.record.path_rewritten(&new);
     Some(new)
+}
+
+/// Takes back what rules have said of the length of the body: the back end would wait for one, or take what follows for one.
+fn reframe(head: &mut Head, framing: Framing) {
+    head.remove_all(Names::of(&[Name::ContentLength, Name::TransferEncoding]));
+    match framing {
+        Framing::Length(length) => head.append_with(b"content-length", |out| push_number(out, length)),
+        Framing::Chunked => head.append(b"transfer-encoding", b"chunked"),
+        Framing::None | Framing::UntilClose => {}
+    }
 }
 
 /// The number of the try, from 1.
@@ -113,5 +123,5 @@ pub(super) fn write_request(exchange: &Exchange, target: Option<&[u8]>, attempt:
 fn lacks_length(head: &Head, framing: Framing) -> bool {
     framing == Framing::None
         && !matches!(head.method(), b"GET" | b"HEAD" | b"DELETE" | b"TRACE" | b"CONNECT")
-        && !head.names().has(Name::ContentLength)
+        && !head.has(Name::ContentLength)
 }
