@@ -127,9 +127,6 @@ pub(super) async fn forward<C: Client>(
 fn received(mut relay: Relay, took: Duration, exchange: &mut Exchange, rules: &[&Mutation]) -> Outcome {
     let framing = framing_of(&relay.upstream, &relay.response);
     let head = relay.response.head_mut();
-    if head.status() >= 500 {
-        exchange.record.failed_attempt();
-    }
     response::receive(head, framing, took, exchange, rules);
     Outcome::Relay(relay)
 }
@@ -222,6 +219,9 @@ impl<'a> Tries<'a> {
                 Ok((relay, took)) => {
                     let outcome = self.outcome_of(&relay.response);
                     let Some(outcome) = outcome else { return Ok((relay, took)) };
+                    if outcome.is_failure() {
+                        exchange.record.failed_attempt();
+                    }
                     self.report(pick, &outcome, exchange);
                     match self.judge(&outcome, exchange).await? {
                         Next::Over(_) => return Ok((relay, took)),

@@ -13,6 +13,7 @@ use super::*;
 use crate::control::{Applied, PortMap};
 use crate::telemetry::Target;
 
+mod attempts;
 mod framing;
 mod http10;
 mod trusted;
