@@ -1,7 +1,7 @@
 //! Copies of requests to those who mirror them. Nobody waits for their answers, which are read and thrown away.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use config_model::model::{ClusterIndex, Mirror};
@@ -91,6 +91,12 @@ fn send(local: &Rc<Local>, pinned: &Rc<Pinned>, cluster: ClusterIndex, request: 
 async fn deliver(local: &Rc<Local>, pinned: &Pinned, index: ClusterIndex, request: Copy) -> Option<()> {
     let Copy { form, to_head, host } = request;
     let cluster = pinned.snapshot.cluster(index)?;
+    // Copies to a mirror that is slow would pile up, since nobody waits for them.
+    let permit = cluster.has_limits.then(|| cluster.endpoints.cluster().try_request(Instant::now)).transpose();
+    let Ok(_permit) = permit else {
+        local.shard.borrow_mut().pending_overflow(&cluster.metrics);
+        return None;
+    };
     let pick = local.pick(pinned, index, cluster, balance::Wish::first(None))?;
     let entry = cluster.endpoints.get(pick)?;
     let _active = entry.state.begin();

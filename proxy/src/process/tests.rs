@@ -16,6 +16,7 @@ use crate::telemetry::Target;
 mod attempts;
 mod framing;
 mod http10;
+mod mirrors;
 mod trusted;
 
 const PATIENCE: Duration = Duration::from_secs(30);
