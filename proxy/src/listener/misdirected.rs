@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use routing::authority::split_port;
+
 use super::{ClientTls, Protocol};
 use crate::tls::Chains;
 
@@ -22,7 +24,7 @@ pub(super) fn is_misdirected(tls: &ClientTls, chains: &Chains, authority: &[u8],
     if chains.is_one() && !names_count {
         return false;
     }
-    let host = host(authority);
+    let host = split_port(authority).host;
     if server_name.is_some_and(|name| host.eq_ignore_ascii_case(name.as_bytes())) {
         return false;
     }
@@ -36,12 +38,4 @@ pub(super) fn is_misdirected(tls: &ClientTls, chains: &Chains, authority: &[u8],
 
 fn covers(tls: &ClientTls, host: &str) -> bool {
     tls.certificates.iter().filter_map(|certificate| certificate.own()).any(|facts| facts.names.covers(host))
-}
-
-/// Without the port.
-fn host(authority: &[u8]) -> &[u8] {
-    match authority.iter().rposition(|byte| *byte == b':') {
-        Some(colon) if !authority.ends_with(b"]") => authority.get(..colon).unwrap_or(authority),
-        _ => authority,
-    }
 }
