@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use config_model::decode;
 use config_model::name::Labels;
 use ipnet::IpNet;
 
@@ -70,20 +71,10 @@ pub(crate) fn labels(text: &str) -> Result<Labels, String> {
         .collect()
 }
 
-/// Reads `1h30m`, `10s`, `2.5s`, `500ms`, in Go's notation as Istio has it.
+/// Reads `1h30m`, `10s`, `2.5s`, `500ms`, as durations in YAML are read.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let refuse = || "expected a duration such as 10s, 500ms or 1m30s".to_owned();
-    let mut total = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let (number, tail) = split_at_first(rest, |letter| !letter.is_ascii_digit() && letter != '.');
-        let (unit, tail) = split_at_first(tail, |letter| letter.is_ascii_digit() || letter == '.');
-        let seconds = number.parse::<f64>().ok().zip(seconds_of(unit)).map(|(number, unit)| number * unit);
-        let part = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).ok_or_else(refuse)?;
-        total = total.checked_add(part).ok_or_else(refuse)?;
-        rest = tail;
-    }
-    if text.is_empty() { Err(refuse()) } else { Ok(total) }
+    let written = text.parse::<decode::Duration>().ok().filter(|written| written.nanoseconds >= 0);
+    written.map(decode::Duration::to_std).ok_or_else(|| "expected a duration such as 10s, 500ms or 1m30s".to_owned())
 }
 
 /// Reads `512Mi`, `1Gi`, `2G` or bytes, as Kubernetes writes them; `auto` is what the control group has, `off` is none.
@@ -104,26 +95,11 @@ pub(crate) fn memory_limit(text: &str) -> Result<MemoryLimit, String> {
         "off" => return Ok(MemoryLimit::Off),
         _ => {}
     }
-    let (number, unit) = split_at_first(text, |letter| !letter.is_ascii_digit());
+    let (number, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
     let size = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, size)| *size);
     let bytes = number.parse::<u64>().ok().zip(size).and_then(|(number, size)| number.checked_mul(size));
     let bytes = bytes.filter(|bytes| *bytes > 0).map(MemoryLimit::Bytes);
     bytes.ok_or_else(|| "expected bytes such as 512Mi or 1Gi, auto or off".to_owned())
-}
-
-fn split_at_first(text: &str, ends: impl Fn(char) -> bool) -> (&str, &str) {
-    text.split_at(text.find(ends).unwrap_or(text.len()))
-}
-
-fn seconds_of(unit: &str) -> Option<f64> {
-    match unit {
-        "h" => Some(3600.0),
-        "m" => Some(60.0),
-        "s" => Some(1.0),
-        "ms" => Some(1e-3),
-        "us" => Some(1e-6),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
