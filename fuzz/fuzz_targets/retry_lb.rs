@@ -57,7 +57,6 @@ enum Outcome {
     StreamReset,
     Malformed,
     Stalled,
-    CutBody,
     PerTryTimeout,
     Overflow,
 }
@@ -158,7 +157,10 @@ fn serve(set: &EndpointSet, picker: &mut Picker, draw: &mut impl FnMut() -> u64,
         assert!(!acted || request.idempotent || eager, "sent again after it may have had an effect");
         sent += 1;
         let outcome = AttemptOutcome::from(*outcome);
-        acted |= matches!(&outcome, AttemptOutcome::Failed(error) if error.may_have_acted());
+        acted |= matches!(
+            &outcome,
+            AttemptOutcome::Failed(error) if !error.is_unsent() && *error != AttemptError::RefusedStream
+        );
         if let Some(OutlierEvent::Ejected { .. }) = set.report(index, outcome.report(), now) {
             set.refresh(now);
         }
@@ -196,7 +198,6 @@ impl From<Outcome> for AttemptOutcome {
             Outcome::StreamReset => AttemptError::StreamReset,
             Outcome::Malformed => AttemptError::Malformed { reason: "".into() },
             Outcome::Stalled => AttemptError::Stalled { limit },
-            Outcome::CutBody => AttemptError::CutBody,
             Outcome::PerTryTimeout => AttemptError::PerTryTimeout { limit },
             Outcome::Overflow => AttemptError::Overflow,
         })

@@ -37,7 +37,7 @@ pub use hash::{
 };
 pub use keepalive::KeepAliveLimit;
 pub use limits::{ClusterState, Overflow, RequestPermit, RetryPermit};
-pub use outcome::{AttemptError, AttemptOutcome, GRPC_CANCELLED, GRPC_UNAVAILABLE, Phase, Report, ResponseFlag};
+pub use outcome::{AttemptError, AttemptOutcome, GRPC_CANCELLED, GRPC_UNAVAILABLE, Report, ResponseFlag};
 pub use outlier::{EjectionCause, OutlierEvent};
 pub use pick::{Picker, Wish};
 pub use retry::{Replay, RetryState, Verdict};

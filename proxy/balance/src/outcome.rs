@@ -22,7 +22,7 @@ pub enum AttemptOutcome {
         /// Whether `x-envoy-ratelimited` is in the head: another proxy turned the request down on purpose.
         rate_limited: bool,
     },
-    /// None came, or the answer broke off afterwards.
+    /// None came.
     Failed(AttemptError),
 }
 
@@ -80,9 +80,6 @@ pub enum AttemptError {
         /// The idle limit.
         limit: Duration,
     },
-    /// The head was passed on, then the body broke off: the client sees its answer cut.
-    #[error("the answer broke off in its body")]
-    CutBody,
     /// No complete head within the limit of one try: it counts as a 504 of that try.
     #[error("the try took longer than {limit:?}")]
     PerTryTimeout {
@@ -149,17 +146,6 @@ pub enum Report {
     Nothing,
 }
 
-/// How far an attempt came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Phase {
-    /// There was no connection, or none that a byte of the request went over.
-    Connect,
-    /// The request went out, at least in part; no response head.
-    Head,
-    /// The response head came.
-    Body,
-}
-
 impl AttemptOutcome {
     /// Whether this counts as a failure of the endpoint: no answer, or a status of 500 or more.
     pub fn is_failure(&self) -> bool {
@@ -179,7 +165,7 @@ impl AttemptOutcome {
             Self::Failed(
                 AttemptError::PerTryTimeout { .. } | AttemptError::RequestTimeout { .. } | AttemptError::Stalled { .. },
             ) => Report::TimedOut,
-            Self::Failed(error) if error.phase() == Phase::Connect => Report::Unreached,
+            Self::Failed(error) if error.is_unsent() => Report::Unreached,
             Self::Failed(_) => Report::NoAnswer,
         }
     }
@@ -204,23 +190,17 @@ fn status_of_grpc(grpc: u32) -> u16 {
 }
 
 impl AttemptError {
-    /// How far the attempt came.
-    pub fn phase(&self) -> Phase {
-        match self {
+    /// Whether no byte of the request went out: there was no connection, or none that was still open.
+    pub fn is_unsent(&self) -> bool {
+        matches!(
+            self,
             Self::ConnectTimeout { .. }
-            | Self::HandshakeFailed { .. }
-            | Self::ConnectFailed { .. }
-            | Self::TunnelRefused { .. }
-            | Self::ClosedUnsent
-            | Self::Overflow => Phase::Connect,
-            Self::CutBody => Phase::Body,
-            _ => Phase::Head,
-        }
-    }
-
-    /// Whether the endpoint may have acted on the request, so that sending it again could do something twice.
-    pub fn may_have_acted(&self) -> bool {
-        self.phase() != Phase::Connect && *self != Self::RefusedStream
+                | Self::HandshakeFailed { .. }
+                | Self::ConnectFailed { .. }
+                | Self::TunnelRefused { .. }
+                | Self::ClosedUnsent
+                | Self::Overflow
+        )
     }
 
     /// Envoy's response flag.
@@ -230,7 +210,7 @@ impl AttemptError {
             | Self::HandshakeFailed { .. }
             | Self::ConnectFailed { .. }
             | Self::TunnelRefused { .. } => ResponseFlag::UpstreamConnectionFailure,
-            Self::ClosedUnsent | Self::ClosedReused | Self::ClosedBeforeHead | Self::CutBody => {
+            Self::ClosedUnsent | Self::ClosedReused | Self::ClosedBeforeHead => {
                 ResponseFlag::UpstreamConnectionTermination
             }
             Self::RefusedStream | Self::StreamReset => ResponseFlag::UpstreamRemoteReset,
@@ -257,9 +237,7 @@ impl AttemptError {
             Self::HandshakeFailed { .. } | Self::ConnectFailed { .. } | Self::TunnelRefused { .. } => {
                 "remote connection failure"
             }
-            Self::ClosedUnsent | Self::ClosedReused | Self::ClosedBeforeHead | Self::CutBody => {
-                "connection termination"
-            }
+            Self::ClosedUnsent | Self::ClosedReused | Self::ClosedBeforeHead => "connection termination",
             Self::RefusedStream => "remote refused stream reset",
             Self::StreamReset => "remote reset",
             Self::Malformed { .. } => "protocol error",
@@ -345,21 +323,20 @@ mod tests {
     }
 
     #[test]
-    fn only_a_request_that_nobody_has_seen_is_harmless_to_repeat() {
+    fn an_attempt_without_an_open_connection_has_sent_nothing() {
         let limit = Duration::from_secs(5);
         let table = [
-            (AttemptError::ConnectTimeout { limit }, Phase::Connect, false),
-            (AttemptError::ClosedUnsent, Phase::Connect, false),
-            (AttemptError::Overflow, Phase::Connect, false),
-            (AttemptError::PerTryTimeout { limit }, Phase::Head, true),
-            (AttemptError::RefusedStream, Phase::Head, false),
-            (AttemptError::ClosedReused, Phase::Head, true),
-            (AttemptError::ClosedBeforeHead, Phase::Head, true),
-            (AttemptError::StreamReset, Phase::Head, true),
-            (AttemptError::CutBody, Phase::Body, true),
+            (AttemptError::ConnectTimeout { limit }, true),
+            (AttemptError::ClosedUnsent, true),
+            (AttemptError::Overflow, true),
+            (AttemptError::PerTryTimeout { limit }, false),
+            (AttemptError::RefusedStream, false),
+            (AttemptError::ClosedReused, false),
+            (AttemptError::ClosedBeforeHead, false),
+            (AttemptError::StreamReset, false),
         ];
-        for (error, phase, may_have_acted) in table {
-            assert_eq!((error.phase(), error.may_have_acted()), (phase, may_have_acted), "{error}");
+        for (error, is_unsent) in table {
+            assert_eq!(error.is_unsent(), is_unsent, "{error}");
         }
     }
 
@@ -404,7 +381,6 @@ mod tests {
             (answered(200, Some(12)), Report::Answer(501)),
             (answered(200, Some(77)), Report::Answer(500)),
             (failed(AttemptError::ClosedBeforeHead), Report::NoAnswer),
-            (failed(AttemptError::CutBody), Report::NoAnswer),
             (failed(AttemptError::ConnectTimeout { limit }), Report::Unreached),
             (failed(AttemptError::PerTryTimeout { limit }), Report::TimedOut),
             (failed(AttemptError::RequestTimeout { limit }), Report::TimedOut),

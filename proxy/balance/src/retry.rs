@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use config_model::model::{RetryConditions, RetryPolicy};
 
-use crate::outcome::{AttemptError, AttemptOutcome, Phase};
+use crate::outcome::{AttemptError, AttemptOutcome};
 
 /// Back-off is never above this many times its base. Source: Envoy, `retry_back_off.max_interval`.
 const BACK_OFF_FACTOR_MAX: u32 = 10;
@@ -132,16 +132,12 @@ fn is_retriable_grpc_status(conditions: RetryConditions, status: Option<u32>) ->
 fn is_retriable_error(conditions: RetryConditions, error: &AttemptError) -> bool {
     let on = |condition| conditions.contains(condition);
     match error {
-        // The limit of a cluster is no better a moment later, a request's time is over, and a client has begun to read.
-        AttemptError::Overflow
-        | AttemptError::RequestTimeout { .. }
-        | AttemptError::Stalled { .. }
-        | AttemptError::CutBody => return false,
+        // The limit of a cluster is no better a moment later, and a request's time is over.
+        AttemptError::Overflow | AttemptError::RequestTimeout { .. } | AttemptError::Stalled { .. } => return false,
         AttemptError::RefusedStream if on(RetryConditions::REFUSED_STREAM) => return true,
         _ => {}
     }
-    let unsent = error.phase() == Phase::Connect;
-    unsent && (on(RetryConditions::CONNECT_FAILURE) || on(RetryConditions::RESET_BEFORE_REQUEST))
+    error.is_unsent() && (on(RetryConditions::CONNECT_FAILURE) || on(RetryConditions::RESET_BEFORE_REQUEST))
         || [RetryConditions::RESET, RetryConditions::ANY_5XX, RetryConditions::GATEWAY_ERROR].into_iter().any(on)
 }
 

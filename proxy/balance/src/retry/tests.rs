@@ -68,7 +68,6 @@ fn the_default_policy_retries_what_nobody_acted_on_and_two_grpc_statuses() {
         (failed(AttemptError::StreamReset), Verdict::Final),
         (failed(AttemptError::Malformed { reason: "".into() }), Verdict::Final),
         (failed(AttemptError::PerTryTimeout { limit: LIMIT }), Verdict::Final),
-        (failed(AttemptError::CutBody), Verdict::Final),
         (failed(AttemptError::Overflow), Verdict::Final),
     ];
     for (outcome, verdict) in table {
@@ -144,12 +143,9 @@ fn some_ends_are_never_retried() {
         let words = ["5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "refused-stream"];
         all.with(on(words[number % words.len()]))
     });
-    for error in [
-        AttemptError::Overflow,
-        AttemptError::RequestTimeout { limit: LIMIT },
-        AttemptError::Stalled { limit: LIMIT },
-        AttemptError::CutBody,
-    ] {
+    for error in
+        [AttemptError::Overflow, AttemptError::RequestTimeout { limit: LIMIT }, AttemptError::Stalled { limit: LIMIT }]
+    {
         assert!(!is_retried(all, &AttemptOutcome::Failed(error.clone())), "{error}");
     }
 }
@@ -234,7 +230,6 @@ fn any_outcome() -> impl Strategy<Value = AttemptOutcome> {
         AttemptError::ClosedReused,
         AttemptError::ClosedBeforeHead,
         AttemptError::RefusedStream,
-        AttemptError::CutBody,
         AttemptError::PerTryTimeout { limit: LIMIT },
         AttemptError::Overflow,
     ];
@@ -270,7 +265,7 @@ proptest! {
         let AttemptOutcome::Failed(error) = &outcome else { return Ok(()) };
         let policy = default_policy(9);
         let verdict = RetryState::new(&policy).judge(&outcome, POST, draw);
-        if error.may_have_acted() {
+        if !error.is_unsent() && *error != AttemptError::RefusedStream {
             prop_assert_eq!(verdict, Verdict::Final);
         }
     }
