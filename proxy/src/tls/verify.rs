@@ -71,13 +71,19 @@ impl Rules {
     }
 }
 
-/// Whether `certificate` is one of the authorities' itself, and holds now: who lists a certificate trusts it.
-/// Source: Envoy, which sets `X509_V_FLAG_PARTIAL_CHAIN`.
-fn is_trusted_itself(authorities: &Authorities, certificate: &CertificateDer<'_>, now: UnixTime) -> bool {
+/// Whether `certificate`, whose chain is refused for `error`, is one of the authorities' itself, and holds now: who lists a
+/// certificate trusts it, unless it is revoked. Source: Envoy, which sets `X509_V_FLAG_PARTIAL_CHAIN`.
+fn is_trusted_itself(
+    error: &Error,
+    authorities: &Authorities,
+    certificate: &CertificateDer<'_>,
+    now: UnixTime,
+) -> bool {
+    let is_revoked = matches!(error, Error::InvalidCertificate(CertificateError::Revoked));
     let listed = authorities.certificates.iter().any(|listed| listed.as_ref() == certificate.as_ref());
     let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let holds = |facts: Facts| (facts.valid_from..=facts.valid_until).contains(&seconds);
-    listed && Facts::read(certificate).is_ok_and(holds)
+    !is_revoked && listed && Facts::read(certificate).is_ok_and(holds)
 }
 
 /// What signatures of a handshake are verified with.
@@ -155,7 +161,7 @@ impl ClientCertVerifier for Clients {
     ) -> Result<ClientCertVerified, Error> {
         if let Some((chain, authorities)) = &self.chain
             && let Err(error) = chain.verify_client_cert(certificate, intermediates, now)
-            && !is_trusted_itself(authorities, certificate, now)
+            && !is_trusted_itself(&error, authorities, certificate, now)
         {
             return Err(error);
         }
@@ -210,7 +216,7 @@ impl Servers {
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !self.verifies_server_name => Ok(()),
-            Err(error) if is_trusted_itself(authorities, certificate, now) => {
+            Err(error) if is_trusted_itself(&error, authorities, certificate, now) => {
                 let covers = || {
                     let name = server_name.to_str();
                     Facts::read(certificate).is_ok_and(|facts| facts.names.covers(&name))

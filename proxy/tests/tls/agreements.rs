@@ -133,7 +133,7 @@ fn a_clients_certificate_has_to_have_the_names_and_hashes_that_are_asked_for() {
 }
 
 #[test]
-fn a_revoked_certificate_is_refused() {
+fn a_revoked_certificate_is_refused_even_if_it_is_listed_beside_its_authority() {
     let authority = Authority::new("ca");
     let own = authority.issue("own", &["a.example"]);
     let folder = tempfile::tempdir().unwrap();
@@ -141,17 +141,19 @@ fn a_revoked_certificate_is_refused() {
         std::fs::write(folder.path().join(name), text).unwrap();
         folder.path().join(name).display().to_string()
     };
-    let files = format!(
-        "serverCertificate: {}, privateKey: {}, caCertificates: {}, caCrl: {}",
-        put("tls.crt", &own.pem()),
-        put("tls.key", &own.key_pem()),
-        put("ca.crt", &authority.pem()),
-        put("ca.crl", &authority.revoke(7))
-    );
-    let running = Running::start(&[("web.yaml", &gateway(&format!("{{mode: MUTUAL, {files}}}")))]);
-    for (name, served) in [("revoked 7", false), ("revoked 8", true)] {
-        let client = authority.issue(name, &["client.example"]);
-        assert_eq!(is_served(&running, &Client::new(&authority, Some(&client))), served, "{name}");
+    let clients = ["revoked 7", "revoked 8"].map(|name| authority.issue(name, &["client.example"]));
+    let both: String = clients.iter().map(|client| client.pem()).collect();
+    for trusted in [authority.pem(), authority.pem() + &both] {
+        let files = format!(
+            "serverCertificate: {}, privateKey: {}, caCertificates: {}, caCrl: {}",
+            put("tls.crt", &own.pem()),
+            put("tls.key", &own.key_pem()),
+            put("ca.crt", &trusted),
+            put("ca.crl", &authority.revoke(7))
+        );
+        let running = Running::start(&[("web.yaml", &gateway(&format!("{{mode: MUTUAL, {files}}}")))]);
+        let served = clients.each_ref().map(|client| is_served(&running, &Client::new(&authority, Some(client))));
+        assert_eq!(served, [false, true], "{trusted}");
     }
 }
 
