@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use config_model::analyze::bearers;
-use config_model::model::{ClusterIndex, ClusterTarget, Endpoint, EndpointAddress, Listener, ListenerAddress, Scheme};
+use config_model::model::{ClusterIndex, ClusterTarget, Endpoint, EndpointAddress, Listener, ListenerAddress};
 use http::{Request, StatusCode, Uri};
-use routing::RequestHead;
 use routing::explain::{ClusterRules, Explanation, Inquiry, Outcome};
 use routing::normalize::normalize;
 use serde::Deserialize;
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 use super::answer::{self, Answer};
 use super::clusters::host_status;
 use super::{Context, parameter, wants_json};
+use crate::cli;
 use crate::explain as connection;
 use crate::snapshot::Snapshot;
 
@@ -110,43 +110,6 @@ fn question(request: &Request<Bytes>) -> Result<Question, String> {
     })
 }
 
-/// The head of a request that nobody sends.
-struct Head {
-    method: String,
-    scheme: Scheme,
-    authority: String,
-    matching_path: Vec<u8>,
-    query: Option<String>,
-    /// Names in lower case.
-    headers: Vec<(String, String)>,
-}
-
-impl RequestHead for Head {
-    fn method(&self) -> &[u8] {
-        self.method.as_bytes()
-    }
-
-    fn scheme(&self) -> Scheme {
-        self.scheme
-    }
-
-    fn authority(&self) -> &[u8] {
-        self.authority.as_bytes()
-    }
-
-    fn matching_path(&self) -> &[u8] {
-        &self.matching_path
-    }
-
-    fn query(&self) -> Option<&[u8]> {
-        self.query.as_deref().map(str::as_bytes)
-    }
-
-    fn any_header(&self, name: &str, mut test: impl FnMut(&[u8]) -> bool) -> bool {
-        self.headers.iter().any(|(field, value)| field == name && test(value.as_bytes()))
-    }
-}
-
 impl Question {
     fn url(&self) -> Result<Uri, String> {
         self.url.parse().map_err(|error| format!("the url can't be read: {error}"))
@@ -161,26 +124,6 @@ impl Question {
             }
         };
         self.headers.iter().flat_map(values).collect()
-    }
-
-    /// The head, its matching path still to come.
-    fn head(&self, url: &Uri) -> Result<Head, String> {
-        let mut headers = self.fields();
-        let host = headers.iter().position(|(name, _)| name == "host").map(|index| headers.remove(index).1);
-        let authority = host.or_else(|| url.authority().map(|authority| authority.as_str().to_owned()));
-        let scheme = match url.scheme_str() {
-            None | Some("http") => Scheme::Http,
-            Some("https") => Scheme::Https,
-            Some(other) => return Err(format!("`{other}` is not served: use http or https")),
-        };
-        Ok(Head {
-            method: self.method.clone(),
-            scheme,
-            authority: authority.ok_or("no host: give a whole url, or a header `host`")?,
-            matching_path: Vec::new(),
-            query: url.query().map(str::to_owned),
-            headers,
-        })
     }
 
     /// The listener that is named, or else the one of the URL's port, or else the only one.
@@ -204,11 +147,11 @@ impl Question {
 
 fn explanation(question: &Question, snapshot: &Snapshot) -> Result<Explanation, String> {
     let url = question.url()?;
-    let mut head = question.head(&url)?;
+    let mut head = cli::request::Request::new(&question.method, &url, &question.fields())?;
     let listener = question.listener(snapshot, &url)?;
     let path = normalize(url.path().as_bytes(), snapshot.model.mesh.path_normalization)
         .map_err(|refusal| format!("answered with 400 before any rule: {refusal}"))?;
-    head.matching_path = path.matching().to_vec();
+    head.show_path(path.matching());
     let host = url.host().unwrap_or("").to_ascii_lowercase();
     let configuration = listener
         .routes_for(Some(&host))

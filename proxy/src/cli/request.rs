@@ -1,4 +1,4 @@
-//! A request as it is asked about: method, URL and headers, for `route` and for the demo.
+//! A request as it is asked about: method, URL and headers, for `route`, for `/explain` and for the demo.
 
 use config_model::model::Scheme;
 use http::Uri;
@@ -31,8 +31,7 @@ impl Request {
         Ok(Self {
             method: method.to_owned(),
             scheme,
-            authority: authority
-                .ok_or("no host: give a whole URL, as in http://shop.example/, or -H 'host: shop.example'")?,
+            authority: authority.ok_or("no host: give a whole URL, as in http://shop.example/, or a header `host`")?,
             path: url.path().to_owned(),
             matching_path: url.path().into(),
             query: url.query().map(str::to_owned),
