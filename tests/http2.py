@@ -24,7 +24,7 @@ import h2.exceptions
 import h2.settings
 import hyperframe.frame
 
-from blackbox import Checks, Gateway, Skip, listen, need
+from blackbox import Checks, Gateway, Skip, listen, need, wait
 
 CONFIG = """
 apiVersion: networking.istio.io/v1
@@ -811,6 +811,20 @@ def a_websocket_over_http2_both_ways(run):
     head = run.back_end.requests[0]
     need((head[":method"], head[":protocol"], head[":path"], head["sec-websocket-version"]) == ("CONNECT", "websocket", "/tunnel", "13"), head)
     need("upgrade" not in head and "connection" not in head, head)
+
+
+@check
+def a_websocket_over_http2_that_is_reset_has_its_bytes_counted(run):
+    client = Client(run)
+    client.wait(h2.events.RemoteSettingsChanged)
+    stream = client.begin("/tunnel", (":protocol", "websocket"), method="CONNECT", ends=False)
+    client.http.send_data(stream, b"x" * 1000)
+    client.flush()
+    client.wait(h2.events.DataReceived, stream)
+    client.http.reset_stream(stream, 8)
+    client.flush()
+    for name in ["istio_request_bytes_sum", "istio_response_bytes_sum"]:
+        wait(lambda: re.search(rf"^{name}{{.*}} 1000$", run.ask_admin("/stats/prometheus"), re.M), f"{name} is 1000")
 
 
 @check

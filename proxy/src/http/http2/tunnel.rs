@@ -2,6 +2,8 @@
 //! back end, and bytes go both ways after that.
 //! Source: RFC 8441.
 
+use std::cell::Cell;
+use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -9,7 +11,7 @@ use h2::ext::Protocol;
 use h2::{RecvStream, SendStream};
 use http::header::{self, HeaderName};
 use http::{Method, Request};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::request::push_field;
 use crate::http::forward::Relay;
@@ -74,27 +76,46 @@ impl Agreement {
         exchange.record.has_waited = true;
         let mut received = Http2Body::new(received);
         let client = Http2Tunnel::new(&mut sender, &mut received);
-        let passed = match &mut upstream {
-            Upstream::Http1(connection) => pass(client, &mut connection.stream, &ahead).await,
+        let (up, down) = (Cell::new(0), Cell::new(0));
+        // Whoever ends it, that is how a WebSocket ends.
+        let _ = match &mut upstream {
+            Upstream::Http1(connection) => pass(client, &mut connection.stream, &ahead, (&up, &down)).await,
             Upstream::Http2(stream) => match stream.tunnel() {
-                Some(back_end) => pass(client, back_end, &ahead).await,
+                Some(back_end) => pass(client, back_end, &ahead, (&up, &down)).await,
                 None => return,
             },
         };
-        // Whoever ends it, that is how a WebSocket ends.
-        if let Ok((up, down)) = passed {
-            exchange.record.request_bytes = up;
-            exchange.record.response_bytes = down;
-        }
+        exchange.record.request_bytes = up.get();
+        exchange.record.response_bytes = down.get();
     }
 }
 
-async fn pass<C, B>(mut client: C, mut back_end: B, ahead: &[u8]) -> std::io::Result<(u64, u64)>
+/// Passes bytes both ways, those that came with the head of the answer first, and counts those that have gone.
+async fn pass<C, B>(mut client: C, back_end: B, ahead: &[u8], (up, down): (&Cell<u64>, &Cell<u64>)) -> io::Result<()>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
     client.write_all(ahead).await?;
-    let (up, down) = copy_bidirectional_with_sizes(&mut client, &mut back_end, BLOCK, BLOCK).await?;
-    Ok((up, down + ahead.len() as u64))
+    down.set(ahead.len() as u64);
+    let ((client_source, client_sink), (source, sink)) = (tokio::io::split(client), tokio::io::split(back_end));
+    tokio::try_join!(pass_one_way(client_source, sink, up), pass_one_way(source, client_sink, down))?;
+    Ok(())
+}
+
+async fn pass_one_way(
+    mut source: impl AsyncRead + Unpin,
+    mut sink: impl AsyncWrite + Unpin,
+    moved: &Cell<u64>,
+) -> io::Result<()> {
+    let mut block = vec![0; BLOCK];
+    loop {
+        let count = source.read(&mut block).await?;
+        if count == 0 {
+            return sink.shutdown().await;
+        }
+        sink.write_all(block.get(..count).unwrap_or_default()).await?;
+        sink.flush().await?;
+        moved.set(moved.get() + count as u64);
+    }
 }
