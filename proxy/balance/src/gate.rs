@@ -181,6 +181,13 @@ pub struct ConnectionPermit {
     gate: Arc<ConnectionGate>,
 }
 
+impl ConnectionPermit {
+    /// Where it is counted.
+    pub fn gate(&self) -> &Arc<ConnectionGate> {
+        &self.gate
+    }
+}
+
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.gate.give_back();

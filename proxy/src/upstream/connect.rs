@@ -86,7 +86,7 @@ pub(super) async fn open(
 }
 
 /// The right to open a connection, if the cluster limits their number. Idle ones of this worker are closed for it.
-async fn permit(local: &Local, cluster: &ClusterRuntime) -> Result<Option<ConnectionPermit>, AttemptError> {
+pub(super) async fn permit(local: &Local, cluster: &ClusterRuntime) -> Result<Option<ConnectionPermit>, AttemptError> {
     if let Some(permit) = try_permit(local, cluster) {
         return Ok(permit);
     }
@@ -108,7 +108,7 @@ pub(super) async fn tell(stream: &mut Stream, header: &[u8]) -> io::Result<()> {
 }
 
 /// The same, if it is to be had at once; without a limit nothing is needed. Else an idle connection of this worker is closed.
-pub(super) fn try_permit(local: &Local, cluster: &ClusterRuntime) -> Option<Option<ConnectionPermit>> {
+fn try_permit(local: &Local, cluster: &ClusterRuntime) -> Option<Option<ConnectionPermit>> {
     if cluster.definition.policy().pool.connections_max.is_none() {
         return Some(None);
     }

@@ -43,8 +43,8 @@ pub(crate) struct Http2Connection {
     pub(super) idle_limit: Option<Duration>,
     /// When it takes no further request, if its life is limited.
     ends: Option<Instant>,
-    /// Where its place is counted, if places are limited.
-    place: Option<(Arc<ConnectionGate>, ConnectionPermit)>,
+    /// Its place, if places are limited.
+    permit: Option<ConnectionPermit>,
     local: Rc<Local>,
     cluster: ClusterId,
 }
@@ -100,7 +100,7 @@ impl Http2Connection {
             idle_sweeps: Cell::new(0),
             idle_limit: pool.idle_timeout,
             ends: end_of_life(pool),
-            place: permit.map(|permit| (Arc::clone(cluster.endpoints.cluster().connections()), permit)),
+            permit,
             local: Rc::clone(local),
             cluster: cluster.metrics.clone(),
         });
@@ -164,17 +164,17 @@ impl Http2Connection {
 
     /// Where its place is counted, if places are limited.
     pub(super) fn gate(&self) -> Option<&Arc<ConnectionGate>> {
-        self.place.as_ref().map(|(gate, _)| gate)
+        self.permit.as_ref().map(ConnectionPermit::gate)
     }
 
     /// Whether its place is counted by `gate`.
     pub(super) fn is_of(&self, gate: &Arc<ConnectionGate>) -> bool {
-        self.place.as_ref().is_some_and(|(own, _)| Arc::ptr_eq(own, gate))
+        self.gate().is_some_and(|own| Arc::ptr_eq(own, gate))
     }
 
     /// Whether somebody waits for its place.
     pub(super) fn is_in_the_way(&self) -> bool {
-        self.place.as_ref().is_some_and(|(gate, _)| gate.waiting() > 0)
+        self.gate().is_some_and(|gate| gate.waiting() > 0)
     }
 }
 

@@ -10,7 +10,7 @@ use super::pool::{Opening, Slot};
 use crate::snapshot::ClusterRuntime;
 use crate::tls::Offer;
 use crate::upstream::Security;
-use crate::upstream::connect::{open, try_permit};
+use crate::upstream::connect::{open, permit};
 use crate::worker::Local;
 
 /// A place for a stream to an endpoint, on a new connection if there is none on those that stand.
@@ -85,15 +85,6 @@ pub(crate) async fn acquire_tunnel(
     };
     let takes = tokio::time::timeout(SETTINGS_LIMIT, settled).await.unwrap_or(false);
     Ok(takes.then_some(lease))
-}
-
-/// The right to open a connection, if the cluster limits their number.
-async fn permit(local: &Local, cluster: &ClusterRuntime) -> Result<Option<ConnectionPermit>, AttemptError> {
-    if let Some(permit) = try_permit(local, cluster) {
-        return Ok(permit);
-    }
-    let gate = cluster.endpoints.cluster().connections();
-    gate.acquire().await.map(Some).map_err(|_overflow| AttemptError::Overflow)
 }
 
 async fn begin(
