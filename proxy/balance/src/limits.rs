@@ -96,8 +96,8 @@ impl ClusterState {
         self.connections.set_limits(limit(policy.pool.connections_max), limit(policy.pool.pending_max));
     }
 
-    /// Counts a request as active until its permit is dropped, which should be after the last byte of its answer. An error
-    /// is answered at once: it has reached `http2MaxRequests`. The clock is read only where a budget goes by time.
+    /// Counts a request as active until its permit is dropped, which should be after the last byte of its answer; one that waits
+    /// for a connection is active too. An error is answered at once: it has reached `http2MaxRequests`. The clock is read only where a budget goes by time.
     pub fn try_request(self: &Arc<Self>, clock: impl FnOnce() -> Instant) -> Result<RequestPermit, Overflow> {
         if !within(&self.requests.0, self.limits.requests.load(Relaxed)) {
             return Err(Overflow);
@@ -113,10 +113,7 @@ impl ClusterState {
     pub fn try_retry(self: &Arc<Self>, clock: impl FnOnce() -> Instant) -> Result<RetryPermit, Overflow> {
         let taken = match (self.limits.budget_millionths.load(Relaxed), self.timed_tries()) {
             (NO_BUDGET, _) => within(&self.retries.0, self.limits.retries.load(Relaxed)),
-            (millionths, None) => {
-                let active = u64::from(self.requests()) + u64::from(self.connections.waiting());
-                below(&self.retries.0, self.budget(millionths, active))
-            }
+            (millionths, None) => below(&self.retries.0, self.budget(millionths, self.requests().into())),
             (millionths, Some(tries)) => {
                 let now = clock();
                 let taken = below(&self.retries.0, self.budget(millionths, tries.sum(now)));

@@ -119,6 +119,20 @@ fn a_budget_is_a_share_of_active_requests_and_takes_the_place_of_the_limit() {
 }
 
 #[test]
+fn a_request_that_waits_for_a_connection_counts_once_for_the_budget() {
+    let budget = RetryBudget { share: Fraction::from_percent(50.0), minimum: 0, interval: None };
+    let pool = ConnectionPool { connections_max: NonZeroU32::new(1), ..ConnectionPool::default() };
+    let policy = ClusterPolicy { retry_budget: Some(budget), pool, ..ClusterPolicy::default() };
+    let set = EndpointSet::new(endpoints(1), rules(Balancing::RoundRobin, policy), None, Instant::now());
+    let _requests = [(); 4].map(|()| set.cluster().try_request(Instant::now).unwrap());
+    let mut tasks = [(); 4].map(|()| Task::new(set.cluster()));
+    let _permits = tasks.each_mut().map(Task::permit);
+    assert_eq!(set.cluster().connections().waiting(), 3);
+    let granted: Vec<_> = std::iter::from_fn(|| set.cluster().try_retry(Instant::now).ok()).collect();
+    assert_eq!(granted.len(), 2);
+}
+
+#[test]
 fn a_budget_with_an_interval_is_a_share_of_the_tries_in_it() {
     let interval = Duration::from_secs(10);
     let budget = RetryBudget { share: Fraction::from_percent(20.0), minimum: 1, interval: Some(interval) };
