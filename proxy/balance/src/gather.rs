@@ -215,3 +215,50 @@ fn hash_of(address: &EndpointAddress) -> u32 {
 fn spread(hash: u32) -> u64 {
     (u64::from(hash) << 32) | u64::from(hash)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use config_model::model::{Balancing, ClusterPolicy, Health, Locality, Workload};
+
+    use super::*;
+    use crate::set::SetRules;
+
+    fn list(port: u16) -> EndpointList {
+        let text = || Arc::from("unknown");
+        let workload = Workload {
+            name: text(),
+            namespace: text(),
+            app: text(),
+            version: text(),
+            canonical_service: text(),
+            canonical_revision: text(),
+            principal: text(),
+            cluster: text(),
+        };
+        let endpoint = Endpoint {
+            address: EndpointAddress::Ip(SocketAddr::from(([10, 0, 0, 1], port))),
+            weight: 1,
+            health: Health::Ready,
+            priority: 0,
+            locality_share: None,
+            proxies: None,
+            locality: Locality::default(),
+            workload: workload.into(),
+        };
+        [Arc::new(endpoint)].into()
+    }
+
+    #[test]
+    fn addresses_that_are_gone_leave_the_table() {
+        let rules = SetRules { balancing: Balancing::RoundRobin, policy: Arc::new(ClusterPolicy::default()) };
+        let stays = list(1);
+        let mut set = EndpointSet::of_lists(vec![Arc::clone(&stays)], rules.clone(), None, Instant::now());
+        for port in 2..9 {
+            let lists = vec![Arc::clone(&stays), list(port)];
+            set = EndpointSet::of_lists(lists, rules.clone(), Some(&set), Instant::now());
+            assert_eq!(set.gathered().by_address.len(), 2);
+        }
+    }
+}

@@ -197,6 +197,8 @@ mod tests {
         let loads = loads(&[(1, 20), (0, 10)], 50);
         assert!(loads.is_in_panic(0) && loads.is_in_panic(1));
         assert_eq!(*loads.load, [67, 33]);
+        // One that has no endpoints gets none, and keeps nobody from panicking.
+        assert_eq!(*self::loads(&[(0, 0), (0, 10)], 50).load, [0, 100]);
     }
 
     #[test]

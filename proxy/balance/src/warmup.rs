@@ -54,6 +54,11 @@ mod tests {
     }
 
     #[test]
+    fn a_new_endpoint_has_some_share_even_without_a_minimum() {
+        assert_eq!(super::share(&warmup(0.0, 1.0), Duration::ZERO), 1e-5);
+    }
+
+    #[test]
     fn aggression_bends_the_curve() {
         let quarter = Duration::from_secs(25);
         for (aggression, share) in [(2.0, 0.5), (0.5, 0.0625), (0.0, 0.25)] {

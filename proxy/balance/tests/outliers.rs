@@ -117,6 +117,14 @@ fn ejections_stay_within_the_percentage() {
 }
 
 #[test]
+fn an_ejection_that_is_refused_begins_the_count_anew() {
+    let now = Instant::now();
+    let set = build(2, outliers(2, 0), None, now);
+    let refused = Some(OutlierEvent::Refused { cause: EjectionCause::Consecutive5xx });
+    assert_eq!([(); 4].map(|()| fail(&set, 0, now)), [None, refused, None, refused]);
+}
+
+#[test]
 fn with_all_ejected_there_is_nobody_unless_a_minimum_health_is_asked_for() {
     for (minimum, picked) in [(0, None), (1, Some(EntryIndex(0)))] {
         let now = Instant::now();
@@ -144,6 +152,18 @@ fn the_nth_ejection_lasts_n_times_as_long_and_ends_in_a_sweep() {
     for (time, returned) in [(60, 0), (90, 0), (100, 1)] {
         assert_eq!(set.tick(start + secs(time)).len(), returned, "after {time} s");
     }
+}
+
+#[test]
+fn failures_of_requests_that_were_under_way_do_not_count_after_the_return() {
+    let start = Instant::now();
+    let set = build(2, outliers(2, 100), None, start);
+    assert_eq!(set.tick(start), []);
+    assert_eq!([(); 3].map(|()| fail(&set, 0, start).is_some()), [false, true, false]);
+    let back = start + secs(30);
+    assert_eq!(set.tick(back).len(), 1);
+    assert_eq!(fail(&set, 0, back), None);
+    assert!(fail(&set, 0, back).is_some());
 }
 
 #[test]
@@ -191,6 +211,19 @@ fn an_ejection_survives_a_new_set_and_ends_with_the_endpoint() {
     assert_eq!((fourth.cluster().ejected(), fourth.ready_count()), (0, 4));
     let back = build(5, outliers(1, 25), Some(&fourth), now);
     assert_eq!((ejected(&back), back.healthy_count()), (vec![], 5));
+}
+
+#[test]
+fn who_was_not_ready_comes_back_without_its_past() {
+    let now = Instant::now();
+    let first = build(2, outliers(1, 100), None, now);
+    let ejection = Some(OutlierEvent::Ejected { cause: EjectionCause::Consecutive5xx, times: 1 });
+    assert_eq!(fail(&first, 0, now), ejection);
+    let mut unready = endpoints(2);
+    unready[0].health = Health::NotReady;
+    let second = EndpointSet::new(unready, first.rules().clone(), Some(&first), now);
+    let back = build(2, outliers(1, 100), Some(&second), now);
+    assert_eq!(fail(&back, 0, now), ejection);
 }
 
 #[test]

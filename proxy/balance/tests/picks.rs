@@ -63,6 +63,20 @@ fn least_request_takes_the_less_busy_of_two_different_endpoints() {
 }
 
 #[test]
+fn least_request_compares_every_pair_equally_often() {
+    let set = set(Balancing::LeastRequest, endpoints(3));
+    let _busy = [0, 1].map(|index| set.get(EntryIndex(index)).unwrap().state.begin());
+    let at = |part: u64, of: u64| u64::MAX / of * part + 2;
+    let pairs = (0..3).flat_map(|first| (0..2).map(move |second| [at(first, 3), at(second, 2)]));
+    let picked = pairs.map(|draws| {
+        let mut draws = draws.into_iter();
+        Picker::new(0).pick(&set, &mut || draws.next().unwrap(), Wish::first(None))
+    });
+    // The idle one is in four of the six.
+    assert_eq!(picked.filter(|picked| *picked == Some(EntryIndex(2))).count(), 4);
+}
+
+#[test]
 fn least_request_fills_endpoints_in_proportion_to_weight() {
     for weights in [&[1, 1, 1, 1][..], &[1, 2, 4], &[5, 1]] {
         let set = set(Balancing::LeastRequest, weighted(weights));

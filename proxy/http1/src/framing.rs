@@ -72,3 +72,18 @@ pub fn connection_options(head: &Head) -> impl Iterator<Item = &[u8]> {
     let items = fields.into_iter().flatten().flat_map(|value| value.split(|&byte| byte == b','));
     items.map(<[u8]>::trim_ascii).filter(|option| !option.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_stand_between_commas_and_in_any_field_of_the_name() {
+        let mut head = Head::default();
+        for (name, value) in [("connection", "close, X-Hop ,,\tupgrade"), ("x-hop", "a,b"), ("connection", "te")] {
+            head.append(name.as_bytes(), value.as_bytes());
+        }
+        let options: Vec<&[u8]> = connection_options(&head).collect();
+        assert_eq!(options, [&b"close"[..], b"X-Hop", b"upgrade", b"te"]);
+    }
+}

@@ -115,9 +115,16 @@ fn a_value_that_comes_out_empty_changes_nothing() {
 #[test]
 fn a_command_may_cut_its_value_and_a_doubled_percent_sign_is_one() {
     let mut head = head(&[("x-source", "abcdef")]);
-    apply(&[&mutation(&[], &[("x-cut", "%REQ(x-source):3%!"), ("x-percent", "100%%")], &[])], &mut head, &Source);
-    assert_eq!(values(&head, "x-cut"), ["abc!"]);
+    apply(&[&mutation(&[], &[("x-cut", "=%REQ(x-source):3%!"), ("x-percent", "100%%")], &[])], &mut head, &Source);
+    assert_eq!(values(&head, "x-cut"), ["=abc!"]);
     assert_eq!(values(&head, "x-percent"), ["100%"]);
+}
+
+#[test]
+fn what_is_removed_set_or_added_is_named() {
+    let mutation = mutation(&["x-gone"], &[("x-set", "1")], &[("x-add", "1")]);
+    assert!(["x-gone", "x-set", "x-add"].iter().all(|name| mutation.names(name)));
+    assert!(!mutation.names("x-other") && !Mutation::default().names("x-gone"));
 }
 
 #[test]
