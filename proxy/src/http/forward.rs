@@ -76,10 +76,11 @@ pub(super) async fn forward<C: Client>(
     if let ClusterTarget::Known(index) = destination.target {
         exchange.record.cluster(index);
     }
-    let target = rewrite_head(exchange, route, destination);
+    // Nobody gets such a request, so that log and answer tell it as it came. Source: Envoy, the order in its router.
     let ClusterTarget::Known(index) = destination.target else {
         return Outcome::Answer(Answer::new(503, Flags::NO_CLUSTER_FOUND, "cluster_not_found"));
     };
+    let target = rewrite_head(exchange, route, destination);
     let Some(cluster) = pinned.snapshot.cluster(index) else { return Outcome::Answer(no_healthy_upstream()) };
     // Only a route that forwards has destinations.
     let Action::Forward(action) = &route.route.action else { return Outcome::Answer(no_healthy_upstream()) };
@@ -113,6 +114,7 @@ pub(super) async fn forward<C: Client>(
         kept,
     };
     if let Err(error) = tries.admit(exchange) {
+        exchange.record.attempt_without_endpoint(tries.state.attempt());
         return Outcome::Answer(tries.failure(&error, Verdict::Final, exchange));
     }
     let outcome = tries.run(exchange, client).await;
@@ -206,7 +208,10 @@ impl<'a> Tries<'a> {
     async fn run<C: Client>(&mut self, exchange: &mut Exchange, client: &mut C) -> Result<(Relay, Duration), Outcome> {
         let mut fresh = false;
         loop {
-            let Some((pick, entry)) = self.pick() else { return Err(Outcome::Answer(no_healthy_upstream())) };
+            let Some((pick, entry)) = self.pick() else {
+                exchange.record.attempt_without_endpoint(self.state.attempt());
+                return Err(Outcome::Answer(no_healthy_upstream()));
+            };
             // Boxed, as it is rare.
             if self.fault.is_some()
                 && let Some(is_fresh) = Box::pin(self.inject(exchange)).await?

@@ -324,6 +324,11 @@ impl Record {
         }
     }
 
+    /// There is no endpoint for the try, which counts all the same. Source: Envoy, `UPSTREAM_REQUEST_ATTEMPT_COUNT`.
+    pub(super) fn attempt_without_endpoint(&mut self, count: u32) {
+        self.attempts = count;
+    }
+
     /// The try has a connection.
     pub(super) fn connected(&mut self, local_address: Option<&WrittenAddress>) {
         if let Some(words) = &mut self.words {

@@ -30,6 +30,10 @@ pub(super) fn receive(head: &mut Head, framing: Framing, took: Duration, exchang
     }
     exchange.record.answered(head.status(), crate::telemetry::Flags::NONE, "via_upstream".into());
     apply(head, framing, exchange, rules);
+    // As in Envoy, an answer of our own names no cookie: the client's next try may go elsewhere.
+    if let Some(cookie) = exchange.rare.as_mut().and_then(|rare| rare.cookie.take()) {
+        head.append(b"set-cookie", cookie.as_bytes());
+    }
     complete(head, exchange);
 }
 
@@ -45,9 +49,6 @@ pub(super) fn apply(head: &mut Head, framing: Framing, exchange: &mut Exchange, 
 pub(super) fn complete(head: &mut Head, exchange: &mut Exchange) {
     if let Some(rare) = &mut exchange.rare {
         routing::cors::write(std::mem::take(&mut rare.cors), head);
-        if let Some(cookie) = rare.cookie.take() {
-            head.append(b"set-cookie", cookie.as_bytes());
-        }
     }
     let is_edge = exchange.record.local().shared.is_edge;
     say_server(head, &exchange.record.pinned().headers.server, is_edge);
