@@ -72,20 +72,34 @@ pub enum Command {
     UpstreamClusterRaw,
     /// `UPSTREAM_LOCAL_ADDRESS`
     UpstreamLocalAddress,
+    /// `UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT`
+    UpstreamLocalAddressWithoutPort,
+    /// `UPSTREAM_LOCAL_PORT`
+    UpstreamLocalPort,
+    /// `UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT`
+    UpstreamRemoteAddressWithoutPort,
+    /// `UPSTREAM_REMOTE_PORT`
+    UpstreamRemotePort,
     /// `UPSTREAM_REQUEST_ATTEMPT_COUNT`
     UpstreamRequestAttemptCount,
     /// `DOWNSTREAM_LOCAL_ADDRESS`
     DownstreamLocalAddress,
+    /// `DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT`
+    DownstreamLocalAddressWithoutPort,
     /// `DOWNSTREAM_LOCAL_PORT`
     DownstreamLocalPort,
     /// `DOWNSTREAM_REMOTE_ADDRESS`
     DownstreamRemoteAddress,
     /// `DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT`
     DownstreamRemoteAddressWithoutPort,
+    /// `DOWNSTREAM_REMOTE_PORT`
+    DownstreamRemotePort,
     /// `DOWNSTREAM_DIRECT_REMOTE_ADDRESS`
     DownstreamDirectRemoteAddress,
     /// `DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT`
     DownstreamDirectRemoteAddressWithoutPort,
+    /// `DOWNSTREAM_DIRECT_REMOTE_PORT`
+    DownstreamDirectRemotePort,
     /// `REQUESTED_SERVER_NAME`
     RequestedServerName,
     /// `ROUTE_NAME`

@@ -107,7 +107,7 @@ fn grpc_status(form: &str) -> Result<Command, String> {
 }
 
 /// The commands without argument.
-const SIMPLE: [(&str, Command); 29] = [
+const SIMPLE: [(&str, Command); 36] = [
     ("PROTOCOL", Command::Protocol),
     ("RESPONSE_CODE", Command::ResponseCode),
     ("RESPONSE_FLAGS", Command::ResponseFlags),
@@ -124,23 +124,30 @@ const SIMPLE: [(&str, Command); 29] = [
     ("UPSTREAM_CLUSTER", Command::UpstreamCluster),
     ("UPSTREAM_CLUSTER_RAW", Command::UpstreamClusterRaw),
     ("UPSTREAM_LOCAL_ADDRESS", Command::UpstreamLocalAddress),
+    ("UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", Command::UpstreamLocalAddressWithoutPort),
+    ("UPSTREAM_LOCAL_PORT", Command::UpstreamLocalPort),
     ("UPSTREAM_REQUEST_ATTEMPT_COUNT", Command::UpstreamRequestAttemptCount),
     ("DOWNSTREAM_LOCAL_ADDRESS", Command::DownstreamLocalAddress),
+    ("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", Command::DownstreamLocalAddressWithoutPort),
     ("DOWNSTREAM_LOCAL_PORT", Command::DownstreamLocalPort),
     ("DOWNSTREAM_REMOTE_ADDRESS", Command::DownstreamRemoteAddress),
     ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Command::DownstreamRemoteAddressWithoutPort),
+    ("DOWNSTREAM_REMOTE_PORT", Command::DownstreamRemotePort),
     ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", Command::DownstreamDirectRemoteAddress),
     ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", Command::DownstreamDirectRemoteAddressWithoutPort),
+    ("DOWNSTREAM_DIRECT_REMOTE_PORT", Command::DownstreamDirectRemotePort),
     ("REQUESTED_SERVER_NAME", Command::RequestedServerName),
     ("ROUTE_NAME", Command::RouteName),
     ("VIRTUAL_HOST_NAME", Command::VirtualHostName),
     ("HOSTNAME", Command::Hostname),
     ("UPSTREAM_REMOTE_ADDRESS", Command::UpstreamHost),
+    ("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Command::UpstreamRemoteAddressWithoutPort),
+    ("UPSTREAM_REMOTE_PORT", Command::UpstreamRemotePort),
     ("GRPC_STATUS_NUMBER", Command::GrpcStatus(GrpcStatusForm::Number)),
 ];
 
 /// Commands of Envoy's that have no value here, in order.
-const UNAVAILABLE: [&str; 114] = [
+const UNAVAILABLE: [&str; 107] = [
     "ACCESS_LOG_TYPE",
     "CEL",
     "CLUSTER_METADATA",
@@ -155,12 +162,10 @@ const UNAVAILABLE: [&str; 114] = [
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID",
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT",
     "DOWNSTREAM_DIRECT_LOCAL_PORT",
-    "DOWNSTREAM_DIRECT_REMOTE_PORT",
     "DOWNSTREAM_HANDSHAKE_DURATION",
     "DOWNSTREAM_HEADER_BYTES_RECEIVED",
     "DOWNSTREAM_HEADER_BYTES_SENT",
     "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID",
-    "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
     "DOWNSTREAM_LOCAL_CLOSE_REASON",
     "DOWNSTREAM_LOCAL_DNS_SAN",
     "DOWNSTREAM_LOCAL_EMAIL_SAN",
@@ -184,7 +189,6 @@ const UNAVAILABLE: [&str; 114] = [
     "DOWNSTREAM_PEER_SERIAL",
     "DOWNSTREAM_PEER_SUBJECT",
     "DOWNSTREAM_PEER_URI_SAN",
-    "DOWNSTREAM_REMOTE_PORT",
     "DOWNSTREAM_TLS_CIPHER",
     "DOWNSTREAM_TLS_SESSION_ID",
     "DOWNSTREAM_TLS_VERSION",
@@ -230,11 +234,9 @@ const UNAVAILABLE: [&str; 114] = [
     "UPSTREAM_HOST_NAME",
     "UPSTREAM_HOST_NAMES_ATTEMPTED",
     "UPSTREAM_HOST_NAME_WITHOUT_PORT",
-    "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
     "UPSTREAM_LOCAL_CLOSE_REASON",
     "UPSTREAM_LOCAL_DNS_SAN",
     "UPSTREAM_LOCAL_IP_SAN",
-    "UPSTREAM_LOCAL_PORT",
     "UPSTREAM_LOCAL_SUBJECT",
     "UPSTREAM_LOCAL_URI_SAN",
     "UPSTREAM_METADATA",
@@ -247,8 +249,6 @@ const UNAVAILABLE: [&str; 114] = [
     "UPSTREAM_PEER_SUBJECT",
     "UPSTREAM_PEER_URI_SAN",
     "UPSTREAM_PROTOCOL",
-    "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
-    "UPSTREAM_REMOTE_PORT",
     "UPSTREAM_TLS_CIPHER",
     "UPSTREAM_TLS_SESSION_ID",
     "UPSTREAM_TLS_VERSION",

@@ -2,6 +2,7 @@
 //! Source: Envoy, "Access logging", command operators.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -101,6 +102,15 @@ pub(super) trait Sink {
         match address.and_then(Address::ip_and_port) {
             Some(address) => self.quoted(|out, _| text::ip(out, address.ip())),
             None => self.address(address),
+        }
+    }
+
+    /// The port alone, or nothing.
+    fn port(&mut self, address: Option<Address<'_>>) {
+        match address.map(Address::ip_and_port) {
+            Some(Some(address)) => self.number(address.port().into()),
+            Some(None) => self.text(Some(b"")),
+            None => self.absent(),
         }
     }
 }
@@ -304,19 +314,33 @@ fn evaluate(command: &Command, record: &AccessRecord<'_>, sink: &mut impl Sink) 
             None => sink.absent(),
         },
         Command::UpstreamLocalAddress => sink.address(record.upstream_local_address),
-        Command::UpstreamRequestAttemptCount => sink.number(record.attempt_count.into()),
-        Command::DownstreamLocalAddress => sink.address(record.downstream_local_address),
-        Command::DownstreamLocalPort => match record.downstream_local_address.map(Address::ip_and_port) {
-            Some(Some(address)) => sink.number(address.port().into()),
-            Some(None) => sink.text(Some(b"")),
+        Command::UpstreamLocalAddressWithoutPort => sink.ip(record.upstream_local_address),
+        Command::UpstreamLocalPort => sink.port(record.upstream_local_address),
+        Command::UpstreamRemoteAddressWithoutPort => match upstream_address(record) {
+            Some(address) => sink.quoted(|out, _| text::ip(out, address.ip())),
+            None => sink.text(record.upstream_host.map(str::as_bytes)),
+        },
+        Command::UpstreamRemotePort => match upstream_address(record) {
+            Some(address) => sink.number(address.port().into()),
             None => sink.absent(),
         },
+        Command::UpstreamRequestAttemptCount => sink.number(record.attempt_count.into()),
+        Command::DownstreamLocalAddress => sink.address(record.downstream_local_address),
+        Command::DownstreamLocalAddressWithoutPort => sink.ip(record.downstream_local_address),
+        Command::DownstreamLocalPort => sink.port(record.downstream_local_address),
         Command::DownstreamRemoteAddress => sink.address(record.downstream_remote_address),
         Command::DownstreamRemoteAddressWithoutPort => sink.ip(record.downstream_remote_address),
+        Command::DownstreamRemotePort => sink.port(record.downstream_remote_address),
         Command::DownstreamDirectRemoteAddress => sink.address(record.downstream_direct_remote_address),
         Command::DownstreamDirectRemoteAddressWithoutPort => sink.ip(record.downstream_direct_remote_address),
+        Command::DownstreamDirectRemotePort => sink.port(record.downstream_direct_remote_address),
         _ => sink.absent(),
     }
+}
+
+/// The endpoint's address, if it is none of a Unix socket.
+fn upstream_address(record: &AccessRecord<'_>) -> Option<SocketAddr> {
+    record.upstream_host?.parse().ok()
 }
 
 /// Names of the statuses of gRPC, as its libraries and as its protocol write them.
