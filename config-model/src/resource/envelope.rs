@@ -72,7 +72,26 @@ pub fn read(node: &Node<'_>, ordinal: u32, report: &mut Report) -> Option<Resour
     let identity = identify(node, kind, report);
     report.resource = identity.as_ref().map(|(_, id)| Arc::clone(id));
     let spec = reader(node, report);
-    identity.map(|(metadata, id)| Resource { id, metadata, ordinal, spec })
+    identity.map(|(metadata, id)| {
+        let is_healthy = !matches!(spec, Spec::WorkloadEntry(_)) || is_healthy(node, &metadata);
+        Resource { id, metadata, ordinal, spec, is_healthy }
+    })
+}
+
+/// The annotation of a WorkloadEntry that its sidecar looks after.
+const HEALTH_CHECKED: &str = "proxy.istio.io/health-checks-enabled";
+
+/// Whether a workload is up. One that is to be checked is down until its `status` says otherwise. Source: Istio, `isHealthy`.
+fn is_healthy(node: &Node<'_>, metadata: &Metadata) -> bool {
+    let checked = metadata.annotations.get(HEALTH_CHECKED);
+    if !checked.is_some_and(|text| matches!(&**text, "1" | "t" | "T" | "true" | "TRUE" | "True")) {
+        return true;
+    }
+    let conditions = node.get("status").and_then(|status| status.get("conditions"));
+    let Some(Value::Sequence(conditions)) = conditions.map(|conditions| &conditions.value) else { return false };
+    let says = |condition: &Node<'_>, name: &str, wanted: &str| matches!(condition.get(name).map(|value| &value.value), Some(Value::String(text)) if **text == *wanted);
+    let told = conditions.iter().find(|condition| says(condition, "type", "Healthy"));
+    told.is_some_and(|condition| says(condition, "status", "True"))
 }
 
 /// Which versions there are, if this is none of its group's.

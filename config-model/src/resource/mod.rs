@@ -49,6 +49,8 @@ pub struct Resource {
     pub ordinal: u32,
     /// What it says.
     pub spec: Spec,
+    /// Whether its `status` lets it be used: false for a WorkloadEntry whose health is checked, and isn't known to be good.
+    pub is_healthy: bool,
 }
 
 impl Resource {

@@ -56,7 +56,7 @@ impl EndpointIndex {
             }
         }
         if !spec.selector.is_empty() {
-            for workload in self.resources.all::<WorkloadEntry>() {
+            for workload in self.resources.all::<WorkloadEntry>().filter(|workload| workload.resource.is_healthy) {
                 let labels = workload.labels();
                 if workload.namespace() == service.namespace() && name::selects(&spec.selector, &labels) {
                     gathering.workload_entry(workload.spec, &labels, (workload.name(), workload.namespace()));

@@ -185,7 +185,7 @@ impl EndpointIndex {
             let is_meant = |namespace: &str, labels: &Labels| {
                 namespace == entry.namespace() && name::selects(&selector.labels, labels)
             };
-            for workload in self.resources.all::<WorkloadEntry>() {
+            for workload in self.resources.all::<WorkloadEntry>().filter(|workload| workload.resource.is_healthy) {
                 let labels = workload.labels();
                 if is_meant(workload.namespace(), &labels) {
                     gathering.workload_entry(workload.spec, &labels, (workload.name(), workload.namespace()));

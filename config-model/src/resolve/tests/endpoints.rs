@@ -149,6 +149,31 @@ fn a_subset_is_chosen_by_the_labels_of_the_pod_that_a_slice_points_to_or_that_ha
 }
 
 #[test]
+fn a_workload_entry_whose_health_is_checked_counts_while_it_is_good() {
+    let good = "[{type: Ready, status: 'False'}, {type: Healthy, status: 'True'}]";
+    let bad = "[{type: Healthy, status: 'False'}]";
+    for (checked, conditions, counts) in [
+        ("'true'", good, true),
+        ("'1'", good, true),
+        ("'true'", bad, false),
+        ("'true'", "[{type: Healthy, status: Unknown}]", false),
+        ("'true'", "[]", false),
+        ("'false'", bad, true),
+        ("'yes'", bad, true),
+    ] {
+        let workload = format!(
+            "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: vm, annotations: \
+             {{proxy.istio.io/health-checks-enabled: {checked}}}}}\nspec: {{address: 10.2.0.1, labels: {{app: s}}}}\n\
+             status: {{conditions: {conditions}}}\n---\n"
+        );
+        let want = if counts { "10.0.0.1:8080 10.2.0.1:8080" } else { "10.0.0.1:8080" };
+        let slices =
+            slice("a", "addressType: IPv4\nports: [{name: http, port: 8080}]\nendpoints: [{addresses: [10.0.0.1]}]");
+        assert_eq!(of_service(&[service(PLAIN), slices, workload]), want, "{checked} {conditions}");
+    }
+}
+
+#[test]
 fn a_workload_entry_that_a_kubernetes_service_selects_is_one_of_its_endpoints() {
     let workload = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: vm}\nspec: {address: 10.2.0.1, \
                     labels: {app: s}}\n---\n";
