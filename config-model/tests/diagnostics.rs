@@ -510,10 +510,6 @@ fn destination_rules_name_hosts_subsets_and_one_way_to_balance() {
                 "6:83 spec.trafficPolicy.loadBalancer.consistentHash.useSourceIp: must not stand beside httpHeaderName; keep one source of the key",
             ),
             (
-                &balancer("consistentHash: {}"),
-                "6:50 spec.trafficPolicy.loadBalancer.consistentHash: needs a source for its key; write httpHeaderName, httpCookie, useSourceIp or httpQueryParameterName",
-            ),
-            (
                 &balancer("consistentHash: {useSourceIp: true, maglev: {tableSize: 100}}"),
                 "6:90 spec.trafficPolicy.loadBalancer.consistentHash.maglev.tableSize: must be a prime below 5000011, found 100; write a prime such as 65537",
             ),

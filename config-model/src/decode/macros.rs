@@ -1,15 +1,15 @@
 //! Declarations of messages and enums: one list of fields makes the type, its decoding and its JSON form.
 
 /// Declares a message: `object! { /// Doc. Name { /// Doc. field: Type = "jsonName", ... } }`. A field marked `later` is read
-/// and checked, and its presence gives a warning that it is not honoured yet. `Name (Ignore)` accepts unknown fields,
-/// `Name (Warn)` warns of them.
+/// and checked, and its presence gives a warning that it is not honoured yet. A field with a second name is
+/// `"jsonName" / "json_name"`. `Name (Ignore)` accepts unknown fields, `Name (Warn)` warns of them.
 macro_rules! object {
     ($(#[$meta:meta])* $name:ident { $($body:tt)* }) => {
         $crate::decode::object! { $(#[$meta])* $name (Refuse) { $($body)* } }
     };
     (
         $(#[$meta:meta])* $name:ident ($unknown:ident) {
-            $($(#[$field_meta:meta])* $field:ident : $type:ty = $key:literal $($flag:ident)?),* $(,)?
+            $($(#[$field_meta:meta])* $field:ident : $type:ty = $key:literal $(/ $other:literal)? $($flag:ident)?),* $(,)?
         }
     ) => {
         $(#[$meta])*
@@ -30,7 +30,7 @@ macro_rules! object {
                 let mut message = Self { position: node.position, ..Self::default() };
                 for (key, value) in fields {
                     match &*key.name {
-                        $($key => {
+                        $($key $(| $other)? => {
                             let at = at.field($key);
                             let later = false $(|| stringify!($flag) == "later")?;
                             message.$field = report.field(key, value, &at, later);

@@ -67,8 +67,8 @@ object! {
         mirror: Option<Box<Destination>> = "mirror",
         /// Several of those.
         mirrors: Vec<HttpMirrorPolicy> = "mirrors",
-        /// Deprecated form of `mirrorPercentage`.
-        mirror_percent: Option<Located<u32>> = "mirrorPercent",
+        /// Deprecated form of `mirrorPercentage`. Its schema in Kubernetes has the second name too.
+        mirror_percent: Option<Located<u32>> = "mirrorPercent" / "mirror_percent",
         /// Share of requests that `mirror` gets; all if absent.
         mirror_percentage: Option<Percent> = "mirrorPercentage",
         /// Cross-origin resource sharing.

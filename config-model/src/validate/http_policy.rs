@@ -72,22 +72,35 @@ pub(super) fn annotations(metadata: &Metadata, position: Position, report: &mut 
     }
 }
 
-/// Checks retries, of a rule or of the mesh.
+/// Checks the retries of a rule.
 pub(super) fn retries(retries: &HttpRetry, at: &Path<'_>, report: &mut Report) {
-    values::not_negative(&retries.attempts, &at.field("attempts"), report);
+    if let Some(position) = switched_off(retries) {
+        report.error(position, &at.field("attempts"), SWITCHED_OFF, Some(ATTEMPTS_HINT));
+    }
+    retry_limits(retries, at, report);
+}
+
+/// Checks the retries of the mesh, of which Istio refuses nothing for what stands beside it.
+pub(super) fn retries_of_mesh(retries: &HttpRetry, at: &Path<'_>, report: &mut Report) {
+    if let Some(position) = switched_off(retries) {
+        report.warning(position, &at.field("attempts"), SWITCHED_OFF, Some(ATTEMPTS_HINT));
+    }
+    retry_limits(retries, at, report);
+}
+
+const SWITCHED_OFF: &str = "is 0, which switches off the retries that are set up here";
+const ATTEMPTS_HINT: &str = "write how many tries there may be after the first";
+
+/// Where retries are switched off that the same policy sets up.
+fn switched_off(retries: &HttpRetry) -> Option<Position> {
     let set = retries.per_try_timeout.is_some()
         || !retries.retry_on.value.is_empty()
         || retries.retry_remote_localities.is_some();
-    if retries.attempts.value == 0 && set {
-        let position = values::place(&retries.attempts, retries.position);
-        let hint = Some("write how many tries there may be after the first");
-        report.error(
-            position,
-            &at.field("attempts"),
-            "is 0, which switches off the retries that are set up here",
-            hint,
-        );
-    }
+    (retries.attempts.value == 0 && set).then(|| values::place(&retries.attempts, retries.position))
+}
+
+fn retry_limits(retries: &HttpRetry, at: &Path<'_>, report: &mut Report) {
+    values::not_negative(&retries.attempts, &at.field("attempts"), report);
     values::duration(retries.per_try_timeout.as_ref(), &at.field("perTryTimeout"), report);
     values::duration(retries.backoff.as_ref(), &at.field("backoff"), report);
     let conditions = retries.retry_on.value.split(',').filter(|_| !retries.retry_on.value.is_empty());

@@ -83,7 +83,8 @@ fn consistent_hash(hash: &ConsistentHashLb, at: &Path<'_>, report: &mut Report) 
     match (given.next(), given.next()) {
         (None, _) => {
             let hint = Some("write httpHeaderName, httpCookie, useSourceIp or httpQueryParameterName");
-            report.error(hash.position, at, "needs a source for its key", hint);
+            let message = format_args!("has no source for its key: endpoints are drawn at random");
+            report.warning(hash.position, at, message, hint);
         }
         (Some((first, _)), Some((second, position))) => {
             let message = format_args!("must not stand beside {first}");

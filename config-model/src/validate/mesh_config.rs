@@ -15,7 +15,7 @@ pub(super) fn check(config: &MeshConfig, report: &mut Report) {
         values::text(&config.trust_domain, names::fqdn, &at.field("trustDomain"), report, "");
     }
     if let Some(policy) = &config.default_http_retry_policy {
-        http_policy::retries(policy, &at.field("defaultHttpRetryPolicy"), report);
+        http_policy::retries_of_mesh(policy, &at.field("defaultHttpRetryPolicy"), report);
     }
     values::duration(config.connect_timeout.as_ref(), &at.field("connectTimeout"), report);
     if let Some(policy) = &config.default_traffic_policy {

@@ -246,19 +246,23 @@ pub(super) fn label_key(key: &str) -> Check {
     Err(format!("must be the key of a label, found {key:?}"))
 }
 
-/// Value of a label; may be empty.
+/// Value of a label; may be empty. Of any length, as in Istio: nothing has a label of over 63 bytes.
 pub(super) fn label_value(value: &str) -> Check {
-    if value.is_empty() || is_qualified(value) {
+    if value.is_empty() || is_word(value) {
         return Ok(());
     }
     Err(format!("must be the value of a label, found {value:?}"))
 }
 
 fn is_qualified(text: &str) -> bool {
+    text.len() <= LABEL_MAX && is_word(text)
+}
+
+/// Whether there are only letters, digits, and between them hyphens, underscores and dots.
+fn is_word(text: &str) -> bool {
     let bytes = text.as_bytes();
     let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    bytes.len() <= LABEL_MAX
-        && ends(bytes.first())
+    ends(bytes.first())
         && ends(bytes.last())
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
@@ -332,10 +336,18 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_a_label_has_63_bytes_and_its_value_any_number() {
+        let long = "a".repeat(64);
+        assert!(label_key(&long).is_err());
+        assert!(label_value(&long).is_ok());
+    }
+
+    #[test]
     fn other_names_have_their_forms() {
         for (check, good, bad) in [
             (label_key as fn(&str) -> Check, "app.kubernetes.io/name", "a/b/c d"),
             (label_value, "", "a b"),
+            (label_value, "v1.2_x-3", "v1."),
             (subnet, "10.0.0.0/8", "10.0.0.0/33"),
             (subnet, "2001:db8::/32", "10.0.0/8"),
             (unix_path, "/run/x.sock", "run/x.sock"),

@@ -213,6 +213,7 @@ fn a_mirror_gets_everything_unless_a_percentage_says_otherwise() {
         (format!("{v1}, mirrorPercentage: {{value: 25}}"), &["outbound|9080|v1|reviews 250000"]),
         (format!("{v1}, mirrorPercentage: {{value: 0}}"), &[]),
         (format!("{v1}, mirrorPercent: 10"), &["outbound|9080|v1|reviews 100000"]),
+        (format!("{v1}, mirror_percent: 10"), &["outbound|9080|v1|reviews 100000"]),
         (format!("{v1}, mirrorPercent: 10, mirrorPercentage: {{value: 20}}"), &["outbound|9080|v1|reviews 200000"]),
         (
             "mirrors: [{destination: {host: reviews, subset: v3}}, {destination: {host: reviews}, percentage: {value: 5}}, \
