@@ -142,6 +142,10 @@ pub struct ProxyHeaders {
     pub request_id: bool,
     /// Whether the other fields `x-envoy-...` are written.
     pub debug: bool,
+    /// Whether back ends are told in `x-forwarded-host` which host was asked for, if a rule has rewritten it.
+    pub forwarded_host: bool,
+    /// Whether they are told in `x-forwarded-port` which port the request came to.
+    pub forwarded_port: bool,
 }
 
 /// What answers have as `server`.
@@ -157,7 +161,14 @@ pub enum ServerHeader {
 
 impl Default for ProxyHeaders {
     fn default() -> Self {
-        Self { server: ServerHeader::Usual, attempt_count: true, request_id: true, debug: true }
+        Self {
+            server: ServerHeader::Usual,
+            attempt_count: true,
+            request_id: true,
+            debug: true,
+            forwarded_host: false,
+            forwarded_port: false,
+        }
     }
 }
 

@@ -277,6 +277,8 @@ pub struct Rewrite {
     pub path: PathRewrite,
     /// The authority: `rewrite.authority`, or `Host` or `:authority` under `headers.request.set`.
     pub authority: Option<Format>,
+    /// Whether a new authority is told, where the mesh says so. Not if only header operations set it, as in Istio.
+    pub tells_host: bool,
 }
 
 /// Change to the path; the query always stays.

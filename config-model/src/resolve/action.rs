@@ -48,6 +48,7 @@ pub(super) fn action<'a>(
     let rewrite = Rewrite {
         path: rule.rewrite().map_or(PathRewrite::Keep, |rewrite| path_rewrite(rewrite, path)),
         authority: rule.rewrite().and_then(rewritten_authority).or_else(|| headers.and_then(authority)),
+        tells_host: rule.rewrite().is_some(),
     };
     let Destinations { destinations, by_port, hash } = destinations(rule, port, &rewrite, clusters);
     let timeout = rule.inherited(|rule| rule.timeout.as_ref()).map(|timeout| timeout.to_std());

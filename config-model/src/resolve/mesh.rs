@@ -2,7 +2,7 @@
 //! Source: MeshConfig.
 
 use crate::model::{ForwardedClientCertificate, Mesh, PathNormalization, ProxyHeaders, ServerHeader, Topology};
-use crate::resource::{ForwardClientCertDetails, HeaderSwitch, MeshConfig, NormalizationType};
+use crate::resource::{ForwardClientCertDetails, HeaderSwitch, HeaderWish, MeshConfig, NormalizationType};
 
 use super::set::ResourceSet;
 
@@ -37,6 +37,7 @@ fn headers(config: &MeshConfig) -> ProxyHeaders {
     let written = config.default_config.as_ref().and_then(|config| config.proxy_headers.as_ref());
     let Some(written) = written else { return ProxyHeaders::default() };
     let is_on = |switch: &Option<HeaderSwitch>| !switch.as_ref().is_some_and(|switch| *switch.disabled);
+    let is_wished = |wish: &Option<HeaderWish>| wish.as_ref().is_some_and(|wish| *wish.enabled);
     ProxyHeaders {
         server: match &written.server {
             Some(server) if *server.disabled => ServerHeader::OfBackEnd,
@@ -46,6 +47,8 @@ fn headers(config: &MeshConfig) -> ProxyHeaders {
         attempt_count: is_on(&written.attempt_count),
         request_id: is_on(&written.request_id),
         debug: is_on(&written.envoy_debug_headers),
+        forwarded_host: is_wished(&written.x_forwarded_host),
+        forwarded_port: is_wished(&written.x_forwarded_port),
     }
 }
 

@@ -139,6 +139,10 @@ object! {
         request_id: Option<HeaderSwitch> = "requestId",
         /// The other fields `x-envoy-...`.
         envoy_debug_headers: Option<HeaderSwitch> = "envoyDebugHeaders",
+        /// The host that was asked for, where a rule has rewritten it.
+        x_forwarded_host: Option<HeaderWish> = "xForwardedHost",
+        /// The port that was asked.
+        x_forwarded_port: Option<HeaderWish> = "xForwardedPort",
     }
 }
 
@@ -157,6 +161,14 @@ object! {
     HeaderSwitch (Warn) {
         /// Whether not.
         disabled: Located<bool> = "disabled",
+    }
+}
+
+object! {
+    /// Whether a field is written that isn't by default.
+    HeaderWish (Warn) {
+        /// Whether it is.
+        enabled: Located<bool> = "enabled",
     }
 }
 

@@ -23,9 +23,9 @@ pub use extension_provider::*;
 pub use gateway::*;
 pub use kubernetes::*;
 pub use mesh_config::{
-    AccessLogEncoding, DefaultTrafficPolicy, ForwardClientCertDetails, HeaderSwitch, InterceptionMode, MeshConfig,
-    MeshH2UpgradePolicy, MeshOutboundTrafficPolicy, MeshOutboundTrafficPolicyMode, NormalizationType, ProxyHeaders,
-    ProxyPathNormalization, ServerHeader, read_mesh_config,
+    AccessLogEncoding, DefaultTrafficPolicy, ForwardClientCertDetails, HeaderSwitch, HeaderWish, InterceptionMode,
+    MeshConfig, MeshH2UpgradePolicy, MeshOutboundTrafficPolicy, MeshOutboundTrafficPolicyMode, NormalizationType,
+    ProxyHeaders, ProxyPathNormalization, ServerHeader, read_mesh_config,
 };
 pub use metadata::{Metadata, OwnerReference};
 pub use service_entry::*;

@@ -4,7 +4,7 @@
 use std::num::NonZeroU128;
 
 use config_model::model::{ClusterTarget, Topology};
-use http1::Version;
+use http1::{Head, Version};
 use routing::headers::Mutation;
 use routing::redirect::{self, Url};
 use routing::{Decision, DestinationEntry, RouteEntry};
@@ -127,7 +127,23 @@ fn read(exchange: &mut Exchange, connection: &Connection, pinned: &Pinned) -> Re
         (None, Some(field)) => head.append(b"x-forwarded-client-cert", field),
         (None, None) => {}
     }
+    if pinned.headers.forwarded_port {
+        tell_port(head, connection, mesh.topology);
+    }
     Ok(())
+}
+
+/// Says to which port the request came, unless a trusted proxy has. Source: Envoy, `append_x_forwarded_port`.
+#[cold]
+fn tell_port(head: &mut Head, connection: &Connection, topology: Topology) {
+    const NAME: &[u8] = b"x-forwarded-port";
+    let is_trusted = connection.local.shared.is_edge && topology.trusted_proxies > 0;
+    if is_trusted && head.value(NAME).is_some() {
+        return;
+    }
+    if let Some(ends) = &connection.ends {
+        head.set(NAME, ends.server.port().to_string().as_bytes());
+    }
 }
 
 /// The answer while memory is too short to serve. Words and details are those of Envoy's overload manager.

@@ -35,6 +35,9 @@ pub(super) fn rewrite_head(
     match authority {
         Some(authority) => {
             // What other proxies and back ends find the host of the client by.
+            if record.pinned().headers.forwarded_host && tells_host(route) {
+                tell_forwarded_host(head, target.authority());
+            }
             head.set(b"host", authority.as_bytes());
             if record.pinned().headers.debug && destination.tells_original_host {
                 head.append(b"x-envoy-original-host", target.authority());
@@ -64,6 +67,18 @@ fn reframe(head: &mut Head, framing: Framing) {
         Framing::Chunked => head.append(b"transfer-encoding", b"chunked"),
         Framing::None | Framing::UntilClose => {}
     }
+}
+
+fn tells_host(route: &RouteEntry) -> bool {
+    matches!(&route.route.action, Action::Forward(forward) if forward.rewrite.tells_host)
+}
+
+/// Adds the host that was asked for to those that proxies before this one have told. Source: Envoy, `append_x_forwarded_host`.
+fn tell_forwarded_host(head: &mut Head, host: &[u8]) {
+    const NAME: &[u8] = b"x-forwarded-host";
+    let earlier = head.value(NAME).filter(|earlier| !earlier.is_empty());
+    let told = earlier.map_or_else(|| host.to_vec(), |earlier| [earlier, host].join(&b','));
+    head.set(NAME, &told);
 }
 
 /// The number of the try, from 1.

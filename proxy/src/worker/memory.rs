@@ -66,8 +66,8 @@ impl Memory {
     /// A message that has come already; nothing if no message is that long.
     pub(crate) fn message_of(&self, text: &[u8]) -> Option<Box<Message>> {
         let mut message = match text.len() {
-            ..=TINY => lend(&self.tiny, || Box::new(Message::new(vec![0; TINY].into()))),
-            ..=SMALL => self.message(),
+            0..=TINY => lend(&self.tiny, || Box::new(Message::new(vec![0; TINY].into()))),
+            length if length <= SMALL => self.message(),
             _ => self.large_message(),
         };
         let Some(space) = message.space().get_mut(..text.len()) else {

@@ -61,6 +61,9 @@ fn what_the_proxy_says_of_itself_is_as_the_default_configuration_has_it() {
         ("attemptCount: {disabled: true}", ProxyHeaders { attempt_count: false, ..usual() }),
         ("requestId: {disabled: true}", ProxyHeaders { request_id: false, ..usual() }),
         ("envoyDebugHeaders: {disabled: true}", ProxyHeaders { debug: false, ..usual() }),
+        ("xForwardedHost: {}, xForwardedPort: {enabled: false}", usual()),
+        ("xForwardedHost: {enabled: true}", ProxyHeaders { forwarded_host: true, ..usual() }),
+        ("xForwardedPort: {enabled: true}", ProxyHeaders { forwarded_port: true, ..usual() }),
     ] {
         assert_eq!(headers(written), want, "{written}");
     }
