@@ -4,8 +4,9 @@
 //! addresses that were found last, and names are asked again every [`REFRESH`]. Start at [`Names::expand`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use config_model::model::{Discovery, Endpoint, EndpointAddress};
@@ -23,6 +24,7 @@ pub(super) struct Names {
     found: BTreeMap<Arc<str>, BTreeSet<IpAddr>>,
     /// Those whose last look-up has failed.
     failing: BTreeSet<Arc<str>>,
+    resolver: Resolver,
 }
 
 /// The answers to a round of questions, or why there is none.
@@ -35,6 +37,11 @@ impl Names {
         self.failing.retain(|name| names.contains(name));
         self.used = names;
         self.used.iter().filter(|name| !self.found.contains_key(*name)).cloned().collect()
+    }
+
+    /// Who is asked about them.
+    pub(super) fn resolver(&self) -> Resolver {
+        self.resolver.clone()
     }
 
     /// All names in use.
@@ -114,24 +121,82 @@ pub(super) fn names<'a>(endpoints: impl IntoIterator<Item = &'a Endpoint>) -> BT
     endpoints.into_iter().filter_map(name).collect()
 }
 
-/// Looks up all of `names` at once, with the system's resolver.
-pub(super) async fn look_up(names: impl IntoIterator<Item = Arc<str>>) -> Answers {
-    let mut questions = tokio::task::JoinSet::new();
-    for name in names {
-        questions.spawn(async move {
-            let found = match tokio::time::timeout(LIMIT, tokio::net::lookup_host((&*name, 0))).await {
-                Ok(Ok(found)) => Ok(found.map(|address| address.ip()).collect()),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_elapsed) => Err(format!("no answer within {LIMIT:?}")),
-            };
-            (name, found)
-        });
+/// What finds the addresses of a name, and may take as long as it likes.
+type Find = fn(&str) -> io::Result<BTreeSet<IpAddr>>;
+
+/// The system's resolver. It can't be told to stop, so that a name is asked about again only when the look-up before has come back:
+/// with a name server that is silent they would become ever more.
+#[derive(Debug, Clone)]
+pub(super) struct Resolver {
+    find: Find,
+    asked: Arc<Mutex<BTreeSet<Arc<str>>>>,
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self {
+            find: |name| Ok((name, 0).to_socket_addrs()?.map(|address| address.ip()).collect()),
+            asked: Arc::default(),
+        }
     }
-    questions.join_all().await
+}
+
+impl Resolver {
+    /// Looks up all of `names` at once.
+    pub(super) async fn look_up(self, names: impl IntoIterator<Item = Arc<str>>) -> Answers {
+        let mut questions = tokio::task::JoinSet::new();
+        for name in names {
+            let resolver = self.clone();
+            questions.spawn(async move {
+                let found = resolver.ask(&name).await;
+                (name, found)
+            });
+        }
+        questions.join_all().await
+    }
+
+    async fn ask(&self, name: &Arc<str>) -> Result<BTreeSet<IpAddr>, String> {
+        let Some(question) = Question::begin(name, &self.asked) else {
+            return Err("the look-up before has not come back".to_owned());
+        };
+        let find = self.find;
+        let finding = tokio::task::spawn_blocking(move || find(&question.name));
+        match tokio::time::timeout(LIMIT, finding).await {
+            Ok(Ok(found)) => found.map_err(|error| error.to_string()),
+            Ok(Err(failed)) => Err(failed.to_string()),
+            Err(_elapsed) => Err(format!("no answer within {LIMIT:?}")),
+        }
+    }
+}
+
+/// A name that is asked about, until it is dropped.
+struct Question {
+    name: Arc<str>,
+    asked: Arc<Mutex<BTreeSet<Arc<str>>>>,
+}
+
+impl Question {
+    /// Nothing if it is asked about already.
+    fn begin(name: &Arc<str>, asked: &Arc<Mutex<BTreeSet<Arc<str>>>>) -> Option<Self> {
+        lock(asked).insert(Arc::clone(name)).then(|| Self { name: Arc::clone(name), asked: Arc::clone(asked) })
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        lock(&self.asked).remove(&self.name);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nobody panics while it is held.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
     use config_model::model::{Health, Locality, Workload};
 
     use super::*;
@@ -215,12 +280,43 @@ mod tests {
         assert_eq!(known.retain(used).len(), 2);
     }
 
+    fn answer(answers: &Answers, name: &str) -> Result<BTreeSet<IpAddr>, String> {
+        answers.iter().find(|(asked, _)| &**asked == name).map(|(_, found)| found.clone()).unwrap()
+    }
+
     #[tokio::test]
     async fn the_system_is_asked() {
-        let answers = look_up(["localhost".into(), "name.invalid".into()]).await;
-        let of =
-            |name: &str| answers.iter().find(|(asked, _)| &**asked == name).map(|(_, found)| found.clone()).unwrap();
-        assert!(of("localhost").is_ok_and(|found| found.iter().all(IpAddr::is_loopback)));
-        assert!(of("name.invalid").is_err_and(|reason| !reason.is_empty()));
+        let answers = Resolver::default().look_up(["localhost".into(), "name.invalid".into()]).await;
+        assert!(answer(&answers, "localhost").is_ok_and(|found| found.iter().all(IpAddr::is_loopback)));
+        assert!(answer(&answers, "name.invalid").is_err_and(|reason| !reason.is_empty()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_is_asked_about_again_only_when_the_look_up_before_has_come_back() {
+        static IS_SILENT: AtomicBool = AtomicBool::new(true);
+        static LOOK_UPS: AtomicUsize = AtomicUsize::new(0);
+        let find = |_: &str| {
+            while IS_SILENT.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            LOOK_UPS.fetch_add(1, Ordering::SeqCst);
+            Ok(BTreeSet::new())
+        };
+        let resolver = Resolver { find, asked: Arc::default() };
+        let look_up = || resolver.clone().look_up(["silent".into()]);
+        let first = tokio::spawn(look_up());
+        while lock(&resolver.asked).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let second = look_up().await;
+        assert_eq!(answer(&second, "silent").unwrap_err(), "the look-up before has not come back");
+        tokio::time::advance(LIMIT).await;
+        assert_eq!(answer(&first.await.unwrap(), "silent").unwrap_err(), "no answer within 5s");
+        IS_SILENT.store(false, Ordering::SeqCst);
+        while !lock(&resolver.asked).is_empty() {
+            std::thread::yield_now();
+        }
+        assert!(answer(&look_up().await, "silent").is_ok());
+        assert_eq!(LOOK_UPS.load(Ordering::SeqCst), 2);
     }
 }

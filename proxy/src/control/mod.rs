@@ -395,10 +395,10 @@ impl Control {
     }
 
     fn look_up(&self) {
-        let (names, tell) = (self.pipeline.names(), self.answers.0.clone());
+        let (answers, tell) = (self.pipeline.look_up(), self.answers.0.clone());
         tokio::task::spawn_local(async move {
             // Full: the answers of an earlier round are still waiting, and the next round will come.
-            let _ = tell.try_send(dns::look_up(names).await);
+            let _ = tell.try_send(answers.await);
         });
     }
 

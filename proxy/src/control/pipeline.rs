@@ -136,9 +136,9 @@ impl Pipeline {
         !self.names.in_use().is_empty()
     }
 
-    /// The names to be looked up.
-    pub(super) fn names(&self) -> BTreeSet<Arc<str>> {
-        self.names.in_use().clone()
+    /// Looks up all names in use.
+    pub(super) fn look_up(&self) -> impl Future<Output = dns::Answers> + use<> {
+        self.names.resolver().look_up(self.names.in_use().clone())
     }
 
     /// The snapshot of what is in force now. Waits a moment for the addresses of new names, so that a route that moves to one
@@ -259,7 +259,7 @@ impl Pipeline {
         let used = named.flat_map(|cluster| dns::names(&self.endpoints.endpoints(cluster))).collect();
         let new = self.names.retain(used);
         if !new.is_empty()
-            && let Ok(answers) = timeout(NEW_NAMES, dns::look_up(new)).await
+            && let Ok(answers) = timeout(NEW_NAMES, self.names.resolver().look_up(new)).await
         {
             self.names.learn(answers);
         }

@@ -340,11 +340,8 @@ impl<'a> Tries<'a> {
         }
     }
 
-    /// Lets go of an answer that isn't passed on.
-    fn give_up(&mut self, relay: Relay) {
-        if let Some(upload) = relay.upload {
-            self.kept = upload.into_kept(&self.local.memory);
-        }
+    /// Lets go of an answer that isn't passed on. Its request has gone whole: no other is sent again.
+    fn give_up(&self, relay: Relay) {
         self.local.memory.give_back_out(relay.out);
         self.local.memory.give_back(relay.response);
     }
