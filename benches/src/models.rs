@@ -93,6 +93,7 @@ fn destination(number: u32, weight: u32) -> Destination {
         cluster: ClusterTarget::Known(ClusterIndex(number)),
         weight,
         is_split: false,
+        tells_host: false,
         headers: HeaderOperations::default(),
         authority: None,
         origin: origin(),

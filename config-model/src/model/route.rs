@@ -261,6 +261,9 @@ pub struct Destination {
     pub weight: u32,
     /// Whether the rule names others too, even if none of them has weight.
     pub is_split: bool,
+    /// Whether a new authority leaves a note of the old one in `x-forwarded-host`, where the mesh has such. Not if the rule has no
+    /// `rewrite`, as in Istio.
+    pub tells_host: bool,
     /// Operations for requests that go here. Those of a split come first, and the rule's see what they have made; those of a
     /// single destination are joined with the rule's, and stand where the rule sets the same header.
     pub headers: HeaderOperations,
@@ -277,8 +280,6 @@ pub struct Rewrite {
     pub path: PathRewrite,
     /// The authority: `rewrite.authority`, or `Host` or `:authority` under `headers.request.set`.
     pub authority: Option<Format>,
-    /// Whether a new authority is told, where the mesh says so. Not if only header operations set it, as in Istio.
-    pub tells_host: bool,
 }
 
 /// Change to the path; the query always stays.

@@ -48,7 +48,6 @@ pub(super) fn action<'a>(
     let rewrite = Rewrite {
         path: rule.rewrite().map_or(PathRewrite::Keep, |rewrite| path_rewrite(rewrite, path)),
         authority: rule.rewrite().and_then(rewritten_authority).or_else(|| headers.and_then(authority)),
-        tells_host: rule.rewrite().is_some(),
     };
     let Destinations { destinations, by_port, hash } = destinations(rule, port, &rewrite, clusters);
     let timeout = rule.inherited(|rule| rule.timeout.as_ref()).map(|timeout| timeout.to_std());
@@ -84,6 +83,7 @@ fn destinations<'a>(rule: &Rule<'a>, port: u16, rewrite: &Rewrite, clusters: &mu
             cluster: resolved.target,
             weight: if alone { 1 } else { u32::try_from(*to.weight).unwrap_or(0) },
             is_split: !alone,
+            tells_host: rule.rewrite().is_some(),
             headers: own.map(operations).unwrap_or_default(),
             // As in Istio, the route's own authority stands before that of a destination.
             authority: if rewrite.authority.is_some() { None } else { own.and_then(authority) },

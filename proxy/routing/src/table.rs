@@ -123,6 +123,8 @@ pub struct DestinationEntry {
     pub authority: Option<Template>,
     /// Whether a new authority leaves a note of the old one: not if it is that of one of several destinations, as in Envoy.
     pub tells_original_host: bool,
+    /// Whether `x-forwarded-host` is such a note, where the mesh has it.
+    pub tells_forwarded_host: bool,
 }
 
 /// Where a request goes.
@@ -390,6 +392,7 @@ impl Compiler {
             response_headers: headers(&destination.headers.response),
             authority: authority.cloned().or_else(|| destination.authority.as_ref().map(Template::compile)),
             tells_original_host: authority.is_some() || !destination.is_split,
+            tells_forwarded_host: destination.tells_host,
         }
     }
 }

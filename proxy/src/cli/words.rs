@@ -161,6 +161,7 @@ mod tests {
                 direction: config_model::model::Direction::Outbound,
             }),
             is_split: false,
+            tells_host: false,
             weight,
             headers: Default::default(),
             authority: None,

@@ -35,7 +35,7 @@ pub(super) fn rewrite_head(
     match authority {
         Some(authority) => {
             // What other proxies and back ends find the host of the client by.
-            if record.pinned().headers.forwarded_host && tells_host(route) {
+            if record.pinned().headers.forwarded_host && destination.tells_forwarded_host {
                 tell_forwarded_host(head, target.authority());
             }
             head.set(b"host", authority.as_bytes());
@@ -67,10 +67,6 @@ fn reframe(head: &mut Head, framing: Framing) {
         Framing::Chunked => head.append(b"transfer-encoding", b"chunked"),
         Framing::None | Framing::UntilClose => {}
     }
-}
-
-fn tells_host(route: &RouteEntry) -> bool {
-    matches!(&route.route.action, Action::Forward(forward) if forward.rewrite.tells_host)
 }
 
 /// Adds the host that was asked for to those that proxies before this one have told. Source: Envoy, `append_x_forwarded_host`.

@@ -200,6 +200,7 @@ pub(super) fn default_block<'a>(build: &mut Build<'a>, known: &Known<'a>, port: 
         cluster: build.clusters.target(name),
         weight: 1,
         is_split: false,
+        tells_host: false,
         headers: HeaderOperations::default(),
         authority: None,
         origin: origin.clone(),

@@ -187,6 +187,7 @@ impl<'a> Serving<'a> {
                 cluster: self.unknown.clone(),
                 weight: 1,
                 is_split: false,
+                tells_host: false,
                 headers: HeaderOperations::default(),
                 authority: None,
                 origin: self.origin.clone(),

@@ -97,6 +97,7 @@ pub fn route(id: &str, path: PathMatch, weights: &[u32]) -> Route {
         cluster: ClusterTarget::Known(ClusterIndex(number)),
         weight,
         is_split: weights.len() > 1,
+        tells_host: false,
         headers: HeaderOperations::default(),
         authority: None,
         origin: origin(number + 100),
