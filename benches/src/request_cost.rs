@@ -33,10 +33,10 @@ enum Load {
     Http2,
 }
 
-/// Host and prefix match and a 50/50 split, with the least of policies that is real, and with all that guard requests.
+/// Host and prefix match and a 50/50 split, with the least of policies that is real, with all that guard requests, and for clients of
+/// HTTP/2.
 pub(crate) const ALL: [RequestCost; 3] = [
     RequestCost { name: "request/h1-small", traffic_policy: ROUND_ROBIN, rule: "", load: Load::Http1 },
-    RequestCost { name: "request/h2-small", traffic_policy: ROUND_ROBIN, rule: "", load: Load::Http2 },
     RequestCost {
         name: "request/h1-small-armed",
         traffic_policy: "loadBalancer: {simple: LEAST_REQUEST}, outlierDetection: {consecutive5xxErrors: 5, maxEjectionPercent: \
@@ -45,10 +45,12 @@ pub(crate) const ALL: [RequestCost; 3] = [
         rule: "timeout: 15s\n    retries: {attempts: 3, perTryTimeout: 5s, retryOn: '5xx,reset,connect-failure'}",
         load: Load::Http1,
     },
+    RequestCost { name: "request/h2-small", traffic_policy: ROUND_ROBIN, rule: "", load: Load::Http2 },
 ];
 
 const ROUND_ROBIN: &str = "loadBalancer: {simple: ROUND_ROBIN}";
-/// Requests under way at once, each on a connection of its own if that is HTTP/1.1. All send, then all are answered: the worker finds many at once, as under load.
+/// Requests under way at once, each on a connection of its own if that is HTTP/1.1. All send, then all are answered: the worker
+/// finds many at once, as under load.
 const AT_ONCE: u32 = 64;
 /// Those of them that share a connection of HTTP/2.
 const STREAMS: u32 = 16;
