@@ -124,7 +124,7 @@ class Sidecar(Gateway):
         self.log_file = sockets / "log"
         services = SERVICES.format(log=self.log_file, web=web, echo=echo)
         files = {"main.yaml": services, "sidecar.yaml": self.listeners("http", "tcp")}
-        super().__init__(target, files, role="sidecar", workers=2, flags=["--labels", "app=client", "--drain", "4s"])
+        super().__init__(target, files, role="sidecar", workers=2, flags=["--labels", "app=client", "--drain-delay", "2s"])
 
     def path(self, name):
         return f"@{self.sockets.name}" if name == "abstract" else str(self.sockets / name)
@@ -253,7 +253,7 @@ def a_successor_takes_over_and_no_request_fails(proxy):
 
 
 @check
-def a_sidecar_that_is_told_to_end_serves_its_workload_for_a_while(proxy):
+def a_sidecar_that_is_told_to_end_serves_its_workload_for_as_long_as_it_was_told(proxy):
     proxy.process.send_signal(signal.SIGTERM)
     wait(lambda: proxy.ask_admin("/ready") is None, "it is not ready any more")
     need(get(proxy.path("http"), "web.example")[0] == 200, "a new connection is served")

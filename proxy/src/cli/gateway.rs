@@ -96,7 +96,11 @@ struct ProxyArguments {
     /// idle connections close, above 90 requests get 503, above 95 no connection is accepted
     #[arg(long, env = "TIDEGATE_MEMORY_LIMIT", value_name = "BYTES|auto|off", default_value = "auto", value_parser = value::memory_limit)]
     memory_limit: MemoryLimit,
-    /// How long requests in flight may take after SIGTERM; a sidecar accepts further ones for half of that
+    /// How long connections are still accepted after SIGTERM, before requests in flight are finished: for load balancers that have
+    /// yet to see in `/ready` that this is the end, and for the workload beside a sidecar, which is told to end at the same time
+    #[arg(long, env = "TIDEGATE_DRAIN_DELAY", value_name = "DURATION", default_value = "0s", value_parser = value::duration)]
+    drain_delay: Duration,
+    /// How long requests in flight may take after SIGTERM
     #[arg(long, env = "TIDEGATE_DRAIN", value_name = "DURATION", default_value = "10s", value_parser = value::duration)]
     drain: Duration,
     /// What is logged to standard error
@@ -171,6 +175,7 @@ impl ProxyArguments {
             port_map: PortMap::new(self.port_map.into_iter().map(|mapping| (mapping.from, mapping.to))),
             #[cfg(feature = "http3")]
             http3: false,
+            drain_delay: self.drain_delay,
             drain: self.drain,
             version: VERSION.to_owned(),
         }

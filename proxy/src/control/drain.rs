@@ -1,4 +1,4 @@
-//! The way to the end: nothing new is accepted, what is under way is finished, within a bound. A sidecar serves its workload for a while
+//! The way to the end: nothing new is accepted, what is under way is finished, within a bound. All may go on for a while
 //! before that.
 
 use std::future::pending;
@@ -47,6 +47,7 @@ impl Drain {
     /// Tells `workers` to accept nothing more, and waits for their end on a thread of its own. Who is connected may ask once more.
     pub(super) fn begin(&mut self, workers: Workers) {
         self.begun = Some(Instant::now());
+        self.serving_until = None;
         tracing::info!(target: "process", "draining: accepting nothing more, finishing what is under way");
         self.ending = Some(workers.ending());
         self.ending.iter().for_each(Ending::leave);
@@ -65,6 +66,11 @@ impl Drain {
         if let Some(ending) = &self.ending {
             ending.drain();
         }
+    }
+
+    /// Whether the program is to end.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.deadline.is_some()
     }
 
     /// Has all go on as before until then.

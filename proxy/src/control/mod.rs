@@ -199,10 +199,7 @@ impl Control {
                     }
                     Some(Order::ReopenLog) => self.reopen_log(),
                     Some(Order::Drain) => self.drain(&mut drain),
-                    Some(Order::DrainAndEnd) => {
-                        drain.end_by(Instant::now() + self.options.drain);
-                        if self.options.role == Role::Sidecar && !draining { self.serve_on(&mut drain) } else { self.leave(&mut drain) }
-                    }
+                    Some(Order::DrainAndEnd) => self.begin_to_end(&mut drain),
                     Some(Order::HandOver) => {
                         self.drain(&mut drain);
                         drain.be_patient_until(Instant::now() + self.options.drain / 2);
@@ -408,13 +405,19 @@ impl Control {
         }
     }
 
-    /// The workload beside us is told to end when we are, and has yet to finish what it does by asking others. Source: Istio,
-    /// `terminationDrainDuration`, for which only what comes in is drained.
-    fn serve_on(&mut self, drain: &mut Drain) {
-        let limit = self.options.drain / 2;
-        tracing::info!(target: "process", "ending: what the workload asks of others is served for {limit:?} yet");
+    /// Load balancers hear of the end some time after us, and the workload beside a sidecar has yet to ask others when it is told to end
+    /// with us: for them all goes on for a while. Source: Istio, `terminationDrainDuration`.
+    fn begin_to_end(&mut self, drain: &mut Drain) {
+        // Who is told once more doesn't wait any longer.
+        let delay = if drain.has_begun() || drain.is_to_end() { Duration::ZERO } else { self.options.drain_delay };
+        let then = Instant::now() + delay;
+        drain.end_by(then + self.options.drain);
+        if delay.is_zero() {
+            return self.leave(drain);
+        }
+        tracing::info!(target: "process", "told to end: draining in {delay:?}");
         self.status.reach(State::Draining);
-        drain.serve_until(Instant::now() + limit);
+        drain.serve_until(then);
     }
 
     fn leave(&mut self, drain: &mut Drain) {

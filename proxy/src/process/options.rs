@@ -42,6 +42,8 @@ pub struct GatewayOptions {
     /// Whether HTTP/3 is served where HTTPS is.
     #[cfg(feature = "http3")]
     pub http3: bool,
+    /// How long all goes on when we are told to end, before we drain.
+    pub drain_delay: Duration,
     /// How long requests may take to end once we drain.
     pub drain: Duration,
     /// Version and commit, for `/server_info` and the metric `istio_build`.
@@ -68,6 +70,7 @@ impl GatewayOptions {
             port_map: PortMap::default(),
             #[cfg(feature = "http3")]
             http3: false,
+            drain_delay: Duration::ZERO,
             drain: Duration::from_secs(10),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }

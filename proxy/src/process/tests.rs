@@ -372,6 +372,26 @@ fn a_drain_ends_at_its_bound_and_an_order_to_end_is_obeyed_at_once() {
 }
 
 #[test]
+fn a_program_that_is_told_to_end_serves_for_the_delay_and_says_that_it_is_not_ready() {
+    let folder = folder(&[("gateway.yaml", GATEWAY), ("routes.yaml", &direct("one"))]);
+    let delay = Duration::from_secs(2);
+    let options = GatewayOptions { drain_delay: delay, ..options(folder.path(), &[(80, 0)]) };
+    let mut running = Running { folder, gateway: Gateway::start(options, None).unwrap() };
+    let told = Instant::now();
+    running.gateway.order(Order::DrainAndEnd);
+    while running.admin("GET /ready").starts_with("HTTP/1.1 200") {
+        assert!(told.elapsed() < PATIENCE);
+    }
+    let mut client = TcpStream::connect(loopback(running.bound(80).unwrap())).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let answer = ask(&mut client);
+    assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("connection: close"), "{answer}");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(running.gateway.ended());
+    assert!(told.elapsed() >= delay);
+}
+
+#[test]
 fn a_client_is_told_that_its_connection_ends_before_it_has_sent_all_of_a_body_that_may_be_long() {
     let running = Running::start(&[("gateway.yaml", GATEWAY), ("routes.yaml", &direct("one"))]);
     let head_of_answer = |running: &Running, head: &str| {
