@@ -21,6 +21,8 @@ use crate::net::poll_room;
 use crate::worker::Deadline;
 
 /// Serves a stream to its end. An exchange that the client breaks off is dropped.
+///
+/// An `async fn` would hold what it is given twice, and a client may have a hundred of these.
 pub(super) fn serve(
     busy: Busy,
     mut request: Request<RecvStream>,
@@ -176,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_stream_under_way_is_small() {
-        // A client may have a hundred of them, and each is made anew.
+        // Each is made anew.
         let size = size_of_future(serve);
         assert!(size <= 2048, "{size} bytes");
     }
