@@ -89,7 +89,10 @@ fn is_healthy(node: &Node<'_>, metadata: &Metadata) -> bool {
     }
     let conditions = node.get("status").and_then(|status| status.get("conditions"));
     let Some(Value::Sequence(conditions)) = conditions.map(|conditions| &conditions.value) else { return false };
-    let says = |condition: &Node<'_>, name: &str, wanted: &str| matches!(condition.get(name).map(|value| &value.value), Some(Value::String(text)) if **text == *wanted);
+    let says = |condition: &Node<'_>, name: &str, wanted: &str| {
+        let value = condition.get(name).map(|value| &value.value);
+        matches!(value, Some(Value::String(text)) if **text == *wanted)
+    };
     let told = conditions.iter().find(|condition| says(condition, "type", "Healthy"));
     told.is_some_and(|condition| says(condition, "status", "True"))
 }

@@ -97,7 +97,8 @@ impl ClusterState {
     }
 
     /// Counts a request as active until its permit is dropped, which should be after the last byte of its answer; one that waits
-    /// for a connection is active too. An error is answered at once: it has reached `http2MaxRequests`. The clock is read only where a budget goes by time.
+    /// for a connection is active too. An error is answered at once: it has reached `http2MaxRequests`. The clock is read only
+    /// where a budget goes by time.
     pub fn try_request(self: &Arc<Self>, clock: impl FnOnce() -> Instant) -> Result<RequestPermit, Overflow> {
         if !within(&self.requests.0, self.limits.requests.load(Relaxed)) {
             return Err(Overflow);
