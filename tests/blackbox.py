@@ -1,4 +1,4 @@
-"""What the suites beside it share that run a whole gateway: the gateway itself, waiting, and the run of their checks."""
+"""What the suites beside it share that run a whole gateway: its configuration, the gateway itself, waiting, and the run of their checks."""
 import argparse
 import http.server
 import pathlib
@@ -10,6 +10,34 @@ import sys
 import tempfile
 import time
 import urllib.request
+
+# A gateway of one rule, and what that may forward to.
+GATEWAY = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: web, namespace: default}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: v, namespace: default}
+spec:
+  hosts: ["*"]
+  gateways: [web]
+  http: [RULE]
+"""
+POOL = """---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: pool, namespace: default}
+spec:
+  hosts: [pool.internal]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 127.0.0.1, ports: {http: PORT}}]
+"""
 
 
 class Skip(Exception):

@@ -15,35 +15,10 @@ import urllib.request
 import h2.connection
 import hpack
 
-from blackbox import Checks, Gateway, wait
+from blackbox import GATEWAY, POOL, Checks, Gateway, wait
 
-GATEWAY = """
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: web, namespace: default}
-spec:
-  selector: {istio: ingressgateway}
-  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: v, namespace: default}
-spec:
-  hosts: ["*"]
-  gateways: [web]
-  http: [RULE]
-"""
 CONFIG = GATEWAY.replace("RULE", "{directResponse: {status: 200, body: {string: served}}}")
-FORWARD = GATEWAY.replace("RULE", "{route: [{destination: {host: pool.internal}}], retries: {attempts: 0}}") + """---
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: pool, namespace: default}
-spec:
-  hosts: [pool.internal]
-  resolution: STATIC
-  ports: [{number: 80, name: http, protocol: HTTP}]
-  endpoints: [{address: 127.0.0.1, ports: {http: PORT}}]
-"""
+FORWARD = GATEWAY.replace("RULE", "{route: [{destination: {host: pool.internal}}], retries: {attempts: 0}}") + POOL
 DESCRIPTORS = 160
 check = Checks()
 # Types of frames.

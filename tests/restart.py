@@ -11,34 +11,9 @@ import signal
 import socket
 import tempfile
 
-from blackbox import Checks, Gateway, listen, need, wait
+from blackbox import GATEWAY, POOL, Checks, Gateway, listen, need, wait
 
-CONFIG = """
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: web, namespace: default}
-spec:
-  selector: {istio: ingressgateway}
-  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: v, namespace: default}
-spec:
-  hosts: ["*"]
-  gateways: [web]
-  http: [{route: [{destination: {host: s.internal}}]}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: s, namespace: default}
-spec:
-  hosts: [s.internal]
-  location: MESH_INTERNAL
-  resolution: STATIC
-  ports: [{number: 80, name: http, protocol: HTTP}]
-  endpoints: [{address: 127.0.0.1, ports: {http: PORT}}]
-"""
+CONFIG = GATEWAY.replace("RULE", "{route: [{destination: {host: pool.internal}}]}") + POOL
 check = Checks()
 
 

@@ -60,18 +60,7 @@ pub(crate) fn header(name: &str, value: &str) -> MatchCondition {
 
 /// `count` endpoints that are ready, with a weight by number.
 pub(crate) fn endpoints(count: u16, weight: fn(u16) -> u32) -> Vec<Endpoint> {
-    let unknown: Arc<str> = "unknown".into();
-    let text = || Arc::clone(&unknown);
-    let workload = Arc::new(Workload {
-        name: text(),
-        namespace: text(),
-        app: text(),
-        version: text(),
-        canonical_service: text(),
-        canonical_revision: text(),
-        principal: text(),
-        cluster: text(),
-    });
+    let workload = Arc::new(Workload::all(&"unknown".into()));
     let endpoint = |number: u16| {
         let [high, low] = number.to_be_bytes();
         Endpoint {

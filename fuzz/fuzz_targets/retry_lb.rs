@@ -223,15 +223,5 @@ fn endpoints(described: &[(u8, u16, bool)], workload: &Arc<Workload>) -> Vec<End
 }
 
 fn workload() -> Arc<Workload> {
-    let text = || Arc::from("unknown");
-    Arc::new(Workload {
-        name: text(),
-        namespace: text(),
-        app: text(),
-        version: text(),
-        canonical_service: text(),
-        canonical_revision: text(),
-        principal: text(),
-        cluster: text(),
-    })
+    Arc::new(Workload::all(&"unknown".into()))
 }

@@ -82,6 +82,23 @@ pub struct Workload {
     pub cluster: Arc<str>,
 }
 
+impl Workload {
+    /// One of which all is `text`, as where nothing is known.
+    pub fn all(text: &Arc<str>) -> Self {
+        let text = || Arc::clone(text);
+        Self {
+            name: text(),
+            namespace: text(),
+            app: text(),
+            version: text(),
+            canonical_service: text(),
+            canonical_revision: text(),
+            principal: text(),
+            cluster: text(),
+        }
+    }
+}
+
 /// One endpoint of one cluster, its port resolved. Envoy: `LbEndpoint`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Endpoint {

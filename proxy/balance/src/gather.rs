@@ -226,17 +226,7 @@ mod tests {
     use crate::set::SetRules;
 
     fn list(port: u16) -> EndpointList {
-        let text = || Arc::from("unknown");
-        let workload = Workload {
-            name: text(),
-            namespace: text(),
-            app: text(),
-            version: text(),
-            canonical_service: text(),
-            canonical_revision: text(),
-            principal: text(),
-            cluster: text(),
-        };
+        let workload = Workload::all(&"unknown".into());
         let endpoint = Endpoint {
             address: EndpointAddress::Ip(SocketAddr::from(([10, 0, 0, 1], port))),
             weight: 1,

@@ -202,17 +202,7 @@ mod tests {
     use super::*;
 
     fn endpoint(address: EndpointAddress, weight: u32) -> Endpoint {
-        let unknown: Arc<str> = "unknown".into();
-        let workload = Workload {
-            name: Arc::clone(&unknown),
-            namespace: Arc::clone(&unknown),
-            app: Arc::clone(&unknown),
-            version: Arc::clone(&unknown),
-            canonical_service: Arc::clone(&unknown),
-            canonical_revision: Arc::clone(&unknown),
-            principal: Arc::clone(&unknown),
-            cluster: unknown,
-        };
+        let workload = Workload::all(&"unknown".into());
         Endpoint {
             address,
             weight,

@@ -45,17 +45,8 @@ impl DestinationLabels {
     fn all(text: &str) -> Self {
         let text: Arc<str> = text.into();
         let clone = || Arc::clone(&text);
-        let workload = Workload {
-            name: clone(),
-            namespace: clone(),
-            app: clone(),
-            version: clone(),
-            canonical_service: clone(),
-            canonical_revision: clone(),
-            principal: clone(),
-            cluster: clone(),
-        };
-        Self { service: clone(), service_name: clone(), service_namespace: clone(), workload: Arc::new(workload) }
+        let workload = Arc::new(Workload::all(&text));
+        Self { service: clone(), service_name: clone(), service_namespace: clone(), workload }
     }
 }
 

@@ -70,17 +70,7 @@ pub(crate) fn after(tried: &[EntryIndex]) -> Wish<'_> {
 
 /// The endpoint of this number, which is its port.
 pub(crate) fn endpoint(number: u16, weight: u32, health: Health) -> Endpoint {
-    let unknown: Arc<str> = "unknown".into();
-    let workload = Workload {
-        name: Arc::clone(&unknown),
-        namespace: Arc::clone(&unknown),
-        app: Arc::clone(&unknown),
-        version: Arc::clone(&unknown),
-        canonical_service: Arc::clone(&unknown),
-        canonical_revision: Arc::clone(&unknown),
-        principal: Arc::clone(&unknown),
-        cluster: unknown,
-    };
+    let workload = Workload::all(&"unknown".into());
     let address = EndpointAddress::Ip(SocketAddr::from(([127, 0, 0, 1], number)));
     Endpoint {
         address,
