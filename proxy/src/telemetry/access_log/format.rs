@@ -8,7 +8,7 @@ use super::json::JsonLine;
 use super::record::{AccessRecord, FieldName};
 use super::text::{append, escaped_json, escaped_text};
 use super::time::Timestamps;
-use super::value::{Head, Operation, RawSink, Sink};
+use super::value::{Head, Operation, Sink};
 
 /// A compiled access-log format.
 #[derive(Debug, Clone)]
@@ -28,33 +28,14 @@ enum Layout {
 
 /// Values and the text around them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Template {
-    steps: Vec<Step>,
-    /// After the last value.
-    end: Literal,
-}
+pub(super) struct Template(Vec<Step>);
 
-/// A value and the text before it.
+/// A value and the text before it. Most of that is a blank and a quote or two, so eight bytes, which are one store, mostly do.
 #[derive(Debug, Clone)]
-pub(super) struct Step {
-    lead: Literal,
+struct Step {
+    lead: [u8; 8],
+    lead_length: usize,
     operation: Operation,
-    /// How many bytes of the value are written at most.
-    cut: Option<usize>,
-}
-
-/// Text that stands as it is. Most of it is a blank and a quote or two, so eight bytes, which are one store, mostly do.
-#[derive(Debug, Clone)]
-enum Literal {
-    Short([u8; 8], usize),
-    Long(Vec<u8>),
-}
-
-/// What a worker keeps from line to line.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    pub(super) times: Timestamps,
-    cut: Vec<u8>,
 }
 
 impl LineFormat {
@@ -88,37 +69,11 @@ impl LineFormat {
     }
 
     /// Appends the line for `record`, with its line feed.
-    pub(super) fn write(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
+    pub(super) fn write(&self, out: &mut Vec<u8>, times: &mut Timestamps, record: &AccessRecord<'_>) {
         match (&self.layout, self.omits_absent) {
-            (Layout::Text(template), false) => template.write::<InText>(out, scratch, record),
-            (Layout::Text(template), true) => template.write::<Omitting<InText>>(out, scratch, record),
-            (Layout::Json(line), omits_absent) => line.write(out, scratch, record, omits_absent),
-        }
-    }
-}
-
-impl Default for Literal {
-    fn default() -> Self {
-        Self::Short([0; 8], 0)
-    }
-}
-
-impl Literal {
-    fn new(text: &[u8]) -> Self {
-        let mut short = [0; 8];
-        match short.get_mut(..text.len()) {
-            Some(place) => {
-                place.copy_from_slice(text);
-                Self::Short(short, text.len())
-            }
-            None => Self::Long(text.to_vec()),
-        }
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Short(text, length) => append(out, text, *length),
-            Self::Long(text) => out.extend_from_slice(text),
+            (Layout::Text(template), false) => template.write::<InText>(out, times, record),
+            (Layout::Text(template), true) => template.write::<Omitting<InText>>(out, times, record),
+            (Layout::Json(line), omits_absent) => line.write(out, times, record, omits_absent),
         }
     }
 }
@@ -131,59 +86,57 @@ impl Template {
             match piece {
                 Piece::Literal(text) => escape(&mut literal, text.as_bytes()),
                 Piece::Command(command, cut) => {
-                    steps.push(Step { lead: Literal::new(&literal), operation: Operation::new(command), cut: *cut });
-                    literal.clear();
+                    let operation = Operation::new(command);
+                    let operation = match *cut {
+                        Some(length) => Operation::Cut(Box::new(operation), length),
+                        None => operation,
+                    };
+                    Step::push(&mut steps, &mut literal, operation);
                 }
             }
         }
         literal.extend_from_slice(end.as_bytes());
-        Self { steps, end: Literal::new(&literal) }
+        if !literal.is_empty() {
+            Step::push(&mut steps, &mut literal, Operation::Literal(Box::default()));
+        }
+        Self(steps)
     }
 
     /// The command that is all of it, if it is one.
     pub(super) fn single(&self) -> Option<&Operation> {
-        match (&self.steps[..], &self.end) {
-            ([Step { lead: Literal::Short(_, 0), operation, cut: None }], Literal::Short(_, 0)) => Some(operation),
+        match &self.0[..] {
+            [Step { operation: Operation::Cut(..) | Operation::Literal(_), .. }] => None,
+            [Step { lead_length: 0, operation, .. }] => Some(operation),
             _ => None,
         }
     }
 
-    /// Its values.
-    pub(super) fn steps(&self) -> &[Step] {
-        &self.steps
+    /// What yields its values.
+    pub(super) fn operations(&self) -> impl Iterator<Item = &Operation> {
+        self.0.iter().map(|step| &step.operation)
     }
 
-    pub(super) fn write<E: Escape>(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
-        for step in &self.steps {
-            step.lead.write(out);
-            match step.cut {
-                None => {
-                    let mut sink = LineSink::<E> { out, times: &mut scratch.times, escape: PhantomData };
-                    step.operation.evaluate(record, &mut sink);
-                }
-                Some(length) => step.write_cut::<E>(out, scratch, record, length),
-            }
+    pub(super) fn write<E: Escape>(&self, out: &mut Vec<u8>, times: &mut Timestamps, record: &AccessRecord<'_>) {
+        let mut sink = LineSink::<E> { out, times, escape: PhantomData };
+        for step in &self.0 {
+            append(sink.out, &step.lead, step.lead_length);
+            step.operation.evaluate(record, &mut sink);
         }
-        self.end.write(out);
     }
 }
 
 impl Step {
-    /// What yields the value.
-    pub(super) fn operation(&self) -> &Operation {
-        &self.operation
-    }
-
-    /// Cut first, then escaped, so that no escape is cut.
-    fn write_cut<E: Escape>(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>, length: usize) {
-        scratch.cut.clear();
-        let mut sink = RawSink::new(&mut scratch.cut);
-        self.operation.evaluate(record, &mut sink);
-        if sink.is_absent {
-            out.extend_from_slice(E::ABSENT);
+    /// Appends `operation` with `literal` before it, and empties that.
+    fn push(steps: &mut Vec<Self>, literal: &mut Vec<u8>, operation: Operation) {
+        let mut lead = [0; 8];
+        if let Some(place) = lead.get_mut(..literal.len()) {
+            place.copy_from_slice(literal);
         } else {
-            E::escape(out, scratch.cut.get(..length).unwrap_or(&scratch.cut));
+            let text = Operation::Literal(std::mem::take(literal).into());
+            steps.push(Self { lead, lead_length: 0, operation: text });
         }
+        steps.push(Self { lead, lead_length: literal.len(), operation });
+        literal.clear();
     }
 }
 
@@ -245,7 +198,7 @@ impl<E: Escape> Sink for LineSink<'_, E> {
 fn names(layout: &Layout, head: Head) -> Vec<FieldName> {
     let mut names = Vec::new();
     let mut look = |operation: &Operation| {
-        let Operation::Lookup(lookup) = operation else { return };
+        let Some(lookup) = operation.lookup() else { return };
         for name in lookup.names().filter(|_| lookup.head == head) {
             if !names.contains(name) {
                 names.push(name.clone());
@@ -253,7 +206,7 @@ fn names(layout: &Layout, head: Head) -> Vec<FieldName> {
         }
     };
     match layout {
-        Layout::Text(template) => template.steps.iter().map(Step::operation).for_each(look),
+        Layout::Text(template) => template.operations().for_each(look),
         Layout::Json(line) => line.for_each_operation(&mut look),
     }
     names
@@ -278,7 +231,7 @@ mod tests {
 
     fn line(format: &LineFormat, record: &AccessRecord<'_>) -> String {
         let mut out = Vec::new();
-        format.write(&mut out, &mut Scratch::default(), record);
+        format.write(&mut out, &mut Timestamps::default(), record);
         String::from_utf8(out).unwrap()
     }
 
@@ -508,13 +461,13 @@ mod tests {
     fn the_fields_that_a_line_needs_can_be_kept_from_a_head_that_leaves() {
         let (request, response) =
             (request_fields(), headers(&[("x-envoy-upstream-service-time", "6"), ("date", "now")]));
-        let format = LineFormat::new(&AccessLogFormat::Text(Format::istio_default()));
-        let whole = answered(&request, &response);
-        let kept = AccessRecord {
-            response_headers: &CapturedHeaders::of(&format.response_headers().into(), &response),
-            ..whole
-        };
-        assert_eq!(line(&format, &kept), line(&format, &whole));
+        for format in [Format::istio_default(), Format::parse("%RESP(x-absent)% %RESP(date):2%").unwrap()] {
+            let format = LineFormat::new(&AccessLogFormat::Text(format));
+            let whole = answered(&request, &response);
+            let captured = CapturedHeaders::of(&format.response_headers().into(), &response);
+            let kept = AccessRecord { response_headers: &captured, ..whole };
+            assert_eq!(line(&format, &kept), line(&format, &whole));
+        }
     }
 
     #[test]
@@ -522,12 +475,12 @@ mod tests {
         let (request, response) = (request_fields(), headers(&[("x-envoy-upstream-service-time", "6")]));
         let record = answered(&request, &response);
         let format = LineFormat::new(&AccessLogFormat::Text(Format::istio_default()));
-        let (mut out, mut scratch) = (Vec::new(), Scratch::default());
-        format.write(&mut out, &mut scratch, &record);
+        let (mut out, mut times) = (Vec::new(), Timestamps::default());
+        format.write(&mut out, &mut times, &record);
         let allocations = allocation_counter::measure(|| {
             for _ in 0..100 {
                 out.clear();
-                format.write(&mut out, &mut scratch, &record);
+                format.write(&mut out, &mut times, &record);
             }
         });
         assert_eq!(allocations.count_total, 0);

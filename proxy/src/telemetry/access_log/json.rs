@@ -2,7 +2,7 @@
 
 use config_model::model::{Format, Json, JsonObject};
 
-use super::format::{Escape, InJson, Omitting, Scratch, Step, Template};
+use super::format::{Escape, InJson, Omitting, Template};
 use super::record::AccessRecord;
 use super::text::escaped_json;
 use super::time::Timestamps;
@@ -44,13 +44,13 @@ impl JsonLine {
     pub(super) fn write(
         &self,
         out: &mut Vec<u8>,
-        scratch: &mut Scratch,
+        times: &mut Timestamps,
         record: &AccessRecord<'_>,
         omits_absent: bool,
     ) {
         if !omits_absent {
-            write_object(&self.0, out, scratch, record);
-        } else if !write_present_members(&self.0, out, scratch, record) {
+            write_object(&self.0, out, times, record);
+        } else if !write_present_members(&self.0, out, times, record) {
             out.extend_from_slice(b"{}");
         }
         out.push(b'\n');
@@ -87,23 +87,23 @@ impl Node {
         }
     }
 
-    fn write(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
+    fn write(&self, out: &mut Vec<u8>, times: &mut Timestamps, record: &AccessRecord<'_>) {
         match self {
             Self::Single(operation) => {
-                operation.evaluate(record, &mut JsonSink { out, times: &mut scratch.times, is_absent: false });
+                operation.evaluate(record, &mut JsonSink { out, times, is_absent: false });
             }
-            Self::Text(template) => write_text::<InJson>(template, out, scratch, record),
+            Self::Text(template) => write_text::<InJson>(template, out, times, record),
             Self::List(values) => {
                 out.push(b'[');
                 for (index, value) in values.iter().enumerate() {
                     if index > 0 {
                         out.push(b',');
                     }
-                    value.write(out, scratch, record);
+                    value.write(out, times, record);
                 }
                 out.push(b']');
             }
-            Self::Object(members) => write_object(members, out, scratch, record),
+            Self::Object(members) => write_object(members, out, times, record),
             Self::Constant(text) => out.extend_from_slice(text),
             Self::Null => out.extend_from_slice(b"null"),
         }
@@ -111,16 +111,16 @@ impl Node {
 
     /// The same, but nothing at all of what is absent: of null, and of an object without a member that is there. Yields whether it is
     /// there. Source: Envoy, `omit_empty_values`, which keeps lists.
-    fn write_present(&self, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) -> bool {
+    fn write_present(&self, out: &mut Vec<u8>, times: &mut Timestamps, record: &AccessRecord<'_>) -> bool {
         let start = out.len();
         let is_present = match self {
             Self::Single(operation) => {
-                let mut sink = JsonSink { out, times: &mut scratch.times, is_absent: false };
+                let mut sink = JsonSink { out, times, is_absent: false };
                 operation.evaluate(record, &mut sink);
                 !sink.is_absent
             }
             Self::Text(template) => {
-                write_text::<Omitting<InJson>>(template, out, scratch, record);
+                write_text::<Omitting<InJson>>(template, out, times, record);
                 true
             }
             Self::List(values) => {
@@ -130,14 +130,14 @@ impl Node {
                         out.push(b',');
                     }
                     let before = out.len();
-                    if !value.write_present(out, scratch, record) {
+                    if !value.write_present(out, times, record) {
                         out.truncate(before.saturating_sub(usize::from(before > start + 1)));
                     }
                 }
                 out.push(b']');
                 true
             }
-            Self::Object(members) => write_present_members(members, out, scratch, record),
+            Self::Object(members) => write_present_members(members, out, times, record),
             Self::Constant(text) => {
                 out.extend_from_slice(text);
                 true
@@ -153,7 +153,7 @@ impl Node {
     fn for_each_operation<'n>(&'n self, look: &mut impl FnMut(&'n Operation)) {
         match self {
             Self::Single(operation) => look(operation),
-            Self::Text(template) => template.steps().iter().map(Step::operation).for_each(look),
+            Self::Text(template) => template.operations().for_each(look),
             Self::List(values) => values.iter().for_each(|value| value.for_each_operation(look)),
             Self::Object(members) => members.iter().for_each(|member| member.value.for_each_operation(look)),
             Self::Constant(_) | Self::Null => {}
@@ -161,11 +161,11 @@ impl Node {
     }
 }
 
-fn write_object(members: &[Member], out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
+fn write_object(members: &[Member], out: &mut Vec<u8>, times: &mut Timestamps, record: &AccessRecord<'_>) {
     let start = out.len();
     for member in members {
         out.extend_from_slice(&member.lead);
-        member.value.write(out, scratch, record);
+        member.value.write(out, times, record);
     }
     begin_object(out, start);
     out.push(b'}');
@@ -175,14 +175,14 @@ fn write_object(members: &[Member], out: &mut Vec<u8>, scratch: &mut Scratch, re
 fn write_present_members(
     members: &[Member],
     out: &mut Vec<u8>,
-    scratch: &mut Scratch,
+    times: &mut Timestamps,
     record: &AccessRecord<'_>,
 ) -> bool {
     let start = out.len();
     for member in members {
         let before = out.len();
         out.extend_from_slice(&member.lead);
-        if !member.value.write_present(out, scratch, record) {
+        if !member.value.write_present(out, times, record) {
             out.truncate(before);
         }
     }
@@ -202,9 +202,9 @@ fn begin_object(out: &mut Vec<u8>, start: usize) {
     }
 }
 
-fn write_text<E: Escape>(template: &Template, out: &mut Vec<u8>, scratch: &mut Scratch, record: &AccessRecord<'_>) {
+fn write_text<E: Escape>(template: &Template, out: &mut Vec<u8>, times: &mut Timestamps, record: &AccessRecord<'_>) {
     out.push(b'"');
-    template.write::<E>(out, scratch, record);
+    template.write::<E>(out, times, record);
     out.push(b'"');
 }
 

@@ -89,9 +89,10 @@ impl Headers for NoHeaders {
 /// [`RequestLogs::capture_trailers`](super::RequestLogs::capture_trailers).
 #[derive(Debug, Clone, Default)]
 pub struct CapturedHeaders {
+    /// Nothing if none of them was there.
     names: Option<Arc<[FieldName]>>,
-    /// Of each name, if it was there.
-    values: SmallVec<[Option<SmallVec<[u8; 16]>>; 1]>,
+    /// Of those that were there, by the place of their name.
+    values: SmallVec<[(usize, SmallVec<[u8; 16]>); 1]>,
 }
 
 impl CapturedHeaders {
@@ -104,15 +105,22 @@ impl CapturedHeaders {
     }
 
     fn with<'h>(names: &Arc<[FieldName]>, value: impl Fn(&FieldName) -> Option<&'h [u8]>) -> Self {
-        let values = names.iter().map(|name| value(name).map(Into::into)).collect();
-        Self { names: Some(Arc::clone(names)), values }
+        let mut captured = Self::default();
+        for (place, name) in names.iter().enumerate() {
+            if let Some(value) = value(name) {
+                captured.names.get_or_insert_with(|| Arc::clone(names));
+                captured.values.push((place, value.into()));
+            }
+        }
+        captured
     }
 }
 
 impl Headers for CapturedHeaders {
     fn first(&self, name: &FieldName) -> Option<&[u8]> {
-        let place = self.names.as_ref()?.iter().position(|captured| captured == name)?;
-        self.values.get(place)?.as_deref()
+        let names = self.names.as_ref()?;
+        let is_of_name = |place: usize| names.get(place) == Some(name);
+        self.values.iter().find(|(place, _)| is_of_name(*place)).map(|(_, value)| &**value)
     }
 }
 

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::format::{LineFormat, Scratch};
+use super::format::LineFormat;
 use super::record::AccessRecord;
+use super::time::Timestamps;
 use crate::telemetry::shard::lock;
 
 /// Bytes that wait for the log thread at most, in sum.
@@ -149,7 +150,7 @@ impl AccessLog {
         AccessLogger {
             buffer: Vec::new(),
             lines: 0,
-            scratch: Scratch::default(),
+            times: Timestamps::default(),
             queue: self.queue.clone(),
             shared: Arc::clone(&self.shared),
         }
@@ -184,7 +185,7 @@ impl AccessLog {
 pub(super) struct AccessLogger {
     buffer: Vec<u8>,
     lines: u64,
-    scratch: Scratch,
+    times: Timestamps,
     queue: SyncSender<Batch>,
     shared: Arc<Shared>,
 }
@@ -197,7 +198,7 @@ impl AccessLogger {
 
     /// Adds the line for `record`. Never waits.
     pub(super) fn log(&mut self, format: &LineFormat, record: &AccessRecord<'_>) {
-        format.write(&mut self.buffer, &mut self.scratch, record);
+        format.write(&mut self.buffer, &mut self.times, record);
         self.lines += 1;
         if self.buffer.len() >= BUFFER_BYTES {
             self.flush();

@@ -85,57 +85,82 @@ pub(super) fn socket_address(out: &mut Vec<u8>, address: SocketAddr) {
     number(out, address.port().into());
 }
 
-/// Whether any byte may need escaping: a quote, a backslash, a control character, or what is not ASCII.
+/// Appends bytes as they are, and tells whether any may need escaping: a quote, a backslash, a control character, or what is not
+/// ASCII. Most values are short, so both is done in one go, sixteen or eight bytes at a time; the last of these may be among those
+/// before them, and are stored over them.
 #[inline]
-fn any_special(bytes: &[u8]) -> bool {
-    let Some(last) = bytes.last_chunk::<16>() else { return any_special_of_few(bytes) };
-    let special = |bytes: &[u8; 16]| {
-        let bytes = u8x16::new(*bytes);
-        let is = |byte| bytes.simd_eq(u8x16::splat(byte));
-        let is_at_least = |byte| bytes.max(u8x16::splat(byte)).simd_eq(bytes);
-        is(b'"') | is(b'\\') | is_at_least(0x7f) | !is_at_least(b' ')
-    };
-    // The last sixteen, some of which may be among the others too.
-    let (sixteens, _) = bytes.as_chunks::<16>();
-    sixteens.iter().fold(special(last), |found, sixteen| found | special(sixteen)).to_bitmask() != 0
+fn append_as_it_is(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    let end = out.len() + bytes.len();
+    if let Some(last) = bytes.last_chunk::<16>() {
+        let mut found = specials(*last);
+        let (sixteens, _) = bytes.as_chunks::<16>();
+        for sixteen in sixteens {
+            found |= specials(*sixteen);
+            out.extend_from_slice(sixteen);
+        }
+        out.truncate(end - 16);
+        out.extend_from_slice(last);
+        found.to_bitmask() != 0
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        out.extend_from_slice(first);
+        out.truncate(end - 8);
+        out.extend_from_slice(last);
+        any_special(u64::from_ne_bytes(*first)) | any_special(u64::from_ne_bytes(*last))
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        out.extend_from_slice(first);
+        out.truncate(end - 4);
+        out.extend_from_slice(last);
+        any_special(u64::from(u32::from_ne_bytes(*first)) << 32 | u64::from(u32::from_ne_bytes(*last)))
+    } else {
+        out.extend_from_slice(bytes);
+        bytes.iter().any(|byte| !(b' '..0x7f).contains(byte) || *byte == b'"' || *byte == b'\\')
+    }
 }
 
-/// The same for less than sixteen bytes. Eight at a time; what stands in the high bit of each byte is the answer for it, once no
-/// byte has a high bit of its own.
-fn any_special_of_few(bytes: &[u8]) -> bool {
+/// Which of sixteen bytes may need escaping.
+#[inline]
+fn specials(bytes: [u8; 16]) -> u8x16 {
+    let bytes = u8x16::new(bytes);
+    let is = |byte| bytes.simd_eq(u8x16::splat(byte));
+    let is_at_least = |byte| bytes.max(u8x16::splat(byte)).simd_eq(bytes);
+    is(b'"') | is(b'\\') | is_at_least(0x7f) | !is_at_least(b' ')
+}
+
+/// Whether any of eight bytes may. What stands in the high bit of each byte is the answer for it, once no byte has a high bit of
+/// its own.
+#[inline]
+fn any_special(word: u64) -> bool {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
     let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
-    let special = |word: u64| {
-        let quote = below(word ^ (ONES * u64::from(b'"')), 1);
-        let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
-        let delete = word.wrapping_add(ONES);
-        (word | below(word, 0x20) | quote | backslash | delete) & HIGH
-    };
-    let Some(last) = bytes.last_chunk::<8>() else {
-        return bytes.iter().any(|byte| !(0x20..0x7f).contains(byte) || *byte == b'"' || *byte == b'\\');
-    };
-    // The last eight, some of which may be among the others too.
-    let (words, _) = bytes.as_chunks::<8>();
-    words.iter().fold(special(u64::from_ne_bytes(*last)), |found, word| found | special(u64::from_ne_bytes(*word))) != 0
+    let quote = below(word ^ (ONES * u64::from(b'"')), 1);
+    let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
+    let delete = word.wrapping_add(ONES);
+    (word | below(word, 0x20) | quote | backslash | delete) & HIGH != 0
+}
+
+/// Appends bytes of which there are few.
+pub(super) fn short(out: &mut Vec<u8>, bytes: &[u8]) {
+    append_as_it_is(out, bytes);
 }
 
 /// Appends bytes for a line of text: quotes and backslashes with a backslash, control characters and what is not UTF-8 as
 /// `\x1b`. No header value can thus end a quoted field or a line.
 pub(super) fn escaped_text(out: &mut Vec<u8>, bytes: &[u8]) {
-    if any_special(bytes) {
+    let start = out.len();
+    if append_as_it_is(out, bytes) {
+        out.truncate(start);
         escaped(out, bytes, |out, byte| drop(write!(out, "\\x{byte:02x}")), "\\x7f");
-    } else {
-        out.extend_from_slice(bytes);
     }
 }
 
 /// Appends bytes for the inside of a JSON string; what is not UTF-8 as U+FFFD.
 pub(super) fn escaped_json(out: &mut Vec<u8>, bytes: &[u8]) {
-    if !any_special(bytes) {
-        out.extend_from_slice(bytes);
+    let start = out.len();
+    if !append_as_it_is(out, bytes) {
         return;
     }
+    out.truncate(start);
     let other = |out: &mut Vec<u8>, byte: u8| match byte {
         b'\n' => out.extend_from_slice(b"\\n"),
         b'\r' => out.extend_from_slice(b"\\r"),
@@ -210,9 +235,12 @@ mod tests {
         #[test]
         fn what_needs_escaping_is_seen_wherever_it_stands(bytes in prop::collection::vec(0x18u8..=0x84, 0..30)) {
             let special = |byte: &u8| !(0x20..0x7f).contains(byte) || b"\"\\".contains(byte);
-            prop_assert_eq!(any_special(&bytes), bytes.iter().any(special));
-            let plain: Vec<u8> = bytes.into_iter().filter(|byte| !special(byte)).collect();
-            prop_assert!(!any_special(&plain));
+            let plain: Vec<u8> = bytes.iter().copied().filter(|byte| !special(byte)).collect();
+            for (bytes, is_special) in [(&bytes, bytes.iter().any(special)), (&plain, false)] {
+                let mut out = b"before ".to_vec();
+                prop_assert_eq!(append_as_it_is(&mut out, bytes), is_special);
+                prop_assert_eq!(out, [b"before ", &bytes[..]].concat());
+            }
         }
 
         #[test]

@@ -2,12 +2,12 @@
 //! Source: Envoy, "Access logging", command operators.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ::http::Version;
 use config_model::model::{Command, GrpcStatusForm};
+use smallvec::SmallVec;
 
 use super::query;
 use super::record::{AccessRecord, Address, FieldName, Headers};
@@ -45,16 +45,19 @@ pub(super) trait Sink {
         }
     }
 
-    /// A text of our own, in which nothing has to be escaped.
-    fn plain(&mut self, text: &str) {
-        self.quoted(|out, _| out.extend_from_slice(text.as_bytes()));
+    /// A text of our own, in which nothing has to be escaped, or nothing.
+    fn plain(&mut self, text: Option<&str>) {
+        match text {
+            Some(text) => self.quoted(|out, _| text::short(out, text.as_bytes())),
+            None => self.absent(),
+        }
     }
 
     /// A text whose blanks are written as underscores, or nothing.
     fn words(&mut self, words: Option<&str>) {
         match words {
             // What is said of most requests.
-            Some(words @ "via_upstream") => self.plain(words),
+            Some("via_upstream") => self.quoted(|out, _| out.extend_from_slice(b"via_upstream")),
             Some(words) => self.quoted(|out, _| {
                 let start = out.len();
                 Self::escape(out, words.as_bytes());
@@ -64,34 +67,36 @@ pub(super) trait Sink {
         }
     }
 
-    /// A text with a semicolon behind it.
-    fn delimited(&mut self, text: &[u8]) {
-        self.quoted(|out, _| {
-            Self::escape(out, text);
-            out.push(b';');
-        });
+    /// A text with a semicolon behind it, or nothing.
+    fn delimited(&mut self, text: Option<&str>) {
+        match text {
+            Some(text) => self.quoted(|out, _| {
+                Self::escape(out, text.as_bytes());
+                out.push(b';');
+            }),
+            None => self.absent(),
+        }
     }
 
-    /// A number.
-    fn number(&mut self, number: u64) {
-        text::number(self.parts().0, number);
+    /// A number or nothing.
+    fn number(&mut self, number: Option<u64>) {
+        match number {
+            Some(number) => text::number(self.parts().0, number),
+            None => self.absent(),
+        }
     }
 
     /// Milliseconds, or nothing.
     fn millis(&mut self, duration: Option<Duration>) {
-        match duration {
-            Some(duration) => {
-                self.number(duration.as_secs().wrapping_mul(1000).wrapping_add(duration.subsec_millis().into()));
-            }
-            None => self.absent(),
-        }
+        let whole = |it: Duration| it.as_secs().wrapping_mul(1000).wrapping_add(it.subsec_millis().into());
+        self.number(duration.map(whole));
     }
 
     /// An address and port, or nothing.
     fn address(&mut self, address: Option<Address<'_>>) {
         match address {
             Some(Address::Ip(address)) => self.quoted(|out, _| text::socket_address(out, address)),
-            Some(Address::Written(_, text)) => self.plain(text),
+            Some(Address::Written(_, text)) => self.plain(Some(text)),
             Some(Address::Unix(path)) => self.text(Some(path.as_bytes())),
             None => self.absent(),
         }
@@ -108,7 +113,7 @@ pub(super) trait Sink {
     /// The port alone, or nothing.
     fn port(&mut self, address: Option<Address<'_>>) {
         match address.map(Address::ip_and_port) {
-            Some(Some(address)) => self.number(address.port().into()),
+            Some(Some(address)) => self.number(Some(address.port().into())),
             Some(None) => self.text(Some(b"")),
             None => self.absent(),
         }
@@ -143,14 +148,18 @@ impl Sink for RawSink<'_> {
     }
 }
 
-/// A header field that a command names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Reads a text.
+type ReadText = for<'a> fn(&AccessRecord<'a>) -> Option<&'a [u8]>;
+/// Reads a text of our own.
+type ReadOwn = for<'a> fn(&AccessRecord<'a>) -> Option<&'a str>;
+/// Reads an end of a connection.
+type ReadAddress = for<'a> fn(&AccessRecord<'a>) -> Option<Address<'a>>;
+
+/// A field that a command names.
+#[derive(Debug, Clone)]
 enum Field {
-    Method,
-    Path,
-    OriginalPath,
-    Authority,
-    Scheme,
+    /// A part of the request's first line, or what stands for one.
+    OfRequest(ReadText),
     Header(FieldName),
     /// A name that no field can have.
     Impossible,
@@ -165,7 +174,7 @@ pub(super) enum Head {
 }
 
 /// A field of a head, or another if that is absent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Lookup {
     pub(super) head: Head,
     field: Field,
@@ -173,24 +182,46 @@ pub(super) struct Lookup {
     without_query: bool,
 }
 
-/// A command, ready to be evaluated.
-#[derive(Debug, Clone, PartialEq)]
+/// A command, ready to be evaluated: what it reads, and how that is written.
+#[derive(Debug, Clone)]
 pub(super) enum Operation {
+    /// What somebody else may have chosen, and may have to be escaped.
+    Text(ReadText),
+    Plain(ReadOwn),
+    Words(ReadOwn),
+    Number(fn(&AccessRecord<'_>) -> Option<u64>),
+    Millis(fn(&AccessRecord<'_>) -> Option<Duration>),
+    Address(ReadAddress),
+    Ip(ReadAddress),
+    Port(ReadAddress),
+    StartTime,
+    Time(TimeFormat),
+    Flags,
+    GrpcStatus(GrpcStatusForm),
+    UpstreamCluster,
     Lookup(Lookup),
     QueryParameter(Arc<str>),
-    Time(TimeFormat),
     Hostname(Arc<str>),
-    Other(Command),
+    Absent,
+    /// So many bytes of a value at most.
+    Cut(Box<Operation>, usize),
+    /// No value, but text that stands as it is.
+    Literal(Box<[u8]>),
+}
+
+/// Of a connection that is not read as HTTP the parts of the first line are empty.
+fn part(text: &[u8]) -> Option<&[u8]> {
+    (!text.is_empty()).then_some(text)
 }
 
 impl Field {
     fn new(head: Head, name: &str) -> Self {
         match (head, name) {
-            (Head::Request, ":method") => Self::Method,
-            (Head::Request, ":path") => Self::Path,
-            (Head::Request, ":authority" | "host") => Self::Authority,
-            (Head::Request, ":scheme") => Self::Scheme,
-            (Head::Request, "x-envoy-original-path") => Self::OriginalPath,
+            (Head::Request, ":method") => Self::OfRequest(|record| part(record.method)),
+            (Head::Request, ":path") => Self::OfRequest(|record| part(record.path)),
+            (Head::Request, ":authority" | "host") => Self::OfRequest(|record| part(record.authority)),
+            (Head::Request, ":scheme") => Self::OfRequest(|record| part(record.scheme.as_bytes())),
+            (Head::Request, "x-envoy-original-path") => Self::OfRequest(|record| record.original_path),
             _ => FieldName::new(name).map_or(Self::Impossible, Self::Header),
         }
     }
@@ -227,47 +258,125 @@ impl Lookup {
     }
 
     fn read<'a>(&self, field: &Field, record: &AccessRecord<'a>) -> Option<&'a [u8]> {
-        let text = match field {
-            Field::Header(name) => return self.headers(record).first(name),
-            Field::Method => record.method,
-            Field::Path => record.path,
-            Field::OriginalPath => record.original_path?,
-            Field::Authority => record.authority,
-            Field::Scheme => record.scheme.as_bytes(),
-            Field::Impossible => return None,
-        };
-        // A connection that is not read as HTTP has none of these.
-        (!text.is_empty()).then_some(text)
+        match field {
+            Field::OfRequest(read) => read(record),
+            Field::Header(name) => self.headers(record).first(name),
+            Field::Impossible => None,
+        }
     }
 }
 
 impl Operation {
     pub(super) fn new(command: &Command) -> Self {
-        let lookup = |head, name: &str, alternative: &Option<Arc<str>>, without_query| {
-            Self::Lookup(Lookup::new(head, name, alternative.as_deref(), without_query))
-        };
         match command {
-            Command::Request(name, other) => lookup(Head::Request, name, other, false),
-            Command::RequestWithoutQuery(name, other) => lookup(Head::Request, name, other, true),
-            Command::Response(name, _) if **name == *":status" => Self::Other(Command::ResponseCode),
-            Command::Response(name, other) => lookup(Head::Response, name, other, false),
-            Command::Trailer(name, other) => lookup(Head::Trailers, name, other, false),
-            Command::QueryParameter(name) => Self::QueryParameter(Arc::clone(name)),
+            Command::StartTime(None) => Self::StartTime,
             Command::StartTime(Some(format)) => Self::Time(TimeFormat::new(format)),
+            // As nearly every line has it.
+            Command::Request(name, Some(other)) if **name == *"x-envoy-original-path" && **other == *":path" => {
+                Self::Text(|record| record.original_path.or_else(|| part(record.path)))
+            }
+            Command::Request(name, other) => Self::field(Head::Request, name, other.as_deref(), false),
+            Command::RequestWithoutQuery(name, other) => Self::field(Head::Request, name, other.as_deref(), true),
+            Command::Response(name, _) if **name == *":status" => Self::new(&Command::ResponseCode),
+            Command::Response(name, other) => Self::field(Head::Response, name, other.as_deref(), false),
+            Command::Trailer(name, other) => Self::field(Head::Trailers, name, other.as_deref(), false),
+            Command::QueryParameter(name) => Self::QueryParameter(Arc::clone(name)),
+            Command::Protocol => Self::Plain(|record| protocol(record.protocol)),
+            Command::GrpcStatus(form) => Self::GrpcStatus(*form),
+            Command::ResponseCode => Self::Number(|record| Some(record.status.into())),
+            Command::ResponseFlags => Self::Flags,
+            Command::ResponseCodeDetails => Self::Words(|record| record.details),
+            Command::UpstreamTransportFailureReason => Self::Words(|record| record.upstream_transport_failure_reason),
+            Command::BytesReceived => Self::Number(|record| Some(record.bytes_received)),
+            Command::BytesSent => Self::Number(|record| Some(record.bytes_sent)),
+            Command::Duration => Self::Millis(|record| record.duration),
+            Command::RequestDuration => Self::Millis(|record| record.request_duration),
+            Command::ResponseDuration => Self::Millis(|record| record.response_duration),
+            Command::ResponseTxDuration => Self::Millis(|record| record.response_tx_duration),
+            Command::RouteName => Self::Text(|record| record.route_name.map(str::as_bytes)),
+            Command::VirtualHostName => Self::Text(|record| record.virtual_host_name.map(str::as_bytes)),
+            Command::RequestedServerName => Self::Text(|record| record.server_name.map(str::as_bytes)),
+            Command::UpstreamHost => Self::Text(|record| record.upstream_host.map(str::as_bytes)),
+            Command::UpstreamClusterRaw => Self::Text(|record| record.upstream_cluster.map(str::as_bytes)),
+            Command::UpstreamCluster => Self::UpstreamCluster,
+            Command::UpstreamLocalAddress => Self::Address(|record| record.upstream_local_address),
+            Command::UpstreamLocalAddressWithoutPort => Self::Ip(|record| record.upstream_local_address),
+            Command::UpstreamLocalPort => Self::Port(|record| record.upstream_local_address),
+            Command::UpstreamRemoteAddressWithoutPort => Self::Ip(upstream_address),
+            Command::UpstreamRemotePort => {
+                Self::Number(|record| Some(upstream_address(record)?.ip_and_port()?.port().into()))
+            }
+            Command::UpstreamRequestAttemptCount => Self::Number(|record| Some(record.attempt_count.into())),
+            Command::DownstreamLocalAddress => Self::Address(|record| record.downstream_local_address),
+            Command::DownstreamLocalAddressWithoutPort => Self::Ip(|record| record.downstream_local_address),
+            Command::DownstreamLocalPort => Self::Port(|record| record.downstream_local_address),
+            Command::DownstreamRemoteAddress => Self::Address(|record| record.downstream_remote_address),
+            Command::DownstreamRemoteAddressWithoutPort => Self::Ip(|record| record.downstream_remote_address),
+            Command::DownstreamRemotePort => Self::Port(|record| record.downstream_remote_address),
+            Command::DownstreamDirectRemoteAddress => Self::Address(|record| record.downstream_direct_remote_address),
+            Command::DownstreamDirectRemoteAddressWithoutPort => {
+                Self::Ip(|record| record.downstream_direct_remote_address)
+            }
+            Command::DownstreamDirectRemotePort => Self::Port(|record| record.downstream_direct_remote_address),
             Command::Hostname => Self::Hostname(hostname()),
-            other => Self::Other(other.clone()),
+            // No end of ours has any details.
+            Command::ConnectionTerminationDetails | Command::Unavailable(_) => Self::Absent,
+        }
+    }
+
+    fn field(head: Head, name: &str, alternative: Option<&str>, without_query: bool) -> Self {
+        match Lookup::new(head, name, alternative, without_query) {
+            Lookup { field: Field::OfRequest(read), alternative: None, without_query: false, .. } => Self::Text(read),
+            lookup => Self::Lookup(lookup),
+        }
+    }
+
+    /// The fields that it reads.
+    pub(super) fn lookup(&self) -> Option<&Lookup> {
+        match self {
+            Self::Lookup(lookup) => Some(lookup),
+            Self::Cut(operation, _) => operation.lookup(),
+            _ => None,
         }
     }
 
     /// Gives the value for `record` to `sink`.
     pub(super) fn evaluate(&self, record: &AccessRecord<'_>, sink: &mut impl Sink) {
         match self {
+            Self::Text(read) => sink.text(read(record)),
+            Self::Plain(read) => sink.plain(read(record)),
+            Self::Words(read) => sink.words(read(record)),
+            Self::Number(read) => sink.number(read(record)),
+            Self::Millis(read) => sink.millis(read(record)),
+            Self::Address(read) => sink.address(read(record)),
+            Self::Ip(read) => sink.ip(read(record)),
+            Self::Port(read) => sink.port(read(record)),
+            Self::StartTime => sink.quoted(|out, times| times.write(out, record.start)),
+            Self::Time(format) => sink.quoted(|out, _| format.write(out, record.start)),
+            Self::Flags => sink.quoted(|out, _| write_flags(out, record.flags)),
+            Self::GrpcStatus(form) => grpc_status(*form, record.grpc_status, sink),
+            Self::UpstreamCluster => sink.delimited(record.upstream_cluster),
             Self::Lookup(lookup) => sink.text(lookup.value(record)),
             Self::QueryParameter(name) => sink.text(query::parameter(record.path, name).as_deref()),
-            Self::Time(format) => sink.quoted(|out, _| format.write(out, record.start)),
             Self::Hostname(name) => sink.text(Some(name.as_bytes())),
-            Self::Other(command) => evaluate(command, record, sink),
+            Self::Absent => sink.absent(),
+            Self::Cut(operation, length) => operation.evaluate_cut(record, *length, sink),
+            Self::Literal(text) => sink.parts().0.extend_from_slice(text),
         }
+    }
+
+    /// Cut first, then escaped, so that no escape is cut.
+    fn evaluate_cut(&self, record: &AccessRecord<'_>, length: usize, sink: &mut impl Sink) {
+        let mut value = SmallVec::<[u8; 128]>::new();
+        let (out, _) = sink.parts();
+        let start = out.len();
+        let mut raw = RawSink::new(out);
+        self.evaluate(record, &mut raw);
+        let is_absent = raw.is_absent;
+        value.extend_from_slice(out.get(start..).unwrap_or_default());
+        out.truncate(start);
+        value.truncate(length);
+        sink.text((!is_absent).then_some(&value));
     }
 }
 
@@ -283,64 +392,9 @@ impl AccessRecord<'_> {
     }
 }
 
-/// Gives the value of a command that reads no header field and needs nothing compiled.
-fn evaluate(command: &Command, record: &AccessRecord<'_>, sink: &mut impl Sink) {
-    match command {
-        Command::StartTime(_) => sink.quoted(|out, times| times.write(out, record.start)),
-        Command::Protocol => match protocol(record.protocol) {
-            Some(name) => sink.plain(name),
-            None => sink.absent(),
-        },
-        Command::GrpcStatus(form) => grpc_status(*form, record.grpc_status, sink),
-        Command::ResponseCode => sink.number(record.status.into()),
-        Command::ResponseFlags => sink.quoted(|out, _| write_flags(out, record.flags)),
-        Command::ResponseCodeDetails => sink.words(record.details),
-        // No end of ours has any.
-        Command::ConnectionTerminationDetails => sink.text(None),
-        Command::UpstreamTransportFailureReason => sink.words(record.upstream_transport_failure_reason),
-        Command::BytesReceived => sink.number(record.bytes_received),
-        Command::BytesSent => sink.number(record.bytes_sent),
-        Command::Duration => sink.millis(record.duration),
-        Command::RequestDuration => sink.millis(record.request_duration),
-        Command::ResponseDuration => sink.millis(record.response_duration),
-        Command::ResponseTxDuration => sink.millis(record.response_tx_duration),
-        Command::RouteName => sink.text(record.route_name.map(str::as_bytes)),
-        Command::VirtualHostName => sink.text(record.virtual_host_name.map(str::as_bytes)),
-        Command::RequestedServerName => sink.text(record.server_name.map(str::as_bytes)),
-        Command::UpstreamHost => sink.text(record.upstream_host.map(str::as_bytes)),
-        Command::UpstreamClusterRaw => sink.text(record.upstream_cluster.map(str::as_bytes)),
-        Command::UpstreamCluster => match record.upstream_cluster {
-            Some(name) => sink.delimited(name.as_bytes()),
-            None => sink.absent(),
-        },
-        Command::UpstreamLocalAddress => sink.address(record.upstream_local_address),
-        Command::UpstreamLocalAddressWithoutPort => sink.ip(record.upstream_local_address),
-        Command::UpstreamLocalPort => sink.port(record.upstream_local_address),
-        Command::UpstreamRemoteAddressWithoutPort => match upstream_address(record) {
-            Some(address) => sink.quoted(|out, _| text::ip(out, address.ip())),
-            None => sink.text(record.upstream_host.map(str::as_bytes)),
-        },
-        Command::UpstreamRemotePort => match upstream_address(record) {
-            Some(address) => sink.number(address.port().into()),
-            None => sink.absent(),
-        },
-        Command::UpstreamRequestAttemptCount => sink.number(record.attempt_count.into()),
-        Command::DownstreamLocalAddress => sink.address(record.downstream_local_address),
-        Command::DownstreamLocalAddressWithoutPort => sink.ip(record.downstream_local_address),
-        Command::DownstreamLocalPort => sink.port(record.downstream_local_address),
-        Command::DownstreamRemoteAddress => sink.address(record.downstream_remote_address),
-        Command::DownstreamRemoteAddressWithoutPort => sink.ip(record.downstream_remote_address),
-        Command::DownstreamRemotePort => sink.port(record.downstream_remote_address),
-        Command::DownstreamDirectRemoteAddress => sink.address(record.downstream_direct_remote_address),
-        Command::DownstreamDirectRemoteAddressWithoutPort => sink.ip(record.downstream_direct_remote_address),
-        Command::DownstreamDirectRemotePort => sink.port(record.downstream_direct_remote_address),
-        _ => sink.absent(),
-    }
-}
-
-/// The endpoint's address, if it is none of a Unix socket.
-fn upstream_address(record: &AccessRecord<'_>) -> Option<SocketAddr> {
-    record.upstream_host?.parse().ok()
+/// The endpoint's address.
+fn upstream_address<'a>(record: &AccessRecord<'a>) -> Option<Address<'a>> {
+    record.upstream_host.map(|host| host.parse().map_or(Address::Unix(host), Address::Ip))
 }
 
 /// Names of the statuses of gRPC, as its libraries and as its protocol write them.
@@ -370,9 +424,9 @@ fn grpc_status(form: GrpcStatusForm, status: Option<u8>, sink: &mut impl Sink) {
     let Some(status) = status else { return sink.absent() };
     let names = GRPC_STATUSES.get(usize::from(status)).copied();
     match (form, names) {
-        (GrpcStatusForm::Camel, Some((name, _))) | (GrpcStatusForm::Snake, Some((_, name))) => sink.plain(name),
-        (GrpcStatusForm::Number, _) => sink.number(status.into()),
-        (_, None) => sink.plain(itoa::Buffer::new().format(status)),
+        (GrpcStatusForm::Camel, Some((name, _))) | (GrpcStatusForm::Snake, Some((_, name))) => sink.plain(Some(name)),
+        (GrpcStatusForm::Number, _) => sink.number(Some(status.into())),
+        (_, None) => sink.plain(Some(itoa::Buffer::new().format(status))),
     }
 }
 
