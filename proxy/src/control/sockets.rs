@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::unix;
+use crate::net::{both_families, is_ipv6_only};
 
 /// How long the process before this one may still listen where we do.
 const TAKING_OVER: Duration = Duration::from_secs(10);
@@ -160,6 +161,8 @@ pub(super) struct Sockets {
     failed: BTreeMap<ListenerAddress, BindError>,
     /// From the process before this one, by bound address.
     inherited: BTreeMap<ListenerAddress, Vec<Socket>>,
+    /// Whether every address means those of IPv6 as well, as there are none of IPv4 that anybody could come to.
+    is_ipv6_only: bool,
     /// Up to when that process may have opened further ones, which we share with it until it closes them.
     taking_over_until: Option<Instant>,
 }
@@ -185,7 +188,8 @@ impl Sockets {
         }
         let (open, failed) = (BTreeMap::new(), BTreeMap::new());
         let taking_over_until = (!by_address.is_empty()).then(|| Instant::now() + TAKING_OVER);
-        Self { port_map, count, open, handles, failed, inherited: by_address, taking_over_until }
+        let is_ipv6_only = is_ipv6_only();
+        Self { port_map, count, open, handles, failed, inherited: by_address, is_ipv6_only, taking_over_until }
     }
 
     /// Closes what was inherited and is of no use.
@@ -205,7 +209,8 @@ impl Sockets {
             if self.open.contains_key(address) || is_covered {
                 continue;
             }
-            match self.open_one(address, twin.is_some()) {
+            let has_twin = twin.is_some() || address.ip_and_port().and_then(both_families).is_some_and(|both| wanted.contains(&both.into()));
+            match self.open_one(address, has_twin) {
                 Ok(sockets) => {
                     self.failed.remove(address);
                     opened.sockets.push((address.clone(), sockets));
@@ -258,16 +263,14 @@ impl Sockets {
     /// What was inherited for `address`. A socket for every address of both families, which is what systemd makes of a port alone,
     /// does for one of IPv4 too.
     fn take_inherited(&mut self, address: SocketAddr) -> Vec<Socket> {
-        let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()));
-        let both = (address.ip() == Ipv4Addr::UNSPECIFIED).then_some(both);
         let found = self.inherited.remove(&address.into());
-        found.or_else(|| self.inherited.remove(&both?.into())).unwrap_or_default()
+        found.or_else(|| self.inherited.remove(&both_families(address)?.into())).unwrap_or_default()
     }
 
-    /// `is_alone`: another socket takes the port's connections by IPv4.
-    fn open_one(&mut self, wanted: &ListenerAddress, is_alone: bool) -> Result<Vec<Socket>, BindError> {
+    /// `has_twin`: another socket takes the port's connections by the other family.
+    fn open_one(&mut self, wanted: &ListenerAddress, has_twin: bool) -> Result<Vec<Socket>, BindError> {
         let (bound, sockets) = match wanted {
-            ListenerAddress::Ip(port) => self.open_port(*port, is_alone)?,
+            ListenerAddress::Ip(port) => self.open_port(*port, has_twin)?,
             ListenerAddress::Unix(path) => self.open_unix(wanted, path)?,
             // Nothing is bound for pods.
             ListenerAddress::Pods { .. } => return Ok(Vec::new()),
@@ -276,8 +279,11 @@ impl Sockets {
         Ok(sockets)
     }
 
-    fn open_port(&mut self, wanted: SocketAddr, is_alone: bool) -> Result<(ListenerAddress, Vec<Socket>), BindError> {
-        let address = self.port_map.apply_to_port(wanted);
+    fn open_port(&mut self, wanted: SocketAddr, has_twin: bool) -> Result<(ListenerAddress, Vec<Socket>), BindError> {
+        let mut address = self.port_map.apply_to_port(wanted);
+        if self.is_ipv6_only && !has_twin {
+            address = both_families(address).unwrap_or(address);
+        }
         let mut mapped = self.open.iter().filter(|(_, bound)| **bound == address);
         if let Some(other) = mapped.find_map(|(other, _)| other.ip_and_port()) {
             return Err(BindError::MappedTwice { wanted, bound: address, other });
@@ -286,7 +292,7 @@ impl Sockets {
         let mut ports = self.open.values().filter_map(ListenerAddress::ip_and_port);
         let shares_port = ports.any(|bound| bound.port() == address.port())
             || self.taking_over_until.is_some_and(|until| Instant::now() < until);
-        let sockets = listen_all((address, is_alone), self.count, inherited, shares_port);
+        let sockets = listen_all((address, has_twin), self.count, inherited, shares_port);
         let opened = sockets.and_then(|(bound, sockets)| {
             self.keep_handles(&wanted.into(), &sockets)?;
             Ok((bound.into(), sockets))
@@ -511,6 +517,20 @@ mod tests {
         let mut sockets = Sockets::new(1, PortMap::new([(80, free)]), Handles::default(), vec![both]);
         let opened = sockets.open(&wanted);
         assert_eq!((opened.sockets.len(), opened.failures.len()), (1, 0), "it takes both families already");
+    }
+
+    #[test]
+    fn where_there_is_ipv6_alone_every_address_is_one_of_both_families() {
+        let mut sockets = new(1, [(80, 0)]);
+        sockets.is_ipv6_only = true;
+        let wanted = ListenerAddress::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)));
+        let opened = sockets.open(std::slice::from_ref(&wanted));
+        assert!(opened.failures.is_empty(), "{opened:?}");
+        let bound = sockets.bound().next().unwrap().1.ip_and_port().unwrap();
+        assert_eq!(bound.ip(), Ipv6Addr::UNSPECIFIED);
+        for here in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+            assert!(TcpStream::connect((here, bound.port())).is_ok(), "{here}");
+        }
     }
 
     #[test]

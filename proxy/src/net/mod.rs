@@ -1,6 +1,7 @@
 //! Sockets as the data path uses them: read into memory that is only borrowed when bytes are there, written by slices.
 
 mod address;
+mod families;
 mod gathered;
 mod http2;
 mod io;
@@ -12,6 +13,7 @@ mod tls;
 mod watched;
 
 pub(crate) use address::{IpText, WrittenAddress, ip_text, ipv4_text};
+pub(crate) use families::{both_families, is_ipv6_only};
 pub(crate) use gathered::Gathered;
 pub(crate) use http2::{Http2Body, Http2Tunnel, poll_room};
 pub(crate) use proxy_header::Ends;

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::{GatewayOptions, Levels, limits};
 use crate::admin::{self, Admin, Identity};
 use crate::control::{BindError, Control, Handles, Means, Status};
+use crate::net::{both_families, is_ipv6_only};
 use crate::telemetry::Metrics;
 
 /// What a gateway can be told while it runs.
@@ -119,7 +120,7 @@ impl Gateway {
             levels,
             identity: identity(&options),
         };
-        let address = options.admin;
+        let address = Some(options.admin).filter(|_| is_ipv6_only()).and_then(both_families).unwrap_or(options.admin);
         let start_admin = |listener: Option<TcpListener>| {
             let started = listener.map_or_else(|| TcpListener::bind(address), Ok);
             started

@@ -33,7 +33,7 @@ fn lines(model: &Model, listeners: &[ListenerStatus]) -> Vec<String> {
     for listener in &model.listeners {
         let status = listeners.iter().find(|status| status.address == listener.address);
         let bound = status.and_then(|status| status.bound.as_ref());
-        let mapped = bound.filter(|bound| **bound != listener.address);
+        let mapped = bound.filter(|bound| bound.port() != listener.address.port());
         let mapped = mapped.map(|_| format!(" for port {}", listener.address.port())).unwrap_or_default();
         lines.push(format!("serving {}{mapped}", bound.unwrap_or(&listener.address)));
         let configurations = listener.route_configurations();
