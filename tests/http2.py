@@ -69,6 +69,8 @@ spec:
   - {{match: [{{uri: {{prefix: /pinged}}}}], route: [{{destination: {{host: s.internal, port: {{number: 85}}}}}}]}}
   - {{match: [{{uri: {{prefix: /limited}}}}], route: [{{destination: {{host: s.internal, port: {{number: 86}}}}}}]}}
   - {{match: [{{uri: {{prefix: /few}}}}], route: [{{destination: {{host: s.internal, port: {{number: 82}}}}}}]}}
+  - {{match: [{{uri: {{prefix: /moved}}}}], redirect: {{uri: /}}}}
+  - {{match: [{{uri: {{prefix: /told}}}}], directResponse: {{status: 200, body: {{string: told}}}}}}
   - {{route: [{{destination: {{host: s.internal, port: {{number: 80}}}}}}]}}
 """
 check = Checks()
@@ -367,6 +369,13 @@ class Frames:
 def dismissed(client):
     client.read(3)
     return client.has_ended and client.goodbyes() == [11]
+
+
+@check
+def an_answer_of_our_own_tells_a_length_if_it_has_a_body(run):
+    client = Client(run)
+    lengths = {path: client.head(client.begin(path)).get("content-length") for path in ("/moved", "/told")}
+    need(lengths == {"/moved": None, "/told": "4"}, lengths)
 
 
 @check

@@ -118,6 +118,10 @@ impl Answer {
         } else if !body.is_empty() && !head.names().has(Name::ContentType) {
             head.append(b"content-type", b"text/plain");
         }
+        if body.is_empty() && exchange.record.speaks_http2() {
+            // Its end is told with the head. Source: Envoy, whose codec of HTTP/1 alone adds the length.
+            head.remove_all(Name::ContentLength.alone());
+        }
         complete(head, exchange);
         if bodiless || exchange.is_head() {
             body = Bytes::new();
