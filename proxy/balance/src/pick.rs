@@ -66,9 +66,7 @@ impl Picker {
     /// As long as nothing has changed this allocates nothing, and reads of what others write only the number of the view and,
     /// with least request, the load of two endpoints.
     pub fn pick(&mut self, set: &EndpointSet, draws: &mut impl FnMut() -> u64, wish: Wish<'_>) -> Option<EntryIndex> {
-        if self.view.id() != set.view_id() {
-            self.look_anew(set);
-        }
+        self.follow(set);
         let Self { view, turns, .. } = self;
         let excluded = if wish.avoid_tried_priorities { excluded_priorities(set, view, wish.tried) } else { 0 };
         let mut choice = Choice { view, turns, balancing: set.rules().balancing, excluded, draws };
@@ -81,6 +79,14 @@ impl Picker {
             chosen = choice.pick(wish.hash, number)?;
         }
         Some(chosen)
+    }
+
+    /// Lets go of what it knows of another set, whose endpoints may be gone, if it has not picked from `set` yet.
+    #[inline]
+    pub fn follow(&mut self, set: &EndpointSet) {
+        if self.view.id() != set.view_id() {
+            self.look_anew(set);
+        }
     }
 
     #[cold]

@@ -98,6 +98,21 @@ enum Step {
     Switch,
 }
 
+#[test]
+fn a_picker_that_follows_lets_go_of_endpoints_that_are_gone() {
+    for balancing in ALGORITHMS {
+        let first = common::set(balancing, vec![endpoint(1, 1, Health::Ready), endpoint(2, 1, Health::Ready)]);
+        let mut picker = Picker::new(0);
+        assert!(picker.pick(&first, &mut xorshift(1), Wish::first(None)).is_some());
+        let gone = Arc::downgrade(&first.get(EntryIndex(1)).unwrap().state);
+        let rules = rules(balancing, ClusterPolicy::default());
+        let next = EndpointSet::new(vec![endpoint(1, 1, Health::Ready)], rules, Some(&first), Instant::now());
+        drop(first);
+        picker.follow(&next);
+        assert!(gone.upgrade().is_none(), "{balancing:?}");
+    }
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0usize..5, vec((0u16..40, any::<bool>(), 1u32..3), 0..12)).prop_map(|(place, list)| Step::Put(place, list)),

@@ -61,6 +61,8 @@ pub(crate) struct Local {
     random: RefCell<SmallRng>,
     cache: RefCell<SnapshotCache>,
     pinned: RefCell<Rc<Pinned>>,
+    /// Whether another has come since [`Local::let_go`] looked.
+    is_newly_pinned: Cell<bool>,
 }
 
 /// Handshakes that compute in one turn of the worker, each for a fraction of a millisecond.
@@ -105,6 +107,7 @@ impl Local {
             random: RefCell::new(random),
             cache: RefCell::new(cache),
             pinned: RefCell::new(pinned),
+            is_newly_pinned: Cell::new(false),
             shared,
         })
     }
@@ -161,7 +164,21 @@ impl Local {
         let next = Rc::new(Pinned::new(Arc::clone(current), Some(&pinned), &mut random, &mut loggers));
         drop(pinned);
         self.pinned.replace(Rc::clone(&next));
+        self.is_newly_pinned.set(true);
         next
+    }
+
+    /// Lets go of a snapshot that is no longer in force, and of endpoints that are gone, though no request has come since.
+    pub(crate) fn let_go(&self) {
+        let pinned = self.pin();
+        if !self.is_newly_pinned.take() {
+            return;
+        }
+        for (index, picker) in pinned.pickers.borrow_mut().iter_mut() {
+            if let Some(cluster) = pinned.snapshot.cluster(ClusterIndex(*index)) {
+                picker.follow(&cluster.endpoints);
+            }
+        }
     }
 
     /// 64 random bits.

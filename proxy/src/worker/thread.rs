@@ -139,8 +139,7 @@ async fn tick(local: Rc<Local>, flushes: Ticker) {
         count += 1;
         if count == per_tick {
             count = 0;
-            // So that an idle worker, too, lets go of a snapshot that is no longer in force.
-            drop(local.pin());
+            local.let_go();
             local.deadlines.tick();
             local.pool.sweep();
             local.originals.sweep(&local.deadlines);
