@@ -11,7 +11,7 @@ import time
 import grpc
 import hpack
 
-from blackbox import Checks, Gateway, listen, need
+from blackbox import Checks, Gateway, listen, need, wait
 
 CONFIG = """
 apiVersion: networking.istio.io/v1
@@ -176,6 +176,33 @@ def a_stream_both_ways_goes_on_over_reloads(run):
         run.reload()
         turn.release()
     need(number == 5, f"ended after {number} answers")
+
+
+def messages(run):
+    """Messages that were counted so far: of requests, and of answers."""
+    lines = [line for line in run.ask_admin("/stats/prometheus").splitlines() if "_messages_total{" in line]
+    need(all('destination_service="s.internal"' in line and "response_code" not in line for line in lines), lines)
+    return [sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"istio_{side}_")) for side in ("request", "response")]
+
+
+@check
+def messages_are_counted_while_a_call_runs(run):
+    call(run, "unary_unary", "Echo")(b"x" * 100_000, timeout=10)
+    wait(lambda: messages(run) == [1, 1], "a message each way")
+    call(run, "stream_unary", "Sum")((b"x" * 1000 for _ in range(50)), timeout=10)
+    list(call(run, "unary_stream", "Count")(b"100", timeout=10))
+    wait(lambda: messages(run) == [52, 102], "those of streams")
+    over = threading.Event()
+
+    def questions():
+        yield b"1"
+        over.wait(10)
+
+    answers = call(run, "stream_stream", "Chat")(questions(), timeout=30)
+    next(answers)
+    wait(lambda: messages(run) == [53, 103], "those of a call under way")
+    over.set()
+    need(list(answers) == [] and messages(run) == [53, 103], messages(run))
 
 
 def error(function):

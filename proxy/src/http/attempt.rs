@@ -121,7 +121,8 @@ impl Upload {
             return Poll::Ready(Ok(()));
         }
         let live = client.body(&mut exchange.request);
-        let mut body = Replayed { live, kept: &mut self.kept, resent: &mut self.resent };
+        let messages = exchange.record.messages.as_deref_mut().map(|messages| &mut messages.request);
+        let mut body = Replayed { live, kept: &mut self.kept, resent: &mut self.resent, messages };
         let memory = (&local.memory, &*local.deadlines);
         let sent = match upstream {
             Upstream::Http1(connection) => {
@@ -133,6 +134,7 @@ impl Upload {
             Upstream::Http2(stream) => self.pump.poll_http2(cx, &mut body, stream, memory),
         };
         exchange.record.request_bytes = self.pump.moved;
+        exchange.record.tell_messages();
         if self.pump.is_done() {
             exchange.record.request_ended();
         }

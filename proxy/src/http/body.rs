@@ -10,6 +10,7 @@ use http_body::Body;
 use http1::{BodyFault, Message};
 use tokio::net::TcpStream;
 
+use super::messages::Direction;
 use super::pump::{Source, SourceFault};
 use crate::net::Stream;
 use crate::upstream::Http2Stream;
@@ -310,6 +311,8 @@ pub(super) struct Replayed<'a, S> {
     pub(super) kept: &'a mut Kept,
     /// How much of that this try has sent.
     pub(super) resent: &'a mut usize,
+    /// Counts what comes, if it is a gRPC call's.
+    pub(super) messages: Option<&'a mut Direction>,
 }
 
 impl<S: Source> Replayed<'_, S> {
@@ -360,7 +363,11 @@ impl<S: Source> Source for Replayed<'_, S> {
             *self.resent += count;
             return;
         }
-        self.kept.keep(self.live.data().get(..count).unwrap_or_default());
+        let data = self.live.data().get(..count).unwrap_or_default();
+        if let Some(messages) = &mut self.messages {
+            messages.see(data);
+        }
+        self.kept.keep(data);
         *self.resent = self.kept.length();
         self.live.consume(count);
     }

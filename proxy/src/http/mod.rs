@@ -17,6 +17,7 @@ mod heads;
 mod http2;
 #[cfg(feature = "http3")]
 mod http3;
+mod messages;
 mod mirror;
 mod placement;
 mod policy;

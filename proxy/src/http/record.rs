@@ -17,6 +17,7 @@ use routing::{DestinationEntry, DestinationIndex, RouteEntry, RouteIndex, Virtua
 
 use super::forwarded::Forwarded;
 use super::head::Wishes;
+use super::messages::Messages;
 use super::policy::Rare;
 use super::pump::SILENCE_LIMIT;
 use super::target::Target;
@@ -24,7 +25,7 @@ use crate::listener::{Connection, Protocol};
 use crate::net::WrittenAddress;
 use crate::snapshot::ClusterRuntime;
 use crate::telemetry::{
-    AccessRecord, Address, CapturedHeaders, Flags, Headers, NO_HEADERS, RequestProtocol, RequestRecord,
+    AccessRecord, Address, CapturedHeaders, Flags, Headers, NO_HEADERS, RequestProtocol, RequestRecord, SeriesId,
 };
 use crate::worker::{Local, Pinned};
 
@@ -73,6 +74,8 @@ pub(super) struct Record {
     pub(super) has_waited: bool,
     answered: Option<Duration>,
     grpc: bool,
+    /// Those of a gRPC call over HTTP/2.
+    pub(super) messages: Option<Box<Messages>>,
     /// Whether it may be silent for as long as it likes: gRPC, and answers that bring events.
     open_ended: bool,
     /// Whether the attempt under way has been counted as failed.
@@ -185,6 +188,7 @@ impl Record {
             has_waited: false,
             answered: None,
             grpc,
+            messages: (grpc && connection.protocol() != Protocol::Http1).then(Box::default),
             open_ended: grpc,
             failed: false,
             status: 0,
@@ -345,6 +349,21 @@ impl Record {
         }
     }
 
+    /// Counts the messages that have begun. Before there is an answer another endpoint may come to have them.
+    pub(super) fn tell_messages(&mut self) {
+        if self.messages.is_some() && self.status != 0 {
+            self.count_messages();
+        }
+    }
+
+    fn count_messages(&mut self) {
+        let Some(messages) = &mut self.messages else { return };
+        let (request, response) = (messages.request.take(), messages.response.take());
+        if request + response > 0 {
+            self.local().shard.borrow_mut().messages(self.series(), request, response);
+        }
+    }
+
     /// What the system said of a connection that could not be made.
     pub(super) fn transport_failure(&mut self, reason: String) {
         if let Some(words) = &mut self.words {
@@ -428,6 +447,7 @@ impl Record {
         if self.status == 0 || self.connection.local.ending.get() {
             self.client_left();
         }
+        self.count_messages();
         self.count();
         let Some(words) = &self.words else { return };
         if self.pinned.is_logged() {
@@ -501,18 +521,22 @@ impl Record {
         }
     }
 
-    fn count(&self) {
+    /// Where it went.
+    fn series(&self) -> &SeriesId {
         let cluster = self.cluster_runtime();
         let endpoint = self.endpoint.as_ref().and_then(|(index, _)| cluster?.endpoint(*index));
-        let snapshot = &self.pinned.snapshot;
-        let series = match (endpoint, cluster) {
+        match (endpoint, cluster) {
             (Some(endpoint), _) => &endpoint.series,
             (None, Some(cluster)) => &cluster.unreached_series,
-            (None, None) => &snapshot.local_series,
-        };
-        let split = self.destination.and_then(|index| snapshot.splits.get(index.0 as usize)?.as_ref());
+            (None, None) => &self.pinned.snapshot.local_series,
+        }
+    }
+
+    fn count(&self) {
+        let splits = &self.pinned.snapshot.splits;
+        let split = self.destination.and_then(|index| splits.get(index.0 as usize)?.as_ref());
         self.local().shard.borrow_mut().record(&RequestRecord {
-            series,
+            series: self.series(),
             split,
             protocol: if self.grpc { RequestProtocol::Grpc } else { RequestProtocol::Http },
             status: self.status,

@@ -170,6 +170,15 @@ pub(super) struct ClusterCells {
     pub(super) ejections_overflow: Cell,
 }
 
+/// What a worker counts of gRPC calls to a destination.
+#[derive(Debug, Default)]
+pub(super) struct MessageCells {
+    /// From clients.
+    pub(super) request: Cell,
+    /// To clients.
+    pub(super) response: Cell,
+}
+
 /// What a worker counts for connections to a destination that are not read as HTTP.
 #[derive(Debug, Default)]
 pub(super) struct TcpCells {

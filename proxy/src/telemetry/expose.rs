@@ -46,6 +46,10 @@ const DURATION: Family = histogram(
 );
 const REQUEST_BYTES: Family = histogram("istio_request_bytes", "Bytes of a request's body.");
 const RESPONSE_BYTES: Family = histogram("istio_response_bytes", "Bytes of an answer's body.");
+const REQUEST_MESSAGES: Family =
+    counter("istio_request_messages_total", "Messages of gRPC calls that clients have sent.");
+const RESPONSE_MESSAGES: Family =
+    counter("istio_response_messages_total", "Messages of gRPC calls that were sent to clients.");
 const TCP_SENT: Family = counter("istio_tcp_sent_bytes_total", "Bytes sent to clients of TCP connections.");
 const TCP_RECEIVED: Family =
     counter("istio_tcp_received_bytes_total", "Bytes received from clients of TCP connections.");
@@ -129,11 +133,13 @@ const MEMORY_PRESSURE: Family = gauge(
     "What is given up as memory is short: 0 nothing, 1 idle connections, 2 requests, 3 new connections.",
 );
 
-const FAMILIES: [Family; 43] = [
+const FAMILIES: [Family; 45] = [
     REQUESTS,
     DURATION,
     REQUEST_BYTES,
     RESPONSE_BYTES,
+    REQUEST_MESSAGES,
+    RESPONSE_MESSAGES,
     TCP_SENT,
     TCP_RECEIVED,
     TCP_OPENED,
@@ -198,6 +204,7 @@ impl Collector for IstioCollector {
     fn collect(&self) -> Vec<MetricFamily> {
         let shards = self.state.shards();
         let mut families = requests(&self.state, &shards).to_vec();
+        families.extend(messages(&self.state, &shards));
         families.extend(tcp(&self.state, &shards));
         families.extend(clusters(&self.state, &shards));
         families.extend(listeners(&self.state, &shards));
@@ -230,6 +237,29 @@ fn requests(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 4] {
         family(REQUEST_BYTES, request_bytes),
         family(RESPONSE_BYTES, response_bytes),
     ]
+}
+
+/// Source: Istio, which counts them before it knows of protocol and outcome.
+fn messages(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 2] {
+    let mut sums: HashMap<Slot, [u64; 2]> = HashMap::default();
+    for shard in shards {
+        for (slot, cells) in lock(&shard.messages).iter() {
+            let [request, response] = sums.entry(*slot).or_default();
+            *request += cells.request.get();
+            *response += cells.response.get();
+        }
+    }
+    let destinations = destinations(state);
+    let mut metrics: [Vec<Metric>; 2] = Default::default();
+    for (slot, sum) in sums {
+        let Some(destination) = destinations.get(&slot) else { continue };
+        let labels = destination_labels(&state.source, destination);
+        for (metrics, value) in metrics.iter_mut().zip(sum) {
+            metrics.push(counter_metric(labels.clone(), value as f64));
+        }
+    }
+    let [request, response] = metrics;
+    [family(REQUEST_MESSAGES, request), family(RESPONSE_MESSAGES, response)]
 }
 
 fn tcp(state: &State, shards: &[Arc<SharedShard>]) -> [MetricFamily; 4] {

@@ -173,6 +173,7 @@ impl State {
         for slot in lock(&self.series).sweep(now) {
             for shard in &shards {
                 lock(&shard.requests).remove(&slot);
+                lock(&shard.messages).remove(&slot);
                 lock(&shard.tcp).remove(&slot);
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use foldhash::HashMap;
 
-use super::cells::{Cell, ClusterCells, ListenerCells, RequestCells, TcpCells};
+use super::cells::{Cell, ClusterCells, ListenerCells, MessageCells, RequestCells, TcpCells};
 use super::flags::Flags;
 use super::names::{ClusterId, ListenerId, SeriesId, Slot, SplitDestinationId};
 
@@ -111,6 +111,7 @@ type Outcomes = Vec<(Outcome, Arc<RequestCells>)>;
 #[derive(Default)]
 pub(super) struct SharedShard {
     pub(super) requests: Mutex<HashMap<Slot, Outcomes>>,
+    pub(super) messages: Mutex<HashMap<Slot, Arc<MessageCells>>>,
     pub(super) tcp: Mutex<HashMap<Slot, Connections>>,
     pub(super) splits: Mutex<HashMap<Slot, Arc<Cell>>>,
     pub(super) clusters: Mutex<HashMap<Slot, Arc<ClusterCells>>>,
@@ -167,6 +168,7 @@ impl<C: Default> Local<Arc<C>> {
 /// The counters of one worker.
 pub struct Shard {
     requests: Local<Outcomes>,
+    messages: Local<Arc<MessageCells>>,
     tcp: Local<Connections>,
     splits: Local<Arc<Cell>>,
     clusters: Local<Arc<ClusterCells>>,
@@ -178,6 +180,7 @@ impl Shard {
     pub(super) fn new(shared: Arc<SharedShard>) -> Self {
         Self {
             requests: Local(Vec::new()),
+            messages: Local(Vec::new()),
             tcp: Local(Vec::new()),
             splits: Local(Vec::new()),
             clusters: Local(Vec::new()),
@@ -218,6 +221,14 @@ impl Shard {
             local.push((outcome, Arc::clone(&cells)));
         }
         cells
+    }
+
+    /// So many messages of a gRPC call have begun: `istio_request_messages_total`, `istio_response_messages_total`.
+    pub fn messages(&mut self, series: &SeriesId, request: u64, response: u64) {
+        self.messages.with(series.slot, &self.shared.messages, |cells| {
+            cells.request.add(request);
+            cells.response.add(response);
+        });
     }
 
     /// A connection that is not read as HTTP has begun, has moved bytes, or has ended.

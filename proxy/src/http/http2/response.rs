@@ -180,6 +180,10 @@ impl<B: Streamed> ResponseBody<B> {
         };
         match ready!(download.poll(cx, exchange)) {
             Ok(Some(part)) => {
+                if let Some(messages) = exchange.record.messages.as_deref_mut() {
+                    messages.response.see(&part);
+                    exchange.record.tell_messages();
+                }
                 self.passed(part.len());
                 self.end_if_complete();
                 Poll::Ready(Some(Ok(Frame::data(part))))
