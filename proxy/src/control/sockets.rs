@@ -209,7 +209,8 @@ impl Sockets {
             if self.open.contains_key(address) || is_covered {
                 continue;
             }
-            let has_twin = twin.is_some() || address.ip_and_port().and_then(both_families).is_some_and(|both| wanted.contains(&both.into()));
+            let has_twin = twin.is_some()
+                || address.ip_and_port().and_then(both_families).is_some_and(|both| wanted.contains(&both.into()));
             match self.open_one(address, has_twin) {
                 Ok(sockets) => {
                     self.failed.remove(address);
