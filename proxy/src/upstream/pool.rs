@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use balance::{ConnectionGate, EndpointState};
 use foldhash::fast::RandomState;
@@ -57,17 +57,17 @@ impl Idle {
     }
 
     /// Whether the back end, as far as it is known, would not have closed it yet.
-    fn is_young_enough(&self) -> bool {
-        let limit = self.connection.endpoint.keep_alive().reusable_for();
+    fn is_young_enough(&self, now: Instant) -> bool {
+        let limit = self.connection.endpoint.keep_alive().reusable_for(now);
         limit.is_none_or(|limit| self.age_at_most() <= limit)
     }
 
     /// Whether it can be used: nothing has happened. A back end that has closed it has shown how long it waits.
-    fn is_alive(&mut self) -> bool {
+    fn is_alive(&mut self, now: Instant) -> bool {
         // Bytes that nobody asked for are as good as a close.
         let is_quiet = self.connection.stream.liveness() == Liveness::Quiet;
         if !is_quiet {
-            self.connection.endpoint.keep_alive().closed_by_peer(self.age_at_least());
+            self.connection.endpoint.keep_alive().closed_by_peer(self.age_at_least(), now);
         }
         is_quiet
     }
@@ -173,6 +173,7 @@ impl Pool {
     /// that have left the configuration. Called once a [`TICK`].
     pub(crate) fn sweep(&self) {
         self.http2.sweep();
+        let now = Instant::now();
         self.slots.borrow_mut().retain(|_, slot| {
             // Every connection of the slot holds the endpoint too.
             let in_use = Arc::strong_count(&slot.endpoint) > 1 + slot.idle.len();
@@ -181,7 +182,7 @@ impl Pool {
                 let limit = idle.connection.idle_limit.map_or(IDLE_SWEEPS, sweeps);
                 let is_over = idle.connection.has_ended() || idle.connection.is_in_the_way();
                 let is_wanted = in_use && idle.sweeps <= limit && !is_over;
-                is_wanted && idle.is_young_enough() && idle.is_alive()
+                is_wanted && idle.is_young_enough(now) && idle.is_alive(now)
             });
             !slot.idle.is_empty()
         });
