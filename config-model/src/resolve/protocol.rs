@@ -79,6 +79,7 @@ mod tests {
             (3306, "db", "", "", Protocol::Tcp),
             (53, "http-dns", "UDP", "", Protocol::Datagram),
             (6379, "redis", "", "", Protocol::Tcp),
+            (80, "udp-x", "TCP", "", Protocol::Datagram),
             (80, "", "", "", Protocol::Unknown),
         ] {
             let found = Protocol::of_kubernetes(number, name, transport, application);

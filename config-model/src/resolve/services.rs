@@ -46,7 +46,7 @@ pub(crate) struct Port<'a> {
     pub(crate) name: &'a str,
     /// Where endpoints listen that don't say so themselves.
     pub(crate) target: Target<'a>,
-    /// Whether this is a port of UDP or SCTP, which no HTTP goes to.
+    /// Whether this is a port of UDP or SCTP, be it by its name alone, which no HTTP goes to.
     pub(crate) datagram: bool,
     /// What it carries.
     pub(crate) protocol: Protocol,
@@ -203,8 +203,8 @@ impl<'a> Service<'a> {
             }
             Self::Entry(item) => Visibility::new(texts(default()), item.namespace()),
             Self::Kubernetes(item) => match item.resource.metadata.annotations.get(EXPORT_TO) {
-                Some(list) => Visibility::new(list.split(',').map(str::trim), item.namespace()),
-                None => Visibility::new(texts(default()), item.namespace()),
+                Some(list) if !list.is_empty() => Visibility::new(list.split(',').map(str::trim), item.namespace()),
+                _ => Visibility::new(texts(default()), item.namespace()),
             },
         }
     }
@@ -244,16 +244,16 @@ fn kubernetes_port<'a>(service: Service<'a>, port: &'a crate::resource::Kubernet
         Some(TargetPort::Name(name)) => Target::Name(name),
         _ => Target::Number(*port.port),
     };
-    let datagram = matches!(&*port.protocol.value, "UDP" | "SCTP");
     let protocol = Protocol::of_kubernetes(*port.port, &port.name, &port.protocol, &port.app_protocol);
+    let datagram = protocol == Protocol::Datagram;
     Port { number: *port.port, name: &port.name.value, target, datagram, protocol, service }
 }
 
 fn entry_port<'a>(service: Service<'a>, port: &'a crate::resource::ServicePort) -> Port<'a> {
     let target = if *port.target_port == 0 { *port.number } else { *port.target_port };
     let target = Target::Number(target);
-    let datagram = port.protocol.eq_ignore_ascii_case("udp");
     let protocol = Protocol::of_name(&port.protocol);
+    let datagram = protocol == Protocol::Datagram;
     Port { number: *port.number, name: &port.name.value, target, datagram, protocol, service }
 }
 

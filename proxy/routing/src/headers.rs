@@ -4,6 +4,7 @@
 //! head is made to fit, never injected.
 
 use config_model::model::{Command, Format, HeaderAddition, HeaderMutation, Piece};
+use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderName, HeaderValue};
 use http1::Head;
 use smallvec::SmallVec;
@@ -71,6 +72,9 @@ fn fitting(text: &[u8]) -> HeaderValue {
     })
 }
 
+/// Fields of an answer that are the proxy's own to write, as they concern its connection. Source: Envoy, `mutateResponseHeaders`.
+const OF_ONE_HOP: [HeaderName; 3] = [CONNECTION, UPGRADE, HeaderName::from_static("proxy-connection")];
+
 /// Compiled operations on a head; a null pointer if there are none.
 #[derive(Debug, Clone, Default)]
 pub struct Mutation(Option<Box<Operations>>);
@@ -98,6 +102,17 @@ impl Mutation {
         let remove = mutation.remove.iter().filter_map(|name| name.parse().ok()).collect();
         let (set, add) = (additions(&mutation.set), additions(&mutation.add));
         Self(Some(Box::new(Operations { is_first: is_split, remove, set, add })))
+    }
+
+    /// The same for answers, where it can't write what concerns the connection to the client.
+    pub fn for_answers(mut self) -> Self {
+        if let Some(operations) = &mut self.0 {
+            for additions in [&mut operations.set, &mut operations.add] {
+                let written = std::mem::take(additions).into_vec();
+                *additions = written.into_iter().filter(|(name, _)| !OF_ONE_HOP.contains(name)).collect();
+            }
+        }
+        self
     }
 
     /// Whether some value has commands.

@@ -108,8 +108,8 @@ pub enum PathRefusal {
     /// `%00`
     #[error("the path contains %00")]
     Nul,
-    /// Decoding `%2f` or `%5c` would make a dot segment.
-    #[error("decoding %2f or %5c would make a dot segment")]
+    /// Decoding `%2f` or `%5c` would make a dot segment, or there is an escaped one with parameters.
+    #[error("decoding escapes would make a dot segment")]
     HiddenDotSegment,
 }
 
@@ -123,8 +123,11 @@ pub fn normalize(path: &[u8], mode: PathNormalization) -> Result<Normalized<'_>,
     if mode == PathNormalization::None || !(survey.rewrite || survey.doubled_slashes || survey.encoded_slashes) {
         return Ok(Normalized { forwarded: path.into(), matching: None });
     }
-    let mut forwarded =
-        if survey.rewrite || decode { Cow::Owned(rewritten(path, decode)) } else { Cow::Borrowed(path) };
+    let mut forwarded = match survey.rewrite || decode {
+        true if survey.parameters => Cow::Owned(rewritten(&without_parameters(path, decode), decode)),
+        true => Cow::Owned(rewritten(path, decode)),
+        false => Cow::Borrowed(path),
+    };
     let merge = matches!(mode, PathNormalization::MergeSlashes | PathNormalization::DecodeAndMergeSlashes);
     if merge && forwarded.windows(2).any(|pair| pair == b"//") {
         forwarded.to_mut().dedup_by(|next, previous| *next == b'/' && *previous == b'/');
@@ -163,6 +166,8 @@ struct Survey {
     rewrite: bool,
     doubled_slashes: bool,
     encoded_slashes: bool,
+    /// Of a dot segment, perhaps behind an encoded slash.
+    parameters: bool,
 }
 
 /// What a byte of a path asks for.
@@ -214,12 +219,16 @@ fn survey(path: &[u8]) -> Result<Survey, PathRefusal> {
             Class::Slash => match rest {
                 [b'/', ..] => survey.doubled_slashes = true,
                 [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..] => survey.rewrite = true,
+                _ if dots_with_parameters(rest).is_some() => (survey.rewrite, survey.parameters) = (true, true),
                 _ => {}
             },
             Class::Backslash | Class::Escape => survey.rewrite = true,
             Class::Percent => match decoded(rest) {
                 Some(0) => return Err(PathRefusal::Nul),
-                Some(b'/' | b'\\') => survey.encoded_slashes = true,
+                Some(b'/' | b'\\') => {
+                    survey.encoded_slashes = true;
+                    survey.parameters |= rest.get(2..).and_then(dots_with_parameters).is_some();
+                }
                 Some(byte) => survey.rewrite |= is_unreserved(byte),
                 None => {}
             },
@@ -238,6 +247,36 @@ fn decoded(digits: &[u8]) -> Option<u8> {
 
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// The dots that `segment` begins with, if parameters are behind them: some servers take `..;x` for `..`.
+fn dots_with_parameters(segment: &[u8]) -> Option<&[u8]> {
+    match segment {
+        [b'.', b';', ..] => segment.get(..1),
+        [b'.', b'.', b';', ..] => segment.get(..2),
+        _ => None,
+    }
+}
+
+/// `path` with dot segments that have no parameters. As in Envoy, dots that are escaped and segments behind backslashes are not looked
+/// at; with `decode_slashes`, those between escaped slashes are.
+fn without_parameters(path: &[u8], decode_slashes: bool) -> Vec<u8> {
+    let slash = |text: &[u8]| match text {
+        [b'/', ..] => 1,
+        [b'%', b'2', b'f' | b'F', ..] if decode_slashes => 3,
+        _ => 0,
+    };
+    let mut out = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while !rest.is_empty() {
+        let end = (0..rest.len()).find(|&at| rest.get(at..).is_some_and(|text| slash(text) > 0)).unwrap_or(rest.len());
+        let (segment, behind) = rest.split_at(end);
+        let (separator, next) = behind.split_at(slash(behind));
+        out.extend_from_slice(dots_with_parameters(segment).unwrap_or(segment));
+        out.extend_from_slice(separator);
+        rest = next;
+    }
+    out
 }
 
 /// `path` without needless escapes, backslashes and dot segments; with `decode_slashes`, without escaped slashes too.
@@ -316,10 +355,11 @@ fn strict(path: &[u8]) -> Result<Option<Vec<u8>>, PathRefusal> {
     Ok(differs.then(|| merged(path)))
 }
 
-/// Refuses what has become a segment by taking escaped slashes for slashes.
+/// Refuses what has become a segment by taking escaped slashes for slashes, or escaped dots with parameters for dots.
 fn refuse_dots(segment: Option<&[u8]>) -> Result<(), PathRefusal> {
     match segment {
         Some(b"." | b"..") => Err(PathRefusal::HiddenDotSegment),
+        Some(segment) if dots_with_parameters(segment).is_some() => Err(PathRefusal::HiddenDotSegment),
         _ => Ok(()),
     }
 }

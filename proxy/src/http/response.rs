@@ -20,6 +20,10 @@ pub(super) fn push_number(out: &mut Vec<u8>, number: u64) {
 pub(super) fn receive(head: &mut Head, framing: Framing, took: Duration, exchange: &mut Exchange, rules: &[&Mutation]) {
     drop_connection_options(head);
     head.remove_all(Names::HOP_BY_HOP);
+    if head.names().has(Name::Envoy) {
+        // How a back end would have the span called: no matter of the client's.
+        head.remove(b"x-envoy-decorator-operation");
+    }
     if exchange.record.pinned().headers.debug {
         if head.names().has(Name::Envoy) {
             head.remove(b"x-envoy-upstream-service-time");

@@ -131,6 +131,8 @@ fn an_external_name_leads_to_the_service_it_names_or_else_to_dns() {
 fn ports_of_udp_are_no_clusters() {
     let dns = service("{name: dns}", "{clusterIP: 10.0.0.1, ports: [{port: 53, name: dns, protocol: UDP}]}");
     assert_eq!(targets(&dns, "[{destination: {host: dns}}]"), "1 missing 53||dns");
+    let named = service("{name: dns}", "{clusterIP: 10.0.0.1, ports: [{port: 53, name: udp-dns}]}");
+    assert_eq!(targets(&named, "[{destination: {host: dns}}]"), "1 missing 53||dns");
 }
 
 /// The one cluster of a route to `s.example`, subset `b` if told so.
@@ -159,19 +161,22 @@ fn the_proxys_namespace_goes_before_the_services_and_the_exact_host_before_wildc
         |extra: &str, policy: &str| rule("{name: home, namespace: home}", &format!("host: s.example{extra}, {policy}"));
     let own = rule("{name: own, namespace: default}", &format!("host: s.example, {random}"));
     let root = rule("{name: root, namespace: istio-system}", &format!("host: '*.example', {random}"));
+    let wide = rule("{name: wide, namespace: home}", &format!("host: '*.example', {random}"));
     let table = [
         ("none", String::new(), Balancing::LeastRequest),
         ("the service's", home("", &robin), Balancing::RoundRobin),
         ("own first", home("", &robin) + &own, Balancing::Random),
         ("not exported", home(", exportTo: ['.']", &robin), Balancing::LeastRequest),
+        (
+            "exported elsewhere, so that a wider one is not asked",
+            home(", exportTo: [far]", &robin) + &wide,
+            Balancing::LeastRequest,
+        ),
+        ("not exported, but a wider one", home(", exportTo: ['.']", &robin) + &wide, Balancing::Random),
         ("exported by name", home(", exportTo: [default]", &robin), Balancing::RoundRobin),
         ("root last", root.clone() + &home("", &robin), Balancing::RoundRobin),
         ("root alone", root, Balancing::Random),
-        (
-            "exact before wildcard",
-            rule("{name: wide, namespace: home}", &format!("host: '*.example', {random}")) + &home("", &robin),
-            Balancing::RoundRobin,
-        ),
+        ("exact before wildcard", wide + &home("", &robin), Balancing::RoundRobin),
         (
             "longest wildcard",
             rule("{name: wide, namespace: home}", &format!("host: '*', {random}"))
@@ -207,6 +212,32 @@ fn rules_of_one_host_are_put_together_the_first_policy_standing() {
     let got = cluster(&format!("{first}{second}{third}"), true, "default").expect("a cluster");
     assert_eq!((got.balancing, got.subset_labels), (Balancing::Random, labels(&[("v", "b")])));
     assert_eq!(got.origins.len(), 5, "the service, three rules, the subset");
+}
+
+#[test]
+fn rules_that_are_visible_in_different_places_are_not_put_together_and_the_last_holds() {
+    let selecting = "workloadSelector: {matchLabels: {istio: ingressgateway}}";
+    let table = [
+        ("the same", "exportTo: ['.']", "exportTo: ['.']", Balancing::Random),
+        ("narrow, wide", "exportTo: ['.']", "exportTo: ['*']", Balancing::RoundRobin),
+        ("wide, narrow", "exportTo: ['*']", "exportTo: ['.']", Balancing::RoundRobin),
+        ("unsaid, narrow", "exportTo: []", "exportTo: ['.']", Balancing::RoundRobin),
+        ("two names of one place", "exportTo: ['.']", "exportTo: [default]", Balancing::RoundRobin),
+        ("one place more", "exportTo: ['.']", "exportTo: ['.', far]", Balancing::Random),
+        ("one place fewer", "exportTo: ['.', far]", "exportTo: ['.']", Balancing::RoundRobin),
+        ("a selector", "exportTo: ['.']", selecting, Balancing::RoundRobin),
+        ("the selector first", selecting, "exportTo: []", Balancing::Random),
+    ];
+    for (case, first, second, want) in table {
+        let named = |name: &str, more: &str, kind: &str| {
+            rule(
+                &format!("{{name: {name}, namespace: default}}"),
+                &format!("host: s.example, {more}, {}", simple(kind)),
+            )
+        };
+        let rules = named("a", first, "RANDOM") + &named("b", second, "ROUND_ROBIN");
+        assert_eq!(cluster(&rules, false, "default").map(|one| one.balancing), Some(want), "{case}");
+    }
 }
 
 #[test]

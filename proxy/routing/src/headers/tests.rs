@@ -57,6 +57,16 @@ fn operations_of_one_of_several_destinations_come_before_the_routes() {
 }
 
 #[test]
+fn answers_say_nothing_of_the_connection_for_a_rule() {
+    let written = [("connection", "close"), ("Upgrade", "h2c"), ("x-a", "kept")];
+    let mut head = head(&[]);
+    apply(&[&mutation(&[], &written, &written).for_answers()], &mut head, &Source);
+    assert_eq!(values(&head, "connection"), [""; 0]);
+    assert_eq!(values(&head, "upgrade"), [""; 0]);
+    assert_eq!(values(&head, "x-a"), ["kept", "kept"]);
+}
+
+#[test]
 fn remove_takes_all_set_replaces_all_and_add_appends() {
     let mut head = head(&[
         ("x-set", "old"),

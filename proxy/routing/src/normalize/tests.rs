@@ -41,6 +41,10 @@ fn a_path_is_forwarded_normalised_and_matched_with_slashes_merged() {
         ("/%zz/%a/%", "/%zz/%a/%", "/%zz/%a/%"),
         ("/%c0%aeadmin/../admin/x", "/admin/x", "/admin/x"),
         ("/%%36%31", "/%%361", "/%%361"),
+        ("/a/..;/b/./c", "/b/c", "/b/c"),
+        ("/a/..;x=1/b//.;y", "/b//", "/b/"),
+        ("/..;", "/", "/"),
+        ("/a/...;/b;x/../c", "/a/...;/c", "/a/...;/c"),
         ("/a;b=c,d=e@f:$", "/a;b=c,d=e@f:$", "/a;b=c,d=e@f:$"),
         ("/a{b}|\"", "/a%7Bb%7D%7C%22", "/a%7Bb%7D%7C%22"),
     ] {
@@ -57,6 +61,9 @@ fn what_could_walk_around_a_rule_or_is_no_path_is_refused() {
         ("/x%2f..", PathRefusal::HiddenDotSegment),
         ("/.%2fadmin", PathRefusal::HiddenDotSegment),
         ("/x/%2e%2e%2fadmin", PathRefusal::HiddenDotSegment),
+        ("/x/%2e%2e;/admin", PathRefusal::HiddenDotSegment),
+        ("/x\\..;\\admin", PathRefusal::HiddenDotSegment),
+        ("/x%2f..;/admin", PathRefusal::HiddenDotSegment),
         ("/admin%00/x", PathRefusal::Nul),
         ("/x%00/../admin", PathRefusal::Nul),
         ("/a b", PathRefusal::Byte(b' ')),
@@ -82,6 +89,15 @@ fn a_mode_of_the_mesh_configuration_gets_exactly_that() {
         (DecodeAndMergeSlashes, "/a//b%2f..%5C%2fc/%2F/%64", "/a/c/d"),
         (DecodeAndMergeSlashes, "/a%2fb", "/a/b"),
         (DecodeAndMergeSlashes, "/a%252fb", "/a%252fb"),
+        (None, "/a/..;/b", "/a/..;/b"),
+        (Base, "/a/b/.;x/c;y/..;z/d", "/a/b/d"),
+        (Base, "/a//..;;/b", "/a/b"),
+        (Base, "/a/%2e%2e;/b", "/a/..;/b"),
+        (Base, "/a\\..;\\b", "/a/..;/b"),
+        (Base, "/a/..%3b/b", "/a/..%3b/b"),
+        (Base, "/a/..;%2fb", "/"),
+        (DecodeAndMergeSlashes, "/a/..;%2fb", "/b"),
+        (DecodeAndMergeSlashes, "/a%2f..;x/b", "/b"),
     ] {
         assert_eq!(both(path, mode), Ok((want.to_owned(), want.to_owned())), "{mode:?} {path}");
     }
