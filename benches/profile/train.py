@@ -215,7 +215,7 @@ def train(program, folder, seconds):
     serve_uploads()
     with gateway(program, folder, "back", environment={"LLVM_PROFILE_FILE": "/dev/null"}):
         for log in ("off", str(folder / "access.log")):
-            with gateway(program, folder, "front", log):
+            with gateway(program, folder, "front", log, {"LLVM_PROFILE_FILE": str(folder / "counts" / "%p.profraw")}):
                 for load in loads(folder, seconds):
                     print("#", *load, flush=True)
                     said = subprocess.run(load, check=True, capture_output=True, text=True).stdout
@@ -246,7 +246,7 @@ def main():
     built = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "profile"
     with tempfile.TemporaryDirectory(prefix="tidegate-") as name:
         folder = pathlib.Path(name)
-        environment = os.environ | {"TIDEGATE_PROFILE_TO": str(folder / "counts")}
+        environment = os.environ | {"TIDEGATE_PROFILE_TO": "counts"}
         subprocess.run(["cargo", "build", "--release", "--locked", "--package", "tidegate", "--target-dir", built], cwd=ROOT, env=environment, check=True)
         train(built / "release/tidegate", folder, seconds)
         recorded = pathlib.Path(__file__).with_name(f"{version}.profdata")

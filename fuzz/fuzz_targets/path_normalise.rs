@@ -21,8 +21,11 @@ fn check(path: &[u8], mode: PathNormalization) {
     assert!(forwarded.iter().all(|byte| byte.is_ascii_graphic()), "nothing that ends a request line");
     let lengths: Vec<usize> = (0..=matching.len()).map(|length| normal.forwarded_length(length)).collect();
     assert!(lengths.is_sorted() && lengths.iter().all(|&length| length <= forwarded.len()));
-    let again = normalize(forwarded, mode).expect("a normal form is accepted");
-    assert_eq!((again.forwarded(), again.matching()), (forwarded, matching), "a normal form stays, under {mode:?}");
+    // As in Envoy, `/%2e%2e;x/` becomes `/..;x/` where MeshConfig asks for no more than that; a second pass would resolve it.
+    if mode == Strict || !has_dot_segment_with_parameters(forwarded) {
+        let again = normalize(forwarded, mode).expect("a normal form is accepted");
+        assert_eq!((again.forwarded(), again.matching()), (forwarded, matching), "a normal form stays, under {mode:?}");
+    }
     if mode == None {
         assert_eq!((forwarded, matching), (path, path));
         return;
@@ -35,9 +38,9 @@ fn check(path: &[u8], mode: PathNormalization) {
         assert_eq!(with_slashes_decoded(forwarded), forwarded);
     }
     if mode == Strict {
-        assert!(
-            !has_dot_segment(&with_slashes_decoded(forwarded)) && !has_dot_segment(&with_slashes_decoded(matching))
-        );
+        for form in [forwarded, matching].map(with_slashes_decoded) {
+            assert!(!has_dot_segment(&form) && !has_dot_segment_with_parameters(&form));
+        }
     }
 }
 
@@ -69,4 +72,9 @@ fn with_slashes_decoded(path: &[u8]) -> Vec<u8> {
 fn has_dot_segment(path: &[u8]) -> bool {
     let dots: [&[u8]; 8] = [b".", b"..", b"%2e", b"%2E", b".%2e", b"%2e.", b"%2e%2e", b"%2E%2E"];
     path.split(|&byte| byte == b'/').any(|segment| dots.contains(&segment))
+}
+
+/// Whether some server would drop parameters and be left with a dot segment.
+fn has_dot_segment_with_parameters(path: &[u8]) -> bool {
+    path.split(|&byte| byte == b'/').any(|segment| segment.starts_with(b".;") || segment.starts_with(b"..;"))
 }
