@@ -7,6 +7,7 @@ mod credentials;
 mod destinations;
 mod empty;
 mod gateways;
+mod nodes;
 mod policies;
 mod ports;
 mod reachability;
@@ -36,6 +37,7 @@ pub fn analyze(resources: &ResourceSet, proxy: Option<&Proxy>) -> Vec<Diagnostic
     reachability::analyze(&mut findings);
     gateways::analyze(&mut findings);
     credentials::analyze(&mut findings);
+    nodes::analyze(&mut findings);
     telemetry::analyze(&mut findings);
     ports::analyze(&mut findings);
     let mut diagnostics = findings.diagnostics;

@@ -509,3 +509,15 @@ fn resources_of_one_name_are_reported_once() {
     let one = rules("{directResponse: {status: 200}}");
     assert_eq!(messages(&format!("{WEB}{one}{one}"), "TG0005").len(), 1);
 }
+
+#[test]
+fn traffic_that_stays_on_a_node_needs_one() {
+    let text = resource("v1", "Service", "{name: s}", "{internalTrafficPolicy: Local, ports: [{port: 80}]}");
+    let lines = found(&text, "IST0133", Some(&gateway()));
+    assert!(lines.len() == 1 && lines[0].contains("The proxy doesn't know its node"), "{lines:?}");
+    let mut here = gateway();
+    here.labels.insert("kubernetes.io/hostname".into(), "n1".into());
+    assert_eq!(found(&text, "IST0133", Some(&here)), Vec::<String>::new());
+    let text = text.replace("Local", "Cluster");
+    assert_eq!(found(&text, "IST0133", Some(&gateway())), Vec::<String>::new());
+}

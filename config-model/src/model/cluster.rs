@@ -94,6 +94,9 @@ pub struct Cluster {
     pub port_name: Arc<str>,
     /// Labels that an endpoint must have; empty for the whole service.
     pub subset_labels: Labels,
+    /// The node that an endpoint must be on; any if absent. Source: Service, `internalTrafficPolicy: Local`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<Arc<str>>,
     /// How an endpoint is chosen.
     pub balancing: Balancing,
     /// What its endpoints are spoken to in.

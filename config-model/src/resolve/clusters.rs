@@ -13,6 +13,7 @@ use crate::name::Labels;
 use crate::resource;
 
 use super::destination_rules::{DestinationRules, Merged};
+use super::locality;
 use super::names;
 use super::policies::{Blocks, Policies};
 use super::protocol::Protocol;
@@ -132,6 +133,7 @@ impl<'a> Clusters<'a> {
             service_namespace: "unknown".into(),
             port_name: "".into(),
             subset_labels: Labels::new(),
+            node: None,
             balancing: Balancing::RoundRobin,
             protocol: BackEndProtocol::Clients,
             connect_timeout: self.policies.connect_timeout(Blocks::default()),
@@ -224,6 +226,7 @@ impl<'a> Clusters<'a> {
             service_namespace: service.namespace().into(),
             port_name: port.map_or("", |port| port.name).into(),
             subset_labels: labels,
+            node: service.node_local().and_then(|_| locality::own_node(&self.proxy.labels)).cloned(),
             balancing: blocks.balancing(discovery),
             protocol: self.policies.protocol(port, blocks, self.follows_clients(port)),
             connect_timeout: self.policies.connect_timeout(blocks),

@@ -45,6 +45,11 @@ pub(super) fn of_pod(labels: &Labels) -> Locality {
     of_label(labels).unwrap_or_else(topology)
 }
 
+/// The node of a proxy, if its labels tell it.
+pub(crate) fn own_node(labels: &Labels) -> Option<&Arc<str>> {
+    labels.get(HOSTNAME).filter(|node| !node.is_empty())
+}
+
 /// Whether `locality` is one of those that `pattern` names: in `region/zone/subzone`, a missing or empty part or a `*` is any.
 pub(super) fn matches(pattern: &Locality, locality: &Locality) -> bool {
     let part = |pattern: &str, part: &str| matches!(pattern, "" | "*") || pattern == part;

@@ -186,6 +186,12 @@ impl<'a> Service<'a> {
         }
     }
 
+    /// Where it is said that only endpoints on the proxy's node take its traffic. Source: Service, `internalTrafficPolicy`.
+    pub(crate) fn node_local(self) -> Option<&'a crate::resource::Text> {
+        let Self::Kubernetes(item) = self else { return None };
+        item.spec.spec.as_ref().map(|spec| &spec.internal_traffic_policy).filter(|policy| *policy.value == *"Local")
+    }
+
     /// Names that certificates of its endpoints have.
     pub(crate) fn certificate_names(self) -> &'a [crate::resource::Text] {
         match self {

@@ -31,6 +31,8 @@ object! {
         ports: Vec<KubernetesServicePort> = "ports",
         /// Whether endpoints count that are not ready.
         publish_not_ready_addresses: Located<bool> = "publishNotReadyAddresses",
+        /// `Cluster` if empty, or `Local`: only endpoints on the client's node.
+        internal_traffic_policy: Text = "internalTrafficPolicy",
         /// `PreferSameZone` (once `PreferClose`) or `PreferSameNode`.
         traffic_distribution: Text = "trafficDistribution",
     }

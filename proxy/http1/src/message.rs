@@ -24,6 +24,8 @@ pub struct Message {
     filled: usize,
     /// Where what has not been decoded begins: the head, or raw bytes of the body.
     raw: usize,
+    /// Where the body begins in the head's buffer.
+    body_start: usize,
     /// Decoded and not consumed: `raw` and `filled` lie behind it.
     data: (usize, usize),
     /// Up to here no line feed stands that the parser has not seen.
@@ -58,6 +60,7 @@ impl Message {
         self.body = Body::Ended;
         self.trailers = None;
         (self.filled, self.raw, self.data, self.seen) = (0, 0, (0, 0), 0);
+        self.body_start = 0;
         (self.is_head_known, self.fault) = (false, None);
     }
 
@@ -141,6 +144,7 @@ impl Message {
     fn begin_body(&mut self, parsed: Option<(usize, Framing)>) -> bool {
         let Some((end, framing)) = parsed else { return false };
         self.raw = end;
+        self.body_start = end;
         self.data = (end, end);
         self.is_head_known = true;
         self.expect(framing);
@@ -277,6 +281,29 @@ impl Message {
     /// Consumes `count` bytes of [`Message::data`].
     pub fn consume(&mut self, count: usize) {
         self.data.0 = self.data.1.min(self.data.0 + count);
+    }
+
+    /// Whether all of the body has room behind the head, so that it may come into the same buffer, and stay.
+    pub fn fits_in_place(&self) -> bool {
+        let Framing::Length(length) = self.framing else { return false };
+        let room = self.head.buffer.len().saturating_sub(self.body_start);
+        self.block.is_none() && usize::try_from(length).is_ok_and(|length| length <= room)
+    }
+
+    /// What has come of a body that [fits](Message::fits_in_place), consumed or not.
+    pub fn body_in_place(&self) -> &[u8] {
+        self.head.buffer.get(self.body_start..self.raw).unwrap_or_default()
+    }
+
+    /// Has [`Message::data`] begin with the first byte of a body that [fits](Message::fits_in_place).
+    pub fn read_body_again(&mut self) {
+        self.data = (self.body_start, self.raw);
+    }
+
+    /// How long head and body are together, if that is known.
+    pub fn length(&self) -> Option<u64> {
+        let Framing::Length(length) = self.framing else { return None };
+        Some(length.saturating_add(self.body_start as u64))
     }
 
     /// Whether there is a block to read the body into.

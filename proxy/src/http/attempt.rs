@@ -33,6 +33,11 @@ pub(super) trait Client {
     /// The request's body; `request` holds it on HTTP/1.
     fn body<'a>(&'a mut self, request: &'a mut Message) -> Self::Body<'a>;
 
+    /// Whether the request's body comes into the same memory as its head, and stays there.
+    fn reads_in_place(&self, _request: &Message) -> bool {
+        false
+    }
+
     /// Ready when the client has broken off.
     fn poll_left(&mut self, cx: &mut Context<'_>, request: &mut Message) -> Poll<()>;
 

@@ -53,7 +53,8 @@ impl Tries<'_> {
     }
 
     /// Begins a try over a connection of its own.
-    pub(super) fn begin_http1(&mut self, connection: Box<UpstreamConnection>, exchange: &Exchange) -> Attempt {
+    pub(super) fn begin_http1(&mut self, connection: Box<UpstreamConnection>, exchange: &mut Exchange) -> Attempt {
+        self.kept.read_again(&mut exchange.request);
         let mut out = self.local.memory.out();
         write_request(exchange, self.target, self.state.attempt(), &mut out);
         let silence = exchange.record.silence_limit();
@@ -72,6 +73,7 @@ impl Tries<'_> {
         let opens_tunnel = exchange.wishes.upgrade;
         let head = heads::request(exchange, self.target, self.state.attempt(), scheme).map_err(AttemptEnd::Failed)?;
         let (framing, silence) = (exchange.request.framing(), exchange.record.silence_limit());
+        self.kept.read_again(&mut exchange.request);
         let body = client.body(&mut exchange.request);
         let ends = self.kept.is_empty() && body.has_ended() && body.data().is_empty() && body.trailers().is_none();
         let stream = Http2Stream::begin(lease, head, ends && !opens_tunnel).map_err(AttemptEnd::Failed)?;

@@ -60,6 +60,9 @@ impl<'a> StreamBody<'a> {
     }
 
     fn make_room(&mut self, memory: &Memory) {
+        if self.keeps_head && self.message.fits_in_place() {
+            return;
+        }
         if self.message.has_block() || !self.keeps_head && self.message.capacity() > 0 {
             self.message.rewind();
         } else {
@@ -202,6 +205,8 @@ impl<B: Streamed> Source for &mut IncomingBody<B> {
 pub(super) struct Kept {
     /// Nothing if there is no body, or if it isn't kept.
     body: Option<Box<KeptBody>>,
+    /// Whether it stays where it has come, which the message knows.
+    is_in_place: bool,
     /// Whether all that was taken from the client is here.
     is_whole: bool,
 }
@@ -219,12 +224,17 @@ struct KeptBody {
 impl Kept {
     /// Keeps nothing, which is all as long as nothing comes.
     pub(super) fn nothing() -> Self {
-        Self { body: None, is_whole: true }
+        Self { body: None, is_in_place: false, is_whole: true }
+    }
+
+    /// Keeps what the request's message keeps.
+    pub(super) fn in_place() -> Self {
+        Self { is_in_place: true, ..Self::nothing() }
     }
 
     /// Keeps up to `limit` bytes in `memory`, whatever is in it.
     pub(super) fn up_to(limit: usize, memory: Vec<u8>) -> Self {
-        Self { body: Some(Box::new(KeptBody { memory, length: 0, limit })), is_whole: true }
+        Self { body: Some(Box::new(KeptBody { memory, length: 0, limit })), ..Self::nothing() }
     }
 
     /// Gives back what it was kept in.
@@ -242,9 +252,16 @@ impl Kept {
         self.body.as_ref().map_or(0, |body| body.length)
     }
 
-    /// All of it, unless something is missing.
-    pub(super) fn whole(&self) -> Option<&[u8]> {
-        self.is_whole.then_some(self.bytes())
+    /// All of the body of `request`, unless something is missing.
+    pub(super) fn whole<'a>(&'a self, request: &'a Message) -> Option<&'a [u8]> {
+        self.is_whole.then(|| if self.is_in_place { request.body_in_place() } else { self.bytes() })
+    }
+
+    /// Has `request` begin with its body again, if that is kept there.
+    pub(super) fn read_again(&self, request: &mut Message) {
+        if self.is_in_place {
+            request.read_body_again();
+        }
     }
 
     /// Whether nothing is here.
@@ -263,7 +280,7 @@ impl Kept {
     }
 
     fn keep(&mut self, data: &[u8]) {
-        let is_kept = data.is_empty() || self.body.as_mut().is_some_and(|body| body.keep(data));
+        let is_kept = data.is_empty() || self.is_in_place || self.body.as_mut().is_some_and(|body| body.keep(data));
         if !is_kept {
             *self = Self::default();
         }
@@ -386,7 +403,7 @@ impl<S: Source> Source for Replayed<'_, S> {
 
     fn unseen(&self) -> Option<(&TcpStream, u64)> {
         // What goes another way can't be kept.
-        if self.kept.body.is_some() { None } else { self.live.unseen() }
+        if self.kept.body.is_some() || self.kept.is_in_place { None } else { self.live.unseen() }
     }
 
     fn pass_by(&mut self, count: u64) {
@@ -415,7 +432,7 @@ mod tests {
             kept.keep(&vec![b'a'; came]);
             let got = kept.body.as_mut().unwrap().room_for(left).map(|room| room.len());
             assert_eq!(got, room, "{came} of {limit} came, {left} are left");
-            assert_eq!(kept.whole(), Some(&*vec![b'a'; came]));
+            assert_eq!(kept.whole(&Message::default()), Some(&*vec![b'a'; came]));
         }
     }
 
@@ -423,15 +440,15 @@ mod tests {
     fn a_body_that_is_too_long_is_not_kept() {
         let mut kept = Kept::up_to(3, vec![1; 10]);
         kept.keep(b"abc");
-        assert_eq!(kept.whole(), Some(&b"abc"[..]));
+        assert_eq!(kept.whole(&Message::default()), Some(&b"abc"[..]));
         kept.keep(b"d");
-        assert_eq!((kept.whole(), kept.is_empty()), (None, true));
+        assert_eq!((kept.whole(&Message::default()), kept.is_empty()), (None, true));
         kept.keep(b"e");
-        assert_eq!((kept.whole(), kept.is_empty()), (None, true));
+        assert_eq!((kept.whole(&Message::default()), kept.is_empty()), (None, true));
         let mut nothing = Kept::nothing();
         nothing.keep(b"");
-        assert_eq!(nothing.whole(), Some(&b""[..]));
+        assert_eq!(nothing.whole(&Message::default()), Some(&b""[..]));
         nothing.keep(b"a");
-        assert_eq!(nothing.whole(), None);
+        assert_eq!(nothing.whole(&Message::default()), None);
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct Downstream {
     /// Informational responses that have not gone yet.
     informs: Vec<u8>,
     served: bool,
+    /// Whether the last request had a body for which an upload's memory has room, and no other.
+    uploads: bool,
     /// Whether it knows that we are in a hurry.
     hurried: bool,
 }
@@ -75,6 +77,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, first: Box
         is_informed: true,
         informs: Vec::new(),
         served: false,
+        uploads: false,
         hurried: false,
     };
     let mut ahead = Some(first);
@@ -154,7 +157,7 @@ impl Downstream {
             let _ = ready!(self.stream.poll_read_ready(cx));
         }
         let memory = &self.connection.local.memory;
-        let message = message.get_or_insert_with(|| memory.message());
+        let message = message.get_or_insert_with(|| if self.uploads { memory.upload() } else { memory.message() });
         let is_first = message.is_empty();
         if message.space().is_empty() {
             memory.enlarge(message);
@@ -163,6 +166,9 @@ impl Downstream {
         message.filled(count);
         if is_first && count > 0 {
             self.connection.deadline.set(HEAD_LIMIT);
+            if self.uploads {
+                memory.fit(message);
+            }
         }
         Poll::Ready(count > 0)
     }
@@ -219,6 +225,7 @@ impl Downstream {
             }
         };
         let leftover = if let Next::Keep = next { leftover(&exchange.request, &connection.local.memory) } else { None };
+        self.uploads = self.stream.tcp().is_some() && Memory::is_upload(&exchange.request);
         (next, leftover)
     }
 
@@ -390,20 +397,7 @@ fn say_length(answered: &mut Relay, framing: Framing, exchange: &Exchange) {
 /// What has come behind a request, as the beginning of another.
 fn leftover(request: &Message, memory: &Memory) -> Option<Box<Message>> {
     let rest = request.leftover();
-    if rest.is_empty() {
-        return None;
-    }
-    let mut next = memory.message();
-    if rest.len() > next.space().len() {
-        memory.give_back(next);
-        next = memory.large_message();
-    }
-    let length = rest.len().min(next.space().len());
-    if let (Some(to), Some(from)) = (next.space().get_mut(..length), rest.get(..length)) {
-        to.copy_from_slice(from);
-    }
-    next.filled(length);
-    Some(next)
+    (!rest.is_empty()).then(|| memory.beginning(rest))
 }
 
 /// The body of a request whose client may wait for leave to send it.
@@ -463,6 +457,10 @@ impl Client for Downstream {
 
     fn body<'a>(&'a mut self, request: &'a mut Message) -> ClientBody<'a> {
         ClientBody { client: self, request }
+    }
+
+    fn reads_in_place(&self, request: &Message) -> bool {
+        request.fits_in_place()
     }
 
     /// A client that has only stopped sending may still read, and is served.

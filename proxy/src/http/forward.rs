@@ -97,7 +97,11 @@ pub(super) async fn forward<C: Client>(
         !mirrors.is_empty() || may_repeat_what_was_sent(retry, fits, is_http2)
     };
     let local = Rc::clone(exchange.record.local());
-    let kept = if keeps_body { Kept::up_to(KEPT_MAX, local.memory.body()) } else { Kept::nothing() };
+    let kept = match keeps_body {
+        false => Kept::nothing(),
+        true if client.reads_in_place(&exchange.request) => Kept::in_place(),
+        true => Kept::up_to(KEPT_MAX, local.memory.body()),
+    };
     let mut tries = Tries {
         local,
         pinned,
@@ -118,7 +122,7 @@ pub(super) async fn forward<C: Client>(
         return Outcome::Answer(tries.failure(&error, Verdict::Final, exchange));
     }
     let outcome = tries.run(exchange, client).await;
-    if let Some(body) = tries.kept.whole().filter(|_| !mirrors.is_empty()) {
+    if let Some(body) = tries.kept.whole(&exchange.request).filter(|_| !mirrors.is_empty()) {
         mirror::send_copies(mirrors, exchange, tries.target, body);
     }
     tries.kept.give_back(&tries.local.memory);

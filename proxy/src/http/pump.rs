@@ -334,8 +334,10 @@ impl Pump {
             let sent = sink.poll_write_perhaps_last(cx, &[IoSlice::new(all)], is_last);
             self.prefix.truncate(gathered);
             sent
-        } else {
+        } else if self.chunked {
             sink.poll_write(cx, &[prefix, head, data, tail].map(IoSlice::new))
+        } else {
+            sink.poll_write(cx, &[prefix, data].map(IoSlice::new))
         };
         let sent = ready!(sent)?;
         if sent == 0 {

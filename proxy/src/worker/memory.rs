@@ -18,8 +18,9 @@ const KEPT_MAX: usize = 64;
 const TINY_KEPT_MAX: usize = 1024;
 /// A buffer for writing that has grown beyond this is not kept.
 const OUT_KEPT_MAX: usize = 64 * 1024;
-/// Memory for a copy of a body that has grown beyond this is not kept: it holds a large piece behind what came with the head.
-const BODY_KEPT_MAX: usize = SMALL + LARGE;
+/// Holds a request whose body is read together with its head. Memory for a copy of a body that has grown beyond this is not kept:
+/// it holds a large piece behind what came with the head.
+const UPLOAD: usize = SMALL + LARGE;
 
 /// A worker's memory for messages and bodies.
 #[derive(Default)]
@@ -30,6 +31,8 @@ pub(crate) struct Memory {
     small: RefCell<Vec<Box<Message>>>,
     #[expect(clippy::vec_box, reason = "a message is handed on by its pointer")]
     large: RefCell<Vec<Box<Message>>>,
+    #[expect(clippy::vec_box, reason = "a message is handed on by its pointer")]
+    uploads: RefCell<Vec<Box<Message>>>,
     blocks: RefCell<Vec<Box<[u8]>>>,
     outs: RefCell<Vec<Vec<u8>>>,
     bodies: RefCell<Vec<Vec<u8>>>,
@@ -61,6 +64,39 @@ impl Memory {
     /// For an answer, whose body is read into the same buffer.
     pub(crate) fn large_message(&self) -> Box<Message> {
         lend(&self.large, || Box::new(Message::new(vec![0; LARGE].into())))
+    }
+
+    /// For a request that is likely to be [an upload](Memory::is_upload).
+    pub(crate) fn upload(&self) -> Box<Message> {
+        lend(&self.uploads, || Box::new(Message::new(vec![0; UPLOAD].into())))
+    }
+
+    /// Whether a request has a body that is too long for the memory of most, and that an upload's has room for.
+    pub(crate) fn is_upload(request: &Message) -> bool {
+        request.length().is_some_and(|length| length > SMALL as u64 && length <= UPLOAD as u64)
+    }
+
+    /// Has less memory hold the beginning of a message that was no upload, or of which little has come.
+    pub(crate) fn fit(&self, message: &mut Box<Message>) {
+        if message.capacity() == UPLOAD && message.received().len() <= SMALL {
+            let fitting = self.beginning(message.received());
+            self.give_back(std::mem::replace(message, fitting));
+        }
+    }
+
+    /// A message of which `text`, no more than an upload, has come.
+    pub(crate) fn beginning(&self, text: &[u8]) -> Box<Message> {
+        let mut message = match text.len() {
+            0..=SMALL => self.message(),
+            length if length <= LARGE => self.large_message(),
+            _ => self.upload(),
+        };
+        let length = text.len().min(message.space().len());
+        if let (Some(space), Some(text)) = (message.space().get_mut(..length), text.get(..length)) {
+            space.copy_from_slice(text);
+        }
+        message.filled(length);
+        message
     }
 
     /// A message that has come already; nothing if no message is that long.
@@ -102,6 +138,7 @@ impl Memory {
             TINY => keep_up_to(TINY_KEPT_MAX, &self.tiny, message),
             SMALL => keep(&self.small, message),
             LARGE => keep(&self.large, message),
+            UPLOAD => keep(&self.uploads, message),
             _ => {}
         }
     }
@@ -139,7 +176,7 @@ impl Memory {
 
     /// Takes that back.
     pub(crate) fn give_back_body(&self, body: Vec<u8>) {
-        if body.capacity() > 0 && body.capacity() <= BODY_KEPT_MAX {
+        if body.capacity() > 0 && body.capacity() <= UPLOAD {
             keep(&self.bodies, body);
         }
     }
@@ -154,6 +191,37 @@ impl Memory {
     pub(crate) fn give_back_pipe(&self, pipe: Pipe) {
         if pipe.held() == 0 {
             keep(&self.pipes, pipe);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_come_of_a_message_is_put_where_it_has_room() {
+        let memory = Memory::default();
+        for (length, capacity) in
+            [(1, SMALL), (SMALL, SMALL), (SMALL + 1, LARGE), (LARGE + 1, UPLOAD), (UPLOAD, UPLOAD)]
+        {
+            let text = vec![b'a'; length];
+            let message = memory.beginning(&text);
+            assert_eq!((message.received(), message.capacity()), (&*text, capacity));
+        }
+    }
+
+    #[test]
+    fn what_is_no_upload_leaves_the_memory_for_one() {
+        let memory = Memory::default();
+        for (length, capacity) in [(0, SMALL), (SMALL, SMALL), (SMALL + 1, UPLOAD)] {
+            let mut message = memory.upload();
+            let text = vec![b'a'; length];
+            message.space()[..length].copy_from_slice(&text);
+            message.filled(length);
+            memory.fit(&mut message);
+            assert_eq!((message.received(), message.capacity()), (&*text, capacity));
+            assert_eq!(memory.uploads.borrow().len(), usize::from(capacity != UPLOAD), "it is lent again");
         }
     }
 }

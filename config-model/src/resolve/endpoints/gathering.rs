@@ -108,7 +108,8 @@ impl<'i> Gathering<'i> {
             Discovery::DnsRoundRobin => self.endpoints.is_empty(),
             Discovery::Dns | Discovery::None => true,
         };
-        if !is_reachable || !name::selects(&self.cluster.subset_labels, facts.labels) {
+        let is_elsewhere = self.cluster.node.as_ref().is_some_and(|only| **only != *node);
+        if !is_reachable || is_elsewhere || !name::selects(&self.cluster.subset_labels, facts.labels) {
             return;
         }
         if let Some(failover) = self.failover() {

@@ -176,7 +176,8 @@ impl EndpointIndex {
         let Some(OwnService { host, namespace, port, port_name }) = zones.proxies.clone() else { return Vec::new() };
         let name = ClusterName { host, port, subset: "".into(), direction: cluster.name.direction };
         let (subset_labels, service_namespace) = (Labels::new(), namespace);
-        let service = Cluster { name, service_namespace, port_name, subset_labels, policy: None, ..cluster.clone() };
+        let service =
+            Cluster { name, service_namespace, port_name, subset_labels, node: None, policy: None, ..cluster.clone() };
         self.endpoints(&Cluster { discovery: Discovery::Static, ..service })
     }
 
@@ -272,6 +273,7 @@ pub(crate) fn cluster(port: Port<'_>, host: &Arc<str>, labels: &Labels) -> Clust
         service_namespace: port.service.namespace().into(),
         port_name: port.name.into(),
         subset_labels: labels.clone(),
+        node: None,
         balancing: Balancing::Random,
         protocol: BackEndProtocol::Http1,
         connect_timeout: Duration::ZERO,

@@ -239,3 +239,31 @@ fn endpoints_know_their_workload_and_their_zone() {
     assert_eq!(facts(&found[0]), "reviews-v1 v1 spiffe://cluster.local/ns/default/sa/reviews west-1a");
     assert_eq!(facts(&found[1]), "unknown unknown unknown ");
 }
+
+#[test]
+fn a_service_whose_traffic_stays_on_the_node_has_endpoints_of_the_proxys_node_if_that_is_known() {
+    let slices = slice(
+        "a",
+        "addressType: IPv4\nports: [{name: http, port: 8080}]\nendpoints: [{addresses: [10.0.0.1], nodeName: n1}, \
+         {addresses: [10.0.0.2], nodeName: n2}, {addresses: [10.0.0.3]}]",
+    );
+    let found = |policy: &str, node: &str| {
+        let spec =
+            format!("{{internalTrafficPolicy: {policy}, clusterIP: 10.9.9.9, ports: [{{name: http, port: 80}}]}}");
+        let set = set(&folder(&[service(&spec), slices.clone()].concat(), "s"));
+        let near = labels(&[("istio", "ingressgateway"), ("kubernetes.io/hostname", node)]);
+        let model = resolve(&set, &Proxy { labels: near, ..gateway() }).model;
+        let found = EndpointIndex::new(&set).endpoints(&model.clusters[0]);
+        found.iter().map(|endpoint| endpoint.address.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    let all = "10.0.0.1:8080 10.0.0.2:8080 10.0.0.3:8080";
+    for (policy, node, want) in [
+        ("Local", "n2", "10.0.0.2:8080"),
+        ("Local", "n3", ""),
+        ("Local", "", all),
+        ("Cluster", "n2", all),
+        ("''", "n2", all),
+    ] {
+        assert_eq!(found(policy, node), want, "{policy} {node}");
+    }
+}

@@ -75,6 +75,35 @@ fn a_body_longer_than_a_block_comes_block_by_block() {
 }
 
 #[test]
+fn a_body_that_has_room_behind_its_head_comes_there_and_is_read_as_often_as_need_be() {
+    let mut message = message_of(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc");
+    assert_eq!(message.parse_request(), Ok(true));
+    assert!(message.fits_in_place());
+    assert_eq!(message.length(), Some(53));
+    assert_eq!(take(&mut message).unwrap(), b"abc");
+    message.read_body_again();
+    assert_eq!(message.data(), b"abc");
+    message.consume(3);
+    fill(&mut message, b"defGET");
+    assert_eq!((take(&mut message).unwrap(), message.is_complete()), (b"def".to_vec(), true));
+    message.read_body_again();
+    assert_eq!((message.data(), message.has_ended()), (&b"abcdef"[..], true));
+    assert_eq!((message.body_in_place(), message.leftover()), (&b"abcdef"[..], &b"GET"[..]));
+}
+
+#[test]
+fn a_body_of_unknown_length_and_one_that_is_too_long_have_no_room_behind_their_heads() {
+    let fits = |framing: &str| {
+        let mut message = message_of(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n").as_bytes());
+        assert_eq!(message.parse_request(), Ok(true));
+        message.fits_in_place()
+    };
+    // The buffer has 4096 bytes, of which the head takes 50.
+    assert_eq!(["4046", "4047"].map(|length| fits(&format!("Content-Length: {length}"))), [true, false]);
+    assert!(!fits("Transfer-Encoding: chunked"));
+}
+
+#[test]
 fn what_follows_a_body_in_a_block_is_left_over() {
     let mut message = message_of(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n");
     assert_eq!(message.parse_request(), Ok(true));
