@@ -28,6 +28,7 @@ check = Checks()
 class BackEnd(http.server.BaseHTTPRequestHandler):
     """Answers with the hash of the body; with 503, and the end of the connection, as often as the request says that it shall."""
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     tries, bodies = {}, {}
 
     def serve(self):
